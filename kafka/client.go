@@ -1,0 +1,214 @@
+package kafka
+
+import (
+	"context"
+	"time"
+)
+
+// TopicPartition names one partition of a topic.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// Position is an offset of a topic-partition; as a committed position, with the metadata that was committed beside it.
+// Offset is -1 where nothing has been committed.
+type Position struct {
+	TopicPartition
+	Offset   int64
+	Metadata string
+}
+
+// Member is what the broker knows a group member by, at one moment.
+type Member struct {
+	ID         string // given by the broker at each join
+	Instance   string // group.instance.id: ours, kept across restarts
+	Generation int32
+}
+
+// Grant is one slot that this process owns: the group granted it, earlier owners are fenced, its mark is ours, and the
+// offsets of its sources were read after that.
+type Grant struct {
+	Slot        int32
+	Incarnation int64  // unique in this process: a slot taken again has a new one
+	MemberID    string // the member as which it was taken; bundles of the slot are committed as this member or not at all
+	Sources     []Position
+	Careful     bool // the owner before did not release it in order: it may have died of a record
+}
+
+// GroupHandler is told what happens to this process's membership. Batches and Failed are called on the polling
+// goroutine and must not block.
+type GroupHandler interface {
+	// Sources says which topic-partitions a slot stands for; empty if the slot is none of this plan's.
+	Sources(slot int32) []TopicPartition
+	// Taken hands over slots that are now ours. Nothing is fetched for them until Group.Assign.
+	Taken(grants []Grant)
+	// Release asks to let go of slots in order: it blocks until everything done for them is known to be committed and
+	// their actors have stopped, or ctx ends, and returns the slots of which that is true.
+	Release(ctx context.Context, slots []int32) []int32
+	// Lost says that slots are no longer ours; nothing may be committed for them. It does not block.
+	Lost(slots []int32, why error)
+	// Batch hands over records of a topic-partition that is assigned, in order.
+	Batch(b *Batch)
+	// Failed reports an error of the client. After a fatal one, Run returns.
+	Failed(err error, fatal bool)
+}
+
+// Group is this process's membership in the consumer group of a topology, on its slots topic, with static membership and
+// cooperative-sticky assignment. It takes slots (marks, fences), reads records of their sources and lets go of them.
+type Group interface {
+	// Run joins and polls until ctx ends, then releases all slots, closes the consumer and, unless told to keep its
+	// slots, leaves the group. It returns the fatal error that ended it, nil after an orderly stop.
+	Run(ctx context.Context, h GroupHandler) error
+	// Assign starts reading the sources of a grant from the given offsets. Not for a grant that is gone: that is ignored.
+	Assign(g Grant, from []Position)
+	// Pause and Resume stop and restart the reading of assigned partitions; others are ignored. Records in flight still come.
+	Pause(tps ...TopicPartition)
+	Resume(tps ...TopicPartition)
+	// Retake gives up slots at once and takes them anew, in new grants.
+	Retake(slots []int32, why error)
+}
+
+// Bundle is what one slot did between two seals: committed whole or not at all.
+type Bundle struct {
+	Slot        int32
+	Incarnation int64  // of the grant
+	MemberID    string // of the grant
+	Seq         int64  // the slot's number of this bundle; it is in the metadata of Offsets
+	Outputs     []*Outputs
+	Offsets     []Position // at least one: a bundle that moves none commits an old one again
+}
+
+// Verdict is what became of a commit.
+type Verdict uint8
+
+const (
+	// Committed: all bundles are committed.
+	Committed Verdict = iota
+	// Aborted: none is committed, the transaction is ended, the same bundles may be committed again.
+	Aborted
+	// Unknown: they may or may not be committed; Settle finds out.
+	Unknown
+	// Fenced: another process has this one's transactional id. This process must stop.
+	Fenced
+)
+
+// Outcome is the end of a commit.
+type Outcome struct {
+	Verdict Verdict
+	Err     error   // why not Committed
+	Sick    bool    // the broker refused something in the bundles and would again: too large, denied, no such topic
+	Lost    []int32 // slots whose grants are no longer valid; only with Aborted
+}
+
+// Settled is what Settle found of a slot.
+type Settled uint8
+
+const (
+	// SlotCommitted: the bundle asked about is committed.
+	SlotCommitted Settled = iota
+	// SlotNotCommitted: it is not, and never will be unless it is committed again.
+	SlotNotCommitted
+	// SlotLost: the slot's mark or number is not ours; it must be taken anew.
+	SlotLost
+)
+
+// Producer commits bundles. One goroutine at a time may call it.
+type Producer interface {
+	// Commit produces the bundles' outputs and commits their offsets, all or nothing, and blocks until that is decided,
+	// some ten seconds at most.
+	Commit(ctx context.Context, bundles []*Bundle) Outcome
+	// Settle ends whatever transaction is open and finds out, for each bundle, whether it was committed. On an error it
+	// may be called again.
+	Settle(ctx context.Context, bundles []*Bundle) (map[int32]Settled, error)
+	// Close ends the producer. A bundle that is not committed stays so.
+	Close() error
+}
+
+// Reader reads topic-partitions outside the group, committed records only: changelogs for restores, topics for commands.
+// One goroutine at a time may call Poll; the others may be called from any.
+type Reader interface {
+	// Assign adds a topic-partition from an offset on. Remove takes it away.
+	Assign(tp TopicPartition, from int64) error
+	Remove(tp TopicPartition) error
+	// Poll waits up to the given time for the next batch; nil if none came. Batches without records tell how far the
+	// position moved over control and aborted records.
+	Poll(wait time.Duration) (*Batch, error)
+	Close() error
+}
+
+// TopicState is what the broker says of a topic.
+type TopicState struct {
+	ID         string // the topic id; empty where the broker has none
+	Partitions int32
+	Replicas   int32
+	Config     map[string]string // all its settings
+}
+
+// TopicSpec describes a topic to be made.
+type TopicSpec struct {
+	Name       string
+	Partitions int32
+	Replicas   int32             // 0: the broker's default
+	Config     map[string]string // only what differs from the broker's defaults
+}
+
+// Isolation says which end of a log is meant.
+type Isolation uint8
+
+const (
+	// ReadCommitted: the last stable offset; it lags while transactions are open or their markers on their way.
+	ReadCommitted Isolation = iota
+	// ReadUncommitted: the high watermark.
+	ReadUncommitted
+)
+
+// Admin asks and changes the broker's topics and offsets. Every call ends by its ctx at the latest; all may be called
+// from any goroutine.
+type Admin interface {
+	// Topics returns the state of those of the named topics that exist.
+	Topics(ctx context.Context, names ...string) (map[string]TopicState, error)
+	// AllTopics returns the names of all topics that are not the broker's own.
+	AllTopics(ctx context.Context) ([]string, error)
+	// Create makes topics; one that exists already is no error.
+	Create(ctx context.Context, specs ...TopicSpec) error
+	// Grow raises a topic's number of partitions.
+	Grow(ctx context.Context, topic string, partitions int32) error
+	// Delete deletes topics; one that does not exist is no error.
+	Delete(ctx context.Context, topics ...string) error
+	// Ends and Starts return the first offset behind and the first in the log.
+	Ends(ctx context.Context, level Isolation, tps ...TopicPartition) (map[TopicPartition]int64, error)
+	Starts(ctx context.Context, tps ...TopicPartition) (map[TopicPartition]int64, error)
+	// CommittedOffsets returns the group's committed offsets that are not part of an open transaction, waiting for those that are.
+	CommittedOffsets(ctx context.Context, group string, tps ...TopicPartition) (map[TopicPartition]Position, error)
+	// Members returns the number of members of a group and whether it is stable.
+	Members(ctx context.Context, group string) (n int, stable bool, err error)
+	// DeleteRecords deletes what lies before the given offsets.
+	DeleteRecords(ctx context.Context, before map[TopicPartition]int64) error
+	// Produce writes records outside any transaction, acknowledged by all replicas, and returns their offsets in order.
+	// Topics of outputs are indexes into names.
+	Produce(ctx context.Context, names []string, out *Outputs) ([]int64, error)
+	Close() error
+}
+
+// GroupConfig says as whom a process joins.
+type GroupConfig struct {
+	Group     string // group.id, the topology's name; its slots topic is Group + "-slots"
+	Instance  string // group.instance.id, kept in the data directory; also the end of the transactional id
+	Nonce     string // of this process: a mark is Instance/Nonce
+	Advertise string // travels in client.id
+	KeepSlots bool   // at the end, stop without leaving the group: for rolling restarts
+	// ReleaseTimeout bounds how long Release may take in a rebalance. Defaults to 10 s.
+	ReleaseTimeout time.Duration
+	AtLeastOnce    bool
+}
+
+// Driver opens clients for one cluster. An implementation holds the brokers' addresses and the user's settings.
+type Driver interface {
+	OpenAdmin() (Admin, error)
+	OpenReader() (Reader, error)
+	OpenGroup(GroupConfig) (Group, error)
+	// OpenProducer opens the producer that belongs to a group, and ends whatever an earlier process of the same instance
+	// left open. topics are the names of the plan's topics by ID. It blocks until ctx ends at the latest.
+	OpenProducer(ctx context.Context, g Group, topics []string) (Producer, error)
+}

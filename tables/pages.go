@@ -1,0 +1,4 @@
+package tables
+
+// pager gives checkpoints access to the pages of a shard.
+type pager interface{}

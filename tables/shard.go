@@ -1,0 +1,71 @@
+package tables
+
+import "github.com/troupe-stream/troupe/kafka"
+
+// Shard is the state of one partition of a table: a pure state machine, without clock, I/O or goroutines. It has one
+// owner, which alone may call it. [ShardOf] is its only implementation; this interface hides the type of the values.
+//
+// Its life: New, Load of checkpoint pages and Replay of the changelog, then Ready; from then on Apply, Seal, Undo and
+// Committed. Epochs are numbered upwards by the partition. Epoch e's life: Apply(e)*, Seal(e), then Committed(e) or Undo
+// to an epoch before it.
+type Shard interface {
+	// Apply runs operations in order as part of an epoch, which must not be below any seen. What row functions send goes
+	// to out. On an error (a function of the user's failed, panicked or its value cannot be encoded) the shard refuses
+	// everything but Undo: a prefix of ops has been applied.
+	Apply(epoch int64, ops Ops, out *kafka.Outputs) error
+	// Seal appends to out one changelog record for each key touched in this epoch: its value, or a tombstone. A record
+	// over the topic's limit is an error (*TooLargeError); then the shard refuses everything but Undo.
+	Seal(epoch int64, out *kafka.Outputs) error
+	// Undo restores exactly the state at the end of epoch `to`, newest first, and forgets the epochs above it.
+	Undo(to int64)
+	// Committed says that all epochs up to this one are committed: their undo lists are dropped, their keys become due for
+	// the next checkpoint.
+	Committed(epoch int64)
+	// Answer runs a query. With Committed set in it, it sees committed values only: the oldest undo value where a key has
+	// one. Otherwise it sees all that was applied, and the query's own operations, which are undone afterwards.
+	Answer(q Query)
+	// Replay applies a batch of the shard's changelog while restoring: the last record of a key wins, a null value deletes.
+	// It returns how many records it took: records of an older generation after those of a newer one are ignored.
+	Replay(b *kafka.Batch) (applied int, err error)
+	// Clear empties the shard: for a restore that starts over.
+	Clear()
+	// Stats returns sizes, cheaply.
+	Stats() Stats
+	// pages is for checkpoints, see checkpoint.go.
+	pages() pager
+}
+
+// Stats are the sizes of a shard.
+type Stats struct {
+	Entries int
+	Bytes   int64 // of keys and values as encoded, or for typed values their size in memory; an estimate
+	Undo    int   // values kept for undo: keys touched and not yet committed
+	Dirty   int   // pages due for the next checkpoint
+}
+
+// Ops is a flat batch of operations on one shard: an arena of key bytes and an array of operations. [OpsOf] is its only
+// implementation.
+type Ops interface {
+	Len() int
+	// AppendAll adds all operations of another batch of the same table.
+	AppendAll(other Ops)
+	// Fresh returns a new empty batch of the same type.
+	Fresh() Ops
+	// Reset empties the batch and keeps its memory: only for one that nobody else has seen.
+	Reset()
+}
+
+// Query is a question to a shard; it carries its own answer, which may be read once the shard has replied.
+type Query interface {
+	// answer is called by the shard.
+	answer(s Shard)
+}
+
+// Config is what a shard needs to know of its surroundings.
+type Config struct {
+	Table      string
+	Partition  int32
+	Changelog  int32  // index of the changelog topic in the plan
+	MaxBytes   int    // the changelog topic's max.message.bytes; 0: no limit
+	Generation uint64 // at-least-once: the owner's generation of the slot, in a header of each changelog record; 0: none
+}

@@ -1,0 +1,190 @@
+// Package plan is the checked, erased form of a topology: what the engine runs. Users do not meet it; package topology
+// makes it from what they wrote, and may change it at any time.
+package plan
+
+import (
+	"context"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+)
+
+// Plan is a topology that has passed all checks. It is immutable.
+type Plan struct {
+	Name   string
+	Topics []*Topic // all topics, internal ones too; a topic's ID is its index
+	Tables []*Table // a table's ID is its index
+	Agents []*Agent // all agents, timers and tasks; an agent's ID is its index
+	Stages []*Stage // stage 0 is the leader's: it has one partition, the timers and tasks of the whole topology, no table
+}
+
+// Kind says what a topic is for, and so who makes it and how.
+type Kind uint8
+
+// The kinds of topics.
+const (
+	External    Kind = iota // named by the user: made only when asked to
+	Repartition             // between an operator and the stage behind GroupBy
+	Changelog               // of a table; compacted
+	DeadLetter              // records that were given up
+	Slots                   // the group's subscription: one partition per slot
+	Leader                  // source of slot 0, never written
+)
+
+// Topic is one topic of the plan.
+type Topic struct {
+	ID          int32
+	Name        string // as on the broker
+	Kind        Kind
+	Partitions  int32             // wished for when it is made; 0: the default, or what it is co-partitioned with
+	Config      map[string]string // wished for when it is made
+	Partitioner kafka.Partitioner
+	Key, Value  Text
+	Source      bool // some agent reads it
+	Sink        bool // some agent writes it
+}
+
+// Text turns keys or values into text and back, for commands. null tells null from empty.
+type Text struct {
+	Type   string // of the Go value, for messages
+	Format func(b []byte) (string, error)
+	Parse  func(s string) ([]byte, error)
+}
+
+// Table is one table of the plan.
+type Table struct {
+	ID        int32
+	Name      string
+	Stage     int32
+	Changelog *Topic
+	Key       Text
+	Value     Text
+	Ordered   bool
+	Local     bool // keys need not hash to their partition
+	// NewShard makes the state of one partition of the table; NewOps an empty batch of operations on it.
+	NewShard func(tables.Config) tables.Shard
+	NewOps   func() tables.Ops
+}
+
+// Stage is a set of agents and tables connected by co-partitioned topics (Kafka Streams: sub-topology).
+type Stage struct {
+	ID      int32
+	Key     string   // what the slot map knows it by: the names of its sources, sorted, joined by commas
+	Sources []*Topic // sorted by name; co-partitioned
+	Agents  []*Agent
+	Tables  []*Table
+}
+
+// Start says from where an agent reads a topic of which it has no committed offset.
+type Start uint8
+
+// Where an agent starts.
+const (
+	Earliest Start = iota
+	Latest
+)
+
+// Role says when an agent's program runs.
+type Role uint8
+
+// The roles.
+const (
+	Processor Role = iota // for each record of its source
+	Timer                 // at each interval, in its stage's epochs
+	Task                  // once, when its partition starts running
+)
+
+// Agent is one agent, timer or task.
+type Agent struct {
+	ID     int32
+	Name   string
+	Role   Role
+	Stage  int32
+	Source *Topic // nil for timers and tasks
+	Start  Start
+	Every  time.Duration // of a timer
+	Sends  []*Topic
+	Reads  []*Table // Writes included
+	Writes []*Table
+	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
+	Loop bool
+	// Program makes the agent's code, anew at each restart. Nil for raw props.
+	Program func() Program
+	// Raw holds what topology.Props registered; nil otherwise.
+	Raw *Raw
+	// Steps describes the operators fused into the agent, for descriptions.
+	Steps []string
+}
+
+// Raw is an agent that is a protoactor actor of the user's own.
+type Raw struct {
+	Props any // *actor.Props
+	// Batch makes the topology.Batch[K, V] that the actor is sent, over a run of records.
+	Batch func(RawInput) any
+}
+
+// RawInput is what a raw agent's batch calls back into. Its methods may be called from any goroutine.
+type RawInput interface {
+	Records() []Rec
+	// Begin starts record i and returns the effects that its handler asks for.
+	Begin(i int) (Input, error)
+	Done(i int) error
+	Fail(i int, err error) error
+}
+
+// Program is an agent's code, erased. It is used by one goroutine at a time.
+type Program interface {
+	// Run processes what in.Next gives, until it gives nothing more. Returning nil while a record is at hand means that the
+	// record is done. An error, a panic or runtime.Goexit means that it failed; its effects are dropped.
+	Run(in Input) error
+}
+
+// Rec is a record in a batch. B is nil for the turn of a timer or task, whose Time is set instead.
+type Rec struct {
+	B    *kafka.Batch
+	I    int
+	Time time.Time // of a timer's turn: when it was due
+}
+
+// Input hands an agent's program its records, one turn after the other, and takes the effects of the turn at hand.
+type Input interface {
+	// Next ends the turn at hand (its effects are final) and begins that of the next record. ok is false when there is none:
+	// the agent stops, or, for programs that are no loops, the run of records is through.
+	Next() (rec Rec, ok bool)
+	// NextMany ends the turn at hand and begins one with up to n records, waiting up to the given time after the first
+	// for more. Empty when the agent stops.
+	NextMany(n int, within time.Duration) []Rec
+	// Effects returns where the effects of the turn at hand go; nil outside a turn.
+	Effects() *Effects
+	// Context ends when the agent must stop: its partition moves, the node stops, a deadline passes.
+	Context() context.Context
+	// Ask sends a query to the shard of a table in this partition, behind all operations of this agent so far, and waits for
+	// the answer. committed: see committed values only.
+	Ask(table *Table, q tables.Query) error
+	// Partition is the partition that the agent works for, Env the node's surroundings.
+	Partition() int32
+	Env() *Env
+}
+
+// Env is what a node has found out about the topics of a plan before it starts anything. It is immutable.
+type Env struct {
+	Partitions []int32 // by topic ID
+	MaxBytes   []int32 // by topic ID: max.message.bytes
+}
+
+// Effects are what handlers ask for: held back until the turn is over, kept only if it went well. One goroutine at a
+// time may use it.
+type Effects struct {
+	Out *kafka.Outputs
+	Ops []tables.Ops // by table ID; nil where nothing was asked for
+	// Err is the first error of a send or write; it fails the turn.
+	Err error
+}
+
+// Fail makes the turn fail with err, unless it has failed already.
+func (e *Effects) Fail(err error) {
+	if e.Err == nil {
+		e.Err = err
+	}
+}
