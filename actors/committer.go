@@ -1,0 +1,70 @@
+package actors
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// committer is the actor around committerState.
+type committer struct {
+	state    *committerState
+	producer *actor.PID
+	members  map[int32]*actor.PID // partitions by slot
+	timer    *time.Timer
+	log      *slog.Logger
+}
+
+// memberLink tells the committer the address of a slot's partition, before that joins.
+type memberLink struct {
+	slot int32
+	pid  *actor.PID
+}
+
+// Receive implements actor.Actor.
+func (a *committer) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case memberLink:
+		a.members[m.slot] = m.pid
+	case committerMessage:
+		a.state.now = time.Now()
+		a.do(c, a.state.step(m))
+	case *actor.Stopping:
+		if a.timer != nil {
+			a.timer.Stop()
+		}
+	}
+}
+
+func (a *committer) do(c actor.Context, out []any) {
+	for _, x := range out {
+		switch x := x.(type) {
+		case askSeal:
+			c.Send(a.members[x.slot], SealRound{x.round})
+		case decide:
+			if x.decided.Err != nil {
+				a.log.Error("bundle rejected: its slot goes on carefully from what is committed", "slot", x.slot, "error", x.decided.Err)
+			}
+			c.Send(a.members[x.slot], x.decided)
+		case commitBundles:
+			c.Request(a.producer, x)
+		case settleBundles:
+			c.Request(a.producer, x)
+		case retake:
+			c.Send(c.Parent(), x)
+		case giveUp:
+			c.Send(c.Parent(), nodeFailed{x.err})
+		case wakeAt:
+			a.wakeAt(c, x.at)
+		}
+	}
+}
+
+func (a *committer) wakeAt(c actor.Context, at time.Time) {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	system, self := c.ActorSystem(), c.Self()
+	a.timer = time.AfterFunc(max(time.Until(at), 0), func() { system.Root.Send(self, Tick{time.Now()}) })
+}

@@ -1,0 +1,302 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Config says how a node runs. The zero value of each field is its default.
+type Config struct {
+	DataDir        string        // for checkpoints; required, owned by this process alone
+	Instance       string        // who this node is to the group, kept across restarts; required
+	Nonce          string        // of this process; required
+	AtLeastOnce    bool          // commit without transactions
+	CreateTopics   bool          // make source and output topics that do not exist
+	CommitInterval time.Duration // how often bundles are committed. Defaults to 100 ms
+	StopTimeout    time.Duration // how long an orderly stop may take. Defaults to 30 s
+	KeepSlots      bool          // stop without leaving the group
+	Advertise      string        // address of this node for others
+	Logger         *slog.Logger  // Defaults to slog.Default
+	// OnRestore is told twice a second how far restores are. Defaults to nothing.
+	OnRestore func([]Restoring)
+}
+
+// Validate returns every fault of the configuration.
+func (c Config) Validate() error {
+	var faults []error
+	for name, v := range map[string]string{"DataDir": c.DataDir, "Instance": c.Instance, "Nonce": c.Nonce} {
+		if v == "" {
+			faults = append(faults, fmt.Errorf("actors.Config.%s is empty", name))
+		}
+	}
+	if c.CommitInterval < 0 || c.StopTimeout < 0 {
+		faults = append(faults, errors.New("actors.Config: CommitInterval and StopTimeout must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// Status is what a node is about.
+type Status struct {
+	Owned      int // slots
+	Partitions []PartitionStatus
+}
+
+// Node runs one topology in this process: one actor system, one member of its group.
+type Node struct {
+	plan   *plan.Plan
+	driver kafka.Driver
+	cfg    Config
+	log    *slog.Logger
+
+	start  sync.Once
+	stop   sync.Once
+	done   chan struct{}
+	mu     sync.Mutex
+	err    error
+	system *actor.ActorSystem
+	root   *actor.PID
+	leave  context.CancelFunc // begins the orderly stop
+	kill   context.CancelFunc // ends everything
+	strays sync.WaitGroup
+	closes []func() error
+}
+
+// NewNode makes a node that runs a plan on the cluster of a driver.
+func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.CommitInterval == 0 {
+		cfg.CommitInterval = 100 * time.Millisecond
+	}
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = 30 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name), done: make(chan struct{})}, nil
+}
+
+// Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
+// it fails: see Done. ctx bounds the start only.
+func (n *Node) Start(ctx context.Context) error {
+	err := errors.New("a node can be started once only")
+	n.start.Do(func() {
+		if err = n.open(ctx); err != nil {
+			n.fail(err)
+			n.close()
+			close(n.done)
+		}
+	})
+	return err
+}
+
+func (n *Node) open(ctx context.Context) error {
+	admin, err := n.driver.OpenAdmin()
+	if err != nil {
+		return err
+	}
+	n.closes = append(n.closes, admin.Close)
+	reader, err := n.driver.OpenReader()
+	if err != nil {
+		return err
+	}
+	n.closes = append(n.closes, reader.Close)
+	top, err := checkTopics(ctx, n.plan, admin, n.cfg.CreateTopics)
+	if err != nil {
+		return err
+	}
+	slots, err := findSlots(ctx, n.plan, admin, reader, top)
+	if err != nil {
+		return err
+	}
+	group, err := n.driver.OpenGroup(kafka.GroupConfig{
+		Group: n.plan.Name, Instance: n.cfg.Instance, Nonce: n.cfg.Nonce, Advertise: n.cfg.Advertise,
+		KeepSlots: n.cfg.KeepSlots, ReleaseTimeout: n.cfg.StopTimeout / 2, AtLeastOnce: n.cfg.AtLeastOnce,
+	})
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(n.plan.Topics))
+	for i, t := range n.plan.Topics {
+		names[i] = t.Name
+	}
+	producer, err := n.driver.OpenProducer(ctx, group, names)
+	if err != nil {
+		return err
+	}
+	n.closes = append(n.closes, producer.Close)
+	dir := filepath.Join(n.cfg.DataDir, "tables")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	n.run(&root{
+		site: &site{plan: n.plan, env: top.env, dir: dir, name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), log: n.log, strays: &n.strays},
+		restorer: &restorer{
+			reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
+			retention: func(topic string) time.Duration { return top.retention[topic] },
+		},
+		slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
+	}, top)
+	return nil
+}
+
+// endOf asks for a changelog's end as it is, open transactions included.
+func endOf(admin kafka.Admin) func(context.Context, kafka.TopicPartition) (int64, error) {
+	return func(ctx context.Context, tp kafka.TopicPartition) (int64, error) {
+		ends, err := admin.Ends(ctx, kafka.ReadUncommitted, tp)
+		return ends[tp], err
+	}
+}
+
+// run spawns the tree and polls the group until the node is to stop.
+func (n *Node) run(r *root, top *topics) {
+	running, kill := context.WithCancel(context.Background())
+	polling, leave := context.WithCancel(running)
+	n.kill, n.leave, r.ctx = kill, leave, running
+	ready := make(chan *groupHandler, 1)
+	r.ready = ready
+	n.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(atLeast{n.log.Handler(), slog.LevelWarn})
+	}))
+	n.root = n.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r }, actor.WithSupervisor(r)))
+	handler := <-ready
+	go n.watch(polling, r.admin, top)
+	go func() {
+		defer close(n.done)
+		if err := r.group.Run(polling, handler); err != nil {
+			n.fail(err)
+		}
+		kill()
+		_ = n.system.Root.StopFuture(n.root).Wait() // bounded to 10 s by the library
+		n.close()
+		n.system.Shutdown()
+	}()
+}
+
+// watch ends the node when a topic is deleted or changes its number of partitions.
+func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := top.changed(ask, n.plan, admin)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			n.fail(err)
+			return
+		}
+	}
+}
+
+// fail notes the first error and stops the node.
+func (n *Node) fail(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err == nil {
+		n.err = err
+	}
+	if n.leave != nil {
+		n.leave()
+	}
+}
+
+func (n *Node) close() {
+	for i := len(n.closes) - 1; i >= 0; i-- {
+		if err := n.closes[i](); err != nil {
+			n.log.Warn("close", "error", err)
+		}
+	}
+	n.closes = nil
+}
+
+// Stop stops the node in order: handlers end their record, what is done is committed, checkpoints are written, the group
+// is left. When ctx ends before, or the configured timeout passes, it stops at once: nothing is lost by that, the next
+// owner of its slots takes longer. It may be called at any time, twice too.
+func (n *Node) Stop(ctx context.Context) error {
+	n.start.Do(func() { close(n.done) }) // never started
+	n.stop.Do(func() {
+		if n.leave != nil {
+			n.leave()
+		}
+	})
+	t := time.NewTimer(n.cfg.StopTimeout)
+	defer t.Stop()
+	select {
+	case <-n.done:
+		return n.Err()
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	if n.kill != nil {
+		n.kill()
+	}
+	select {
+	case <-n.done:
+	case <-time.After(15 * time.Second):
+		return errors.Join(n.Err(), errors.New("stop: the Kafka client did not close in time"))
+	}
+	return errors.Join(n.Err(), errors.New("stop: not in order: the deadline passed first"))
+}
+
+// Done is closed when the node has stopped.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err returns why the node stopped; nil while it runs and after an orderly stop.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// Status asks the node's actors what they are about. It waits for up to two seconds.
+func (n *Node) Status() (Status, error) {
+	if n.root == nil {
+		return Status{}, errors.New("the node does not run")
+	}
+	x, err := n.system.Root.RequestFuture(n.root, nodeQuery{}, 2*time.Second).Result()
+	if err != nil {
+		return Status{}, fmt.Errorf("ask the node for its status: %w", err)
+	}
+	st, ok := x.(Status)
+	if !ok {
+		return Status{}, errors.New("ask the node for its status: " + strconv.Quote(fmt.Sprint(x)))
+	}
+	return st, nil
+}
+
+// atLeast passes on log records from a level up: the actor library reports each restart at Info.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
+}
+
+func (h atLeast) WithAttrs(a []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(a), h.level}
+}
+
+func (h atLeast) WithGroup(name string) slog.Handler {
+	return atLeast{h.Handler.WithGroup(name), h.level}
+}

@@ -1,0 +1,44 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// What a node's root receives, beside partitionLeft, partitionBroken, retake and nodeFailed of its children:
+//
+//	message      | sent by            | reply
+//	-------------|--------------------|--------------------------------------
+//	takenSlots   | the group          | -
+//	prepared     | itself             | -
+//	releaseSlots | the group          | on its channel: the slots released
+//	lostSlots    | the group          | -
+//	nodeQuery    | Node.Status        | Status
+type (
+	takenSlots struct{ grants []kafka.Grant }
+	// prepared is a grant whose sources' ends are known.
+	prepared struct {
+		grant kafka.Grant
+		begin []startAt
+		err   error
+	}
+	releaseSlots struct {
+		slots []int32
+		by    time.Time
+		reply chan []int32
+	}
+	lostSlots struct {
+		slots []int32
+		why   error
+	}
+	nodeQuery struct{}
+)
+
+func deadlineOf(ctx context.Context) time.Time {
+	if d, ok := ctx.Deadline(); ok {
+		return d
+	}
+	return time.Now().Add(10 * time.Second)
+}

@@ -1,0 +1,251 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// site is what the actors of a node have in common. It is immutable.
+type site struct {
+	plan      *plan.Plan
+	env       *plan.Env
+	dir       string            // for checkpoints
+	name      string            // of the node
+	ids       map[string]string // topic ids
+	once      bool              // exactly once
+	committer *actor.PID
+	consumer  *actor.PID
+	restorer  *actor.PID
+	ends      func(context.Context, kafka.TopicPartition) (int64, error)
+	log       *slog.Logger
+	strays    *sync.WaitGroup
+}
+
+// What a partition tells its node.
+type (
+	partitionLeft struct {
+		slot        int32
+		incarnation int64
+		committed   bool
+	}
+	partitionBroken struct {
+		slot        int32
+		incarnation int64
+		err         error
+	}
+	nodeFailed struct{ err error }
+	// statusQuery asks a partition for its PartitionStatus.
+	statusQuery struct{}
+)
+
+// partitionActor is the actor of one owned slot: a shell around partitionState. Its agents and shards are its children,
+// and it supervises them.
+type partitionActor struct {
+	site   *site
+	self   *actor.PID
+	state  *partitionState
+	agents []*actor.PID
+	shards []*actor.PID
+	timer  *time.Timer
+	at     time.Time
+	open   int // shards that have not finished
+	clean  bool
+	log    *slog.Logger
+	counts counters
+}
+
+type counters struct{ failures, letters, restarts int64 }
+
+// Receive implements actor.Actor.
+func (p *partitionActor) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		p.self = c.Self()
+		p.spawn(c)
+		p.do(c, p.state.start())
+	case partitionMessage:
+		p.clock()
+		p.do(c, p.state.step(m))
+	case shardBroken:
+		c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, m.err})
+	case shardFinished:
+		if p.open--; p.open == 0 {
+			p.leave(c)
+		}
+	case statusQuery:
+		c.Respond(p.status())
+	case *actor.Stopping:
+		if p.timer != nil {
+			p.timer.Stop()
+		}
+		for _, s := range p.shards {
+			c.Send(p.site.restorer, forget{s})
+		}
+	}
+}
+
+// clock tells the state what time it is.
+func (p *partitionActor) clock() {
+	if now := time.Now(); now.After(p.state.now) {
+		p.state.now = now
+	}
+}
+
+func (p *partitionActor) spawn(c actor.Context) {
+	s := p.state
+	for i, t := range s.stage.Tables {
+		cfg := tables.Config{Table: t.Name, Partition: s.partition, Changelog: t.Changelog.ID, MaxBytes: int(p.site.env.MaxBytes[t.Changelog.ID])}
+		if !p.site.once {
+			cfg.Generation = uint64(max(s.grant.Incarnation, 1))
+		}
+		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
+		log := p.log.With("table", t.Name)
+		p.shards = append(p.shards, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
+			return &shardActor{table: t, index: i, config: cfg, identity: id, dir: p.site.dir, restorer: p.site.restorer, ends: p.site.ends, log: log}
+		}), "shard-"+t.Name))
+	}
+	for i, a := range s.stage.Agents {
+		p.agents = append(p.agents, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, strays: p.site.strays}
+			if a.Raw != nil {
+				return &rawAgent{agentActor: base}
+			}
+			return &base
+		}), "agent-"+a.Name))
+	}
+}
+
+// do carries out what the state asks for.
+func (p *partitionActor) do(c actor.Context, out []any) {
+	for _, x := range out {
+		switch x := x.(type) {
+		case toAgent:
+			c.Send(p.agents[x.agent], x.msg)
+		case toShard:
+			c.Send(p.shards[x.table], x.msg)
+		case toCommitter:
+			c.Send(p.site.committer, x.msg)
+		case fetchFrom:
+			p.log.Info("partition running")
+			c.Send(p.site.consumer, startFetch{p.state.grant, x.from, c.Self(), p.state.stage})
+		case pauseSource:
+			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
+		case resumeSource:
+			c.Send(p.site.consumer, resumeFetch{p.source(x.source)})
+		case finishShards:
+			p.finish(c, x.clean)
+		case failNode:
+			c.Send(c.Parent(), nodeFailed{x.err})
+		case answerAsk:
+			x.reply(x.err)
+		case report:
+			p.report(x.failure)
+		case wakeAt:
+			p.wakeAt(c, x.at)
+		}
+	}
+}
+
+func (p *partitionActor) source(i int) kafka.TopicPartition {
+	return kafka.TopicPartition{Topic: p.state.stage.Sources[i].Name, Partition: p.state.partition}
+}
+
+// wakeAt makes sure that the state is woken at a time, or before.
+func (p *partitionActor) wakeAt(c actor.Context, at time.Time) {
+	if !p.at.IsZero() && !at.Before(p.at) && p.at.After(time.Now()) {
+		return
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.at = at
+	system, self := c.ActorSystem(), c.Self()
+	p.timer = time.AfterFunc(max(time.Until(at), 0), func() { system.Root.Send(self, Wake{time.Now()}) })
+}
+
+func (p *partitionActor) report(f recordFailure) {
+	p.counts.failures++
+	args := []any{"agent", f.agent, "attempt", f.attempts, "error", f.err}
+	if f.offset >= 0 {
+		args = append(args, "topic", f.topic, "offset", f.offset)
+	}
+	if f.stack != "" {
+		p.log.Debug("stack of a failure", "agent", f.agent, "stack", f.stack)
+	}
+	if f.last {
+		p.counts.letters++
+		p.log.Error("record given up: written to the dead letters", args...)
+		return
+	}
+	p.log.Warn("agent failed: restarted, the record is tried again", args...)
+}
+
+func (p *partitionActor) finish(c actor.Context, clean bool) {
+	p.clean, p.open = clean, len(p.shards)
+	for _, s := range p.shards {
+		c.Send(s, finishShard{})
+	}
+	if p.open == 0 {
+		p.leave(c)
+	}
+}
+
+func (p *partitionActor) leave(c actor.Context) {
+	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
+}
+
+// PartitionStatus is what a partition is about.
+type PartitionStatus struct {
+	Stage      string
+	Partition  int32
+	State      string // restoring, running, undoing, stopping
+	Retrying   string // topic/partition@offset of a record that is being retried; empty: none
+	Busy       bool   // something is not committed
+	Failures   int64
+	DeadLetter int64
+}
+
+func (p *partitionActor) status() PartitionStatus {
+	s := p.state
+	names := map[phase]string{restoring: "restoring", running: "running", undoing: "undoing", stopping: "stopping", finishing: "stopping", gone: "gone"}
+	st := PartitionStatus{
+		Stage: s.stage.Key, Partition: s.partition, State: names[s.phase], Busy: s.isBusy(),
+		Failures: p.counts.failures, DeadLetter: p.counts.letters,
+	}
+	for _, a := range s.agents {
+		if a.attempts > 0 && a.source >= 0 {
+			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.failed)
+		}
+	}
+	return st
+}
+
+// HandleFailure implements actor.SupervisorStrategy: agents are restarted, with fresh state; the record that failed is
+// tried again by the partition. A shard that fails is never resumed: the slot is taken anew and the shard rebuilt.
+func (p *partitionActor) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	for i, a := range p.agents {
+		if !a.Equal(child) {
+			continue
+		}
+		p.counts.restarts++
+		supervisor.RestartChildren(child)
+		if err, ok := reason.(error); ok && errors.As(err, new(failure)) {
+			return // the partition has been told
+		}
+		// not by its program: what it had been given is given again
+		system.Root.Send(p.self, AgentFailed{Agent: i, Incarnation: p.state.agents[i].incarnation, Work: -1, Err: fmt.Errorf("agent actor: %v", reason)})
+		return
+	}
+	supervisor.StopChildren(child)
+	system.Root.Send(p.self, shardBroken{fmt.Errorf("shard actor %s: %v", child.Id, reason)})
+}

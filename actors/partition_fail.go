@@ -1,0 +1,343 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// errUndone ends a query whose handler has seen values that are gone.
+var errUndone = errors.New("the partition has been rolled back meanwhile; the record runs again")
+
+// careful is how a partition goes on after a function inside a shard failed, or the broker refused a bundle: one record at
+// a time, each an epoch of its own, until it is past all that was given out then.
+type careful struct {
+	until      []int64 // by agent
+	commitEach bool    // the broker refused something: each record is committed alone
+	agent      int     // whose record is at hand; -1: none
+	rec        plan.Rec
+	finished   bool // the agent is through with it
+	sealed     bool // and it is whole
+}
+
+// giveCarefully gives out one record, if none is at hand.
+func (s *partitionState) giveCarefully() {
+	c := s.careful
+	if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
+		return
+	}
+	waiting := false
+	for i, a := range s.agents {
+		if a.source < 0 {
+			continue
+		}
+		_, ok := s.head(a)
+		if a.done.upTo >= c.until[i] {
+			continue
+		}
+		if waiting = waiting || a.backing; a.backing || !ok {
+			continue
+		}
+		q := s.sources[a.source]
+		c.agent, c.rec, c.finished, c.sealed = i, plan.Rec{B: q.batches[a.batch-q.first], I: a.record}, false, false
+		s.giveRun(i, 0, 1)
+		return
+	}
+	if !waiting {
+		s.endCareful()
+	}
+}
+
+// endCareful: past all that was given out when it began.
+func (s *partitionState) endCareful() {
+	s.careful, s.dry = nil, false
+	s.maybeOffer()
+}
+
+// maybeSealCarefully seals the record at hand once its agent and all shards are through with it.
+func (s *partitionState) maybeSealCarefully() {
+	c := s.careful
+	if c.agent < 0 || c.sealed || s.seal != nil || len(s.agents[c.agent].works) > 0 {
+		return
+	}
+	for _, t := range s.tables {
+		if t.applied < t.sent {
+			return
+		}
+	}
+	c.sealed = true
+	s.sealShards()
+}
+
+// carefulWhole: the record at hand is whole.
+func (s *partitionState) carefulWhole() {
+	c := s.careful
+	if c.agent < 0 {
+		return
+	}
+	a := s.agents[c.agent]
+	a.failed, a.attempts = -1, 0
+	if !c.commitEach {
+		c.agent = -1
+	}
+}
+
+// carefulCommitted: the bundle at hand is committed.
+func (s *partitionState) carefulCommitted() {
+	if c := s.careful; c.commitEach && c.sealed {
+		c.agent = -1
+	}
+}
+
+// onAgentFailed drops the effects of the turn at hand (the agent has not sent them) and, after a backoff, begins a new
+// incarnation with the record that failed; or gives the record up.
+func (s *partitionState) onAgentFailed(m AgentFailed) {
+	a := s.agents[m.Agent]
+	if a.incarnation != m.Incarnation || s.phase == undoing || s.phase == gone || s.phase == finishing {
+		return
+	}
+	w := a.find(m.Work)
+	a.incarnation++
+	if a.flush != 0 {
+		a.flush = 0
+		defer s.onFlushed()
+	}
+	if w == nil || m.Done >= len(w.records) {
+		s.backOff(m.Agent, recordFailure{agent: a.agent.Name, offset: -1, err: m.Err, stack: m.Stack})
+		s.seek(a)
+		return
+	}
+	rec := w.records[m.Done]
+	if m.Turn > 1 { // which of the batch's records is at fault shows when they come one by one
+		last := w.records[min(m.Done+m.Turn, len(w.records))-1]
+		if last.B != nil {
+			a.single = max(a.single, last.B.Records[last.I].Offset+1)
+		}
+		for _, later := range a.works {
+			if later != w && m.Done+m.Turn > len(w.records) {
+				a.single = max(a.single, later.end)
+			}
+		}
+	}
+	s.seek(a)
+	s.failRecord(m.Agent, rec, m.Err, m.Stack, m.Turn > 1)
+}
+
+func (a *agentSlot) find(id int64) *given {
+	for _, w := range a.works {
+		if w.id == id {
+			return w
+		}
+	}
+	return nil
+}
+
+// failRecord counts a failure of a record and tries it again, or makes it a dead letter. ofBatch says that it may not be
+// the one at fault.
+func (s *partitionState) failRecord(i int, rec plan.Rec, err error, stack string, ofBatch bool) {
+	a := s.agents[i]
+	f := recordFailure{agent: a.agent.Name, offset: -1, err: err, stack: stack}
+	if rec.B == nil {
+		s.backOff(i, f)
+		return
+	}
+	f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
+	if a.failed != f.offset {
+		a.failed, a.attempts = f.offset, 0
+	}
+	var permanent interface{ Permanent() bool }
+	lasting := errors.As(err, &permanent) && permanent.Permanent()
+	if a.attempts+1 < maxAttempts && !lasting || ofBatch {
+		s.backOff(i, f)
+		return
+	}
+	a.attempts++
+	f.attempts, f.last = a.attempts, true
+	s.emit(report{f})
+	s.bury(a, rec, f)
+	a.failed, a.attempts = -1, 0
+	s.seek(a)
+	a.backing, a.retry = true, s.now // the actor restarts at once
+	s.emit(wakeAt{s.now})
+	if c := s.careful; c != nil && c.agent == i {
+		c.sealed = true
+		s.sealShards()
+	}
+}
+
+// backOff begins a new incarnation of an agent after a while.
+func (s *partitionState) backOff(i int, f recordFailure) {
+	a := s.agents[i]
+	a.attempts++
+	f.attempts = a.attempts
+	wait := min(minBackoff<<min(a.attempts-1, 10), maxBackoff)
+	wait += time.Duration(s.rng.Int64N(int64(wait)/4 + 1))
+	a.backing, a.retry = true, s.now.Add(wait)
+	if a.agent.Role == plan.Timer {
+		a.due = a.due.Add(a.agent.Every)
+	}
+	if c := s.careful; c != nil && c.agent == i {
+		c.agent = -1
+	}
+	s.emit(report{f})
+}
+
+// bury writes a record to the dead letters, in the bundle that passes it.
+func (s *partitionState) bury(a *agentSlot, rec plan.Rec, f recordFailure) {
+	r := rec.B.Records[rec.I]
+	headers := append([]byte(nil), rec.B.RawHeaders(rec.I)...)
+	const most = 8 << 10 // of a stack: the letter must fit its topic
+	if len(f.stack) > most {
+		f.stack = f.stack[:most]
+	}
+	text := func(key, value string) kafka.Header { return kafka.Header{Key: "troupe." + key, Value: []byte(value)} }
+	message := f.err.Error()
+	if len(message) > most {
+		message = message[:most]
+	}
+	headers = kafka.AppendHeaders(headers,
+		text("topic", rec.B.Topic), text("partition", strconv.Itoa(int(rec.B.Partition))), text("offset", strconv.FormatInt(r.Offset, 10)),
+		text("agent", f.agent), text("attempts", strconv.Itoa(f.attempts)), text("error", message), text("stack", f.stack),
+		text("node", s.node), text("time", s.now.UTC().Format(time.RFC3339Nano)))
+	out := new(kafka.Outputs)
+	out.Append(s.letters.ID, s.partition%max(s.env.Partitions[s.letters.ID], 1), r.Timestamp, rec.B.Key(rec.I), rec.B.Value(rec.I), headers)
+	s.fill.add(out)
+	a.done.add(r.Offset, r.Offset+1)
+}
+
+// onShardFailed rolls the partition back to the last epoch that is whole, and goes on carefully until past what has been
+// given out: then it shows which record is at fault.
+func (s *partitionState) onShardFailed(m ShardFailed) {
+	if m.Undo != s.undo || s.phase != running && s.phase != stopping {
+		return
+	}
+	if s.phase == stopping {
+		s.dropUnsealed()
+		s.flushed = 0
+		s.maybeOffer()
+		s.maybeFinish()
+		return
+	}
+	s.rollBack(s.wholeEpoch, m.Err, false)
+}
+
+// onRejected: the broker will never take the bundle. The partition goes back to what is committed.
+func (s *partitionState) onRejected(err error) {
+	if s.phase == stopping {
+		s.dropUnsealed()
+		s.whole, s.flushed = new(parts), 0
+		s.maybeFinish()
+		return
+	}
+	if s.phase != running && s.phase != undoing {
+		return
+	}
+	for _, a := range s.agents {
+		a.whole = a.committed.clone()
+	}
+	s.whole = new(parts)
+	s.wholeEpoch = s.committedEpoch
+	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), true)
+}
+
+// dropUnsealed forgets what is not whole, and what agents still do.
+func (s *partitionState) dropUnsealed() {
+	s.fill, s.seal, s.careful = new(parts), nil, nil
+	for _, a := range s.agents {
+		a.done = a.whole.clone()
+		a.incarnation++
+		a.flush = 0
+	}
+}
+
+// rollBack undoes all epochs above the given one.
+func (s *partitionState) rollBack(epoch int64, err error, commitEach bool) {
+	c := s.careful
+	again := &careful{agent: -1, until: make([]int64, len(s.agents)), commitEach: commitEach || c != nil && c.commitEach}
+	var culprit *careful
+	if c != nil && c.agent >= 0 {
+		culprit = c
+	}
+	for i, a := range s.agents {
+		if c != nil {
+			again.until[i] = c.until[i]
+		}
+		again.until[i] = max(again.until[i], s.givenUpTo(a))
+	}
+	s.fill, s.seal, s.dry = new(parts), nil, false
+	s.undo++
+	s.phase, s.undoWait = undoing, len(s.tables)
+	for i, a := range s.agents {
+		a.incarnation, a.flush, a.backing = a.incarnation+1, 0, false
+		a.done = a.whole.clone()
+		s.seek(a)
+		if a.source >= 0 || a.agent.Role == plan.Task {
+			continue
+		}
+		a.due = maxTime(a.due, s.now)
+
+	}
+	for i, t := range s.tables {
+		t.sent, t.applied, t.touched, t.undone = 0, 0, false, false
+		s.emit(toShard{i, Undo{s.undo, epoch}})
+	}
+	s.careful, s.cause, s.culprit = again, err, culprit
+	if s.undoWait == 0 {
+		s.undone()
+	}
+}
+
+// givenUpTo is the offset up to which an agent's records have been given out.
+func (s *partitionState) givenUpTo(a *agentSlot) int64 {
+	if a.source < 0 {
+		return 0
+	}
+	upTo := a.done.upTo
+	for _, w := range a.works {
+		upTo = max(upTo, w.end)
+	}
+	for _, r := range a.done.beyond {
+		upTo = max(upTo, r.to)
+	}
+	return upTo
+}
+
+func (s *partitionState) onUndone(m Undone) {
+	if m.Undo != s.undo || s.phase != undoing || s.tables[m.Table].undone {
+		return
+	}
+	s.tables[m.Table].undone = true
+	if s.undoWait--; s.undoWait == 0 {
+		s.undone()
+	}
+}
+
+// undone goes on, carefully, with fresh incarnations of all agents.
+func (s *partitionState) undone() {
+	s.phase = running
+	for i, a := range s.agents {
+		s.emit(toAgent{i, Begin{a.incarnation}})
+	}
+	if c := s.culprit; c != nil {
+		s.culprit = nil
+		s.careful.agent = c.agent
+		stack := ""
+		var st interface{ StackTrace() string }
+		if errors.As(s.cause, &st) {
+			stack = st.StackTrace()
+		}
+		s.failRecord(c.agent, c.rec, s.cause, stack, false)
+	}
+	s.maybeOffer()
+}
+
+// newOffsetsGone says that a table has a past and its sources have none.
+func newOffsetsGone(topology string, t *plan.Table, partition int32) error {
+	return fmt.Errorf("table %s/%d: its changelog %s holds records, but the group %s has no committed offsets: they have expired or were deleted, and "+
+		"reading the sources again would count them twice; restore the group's offsets, or start over with `node reset --topology %s`",
+		t.Name, partition, t.Changelog.Name, topology, topology)
+}

@@ -1,0 +1,272 @@
+package actors
+
+import (
+	"math"
+
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// give hands out records to agents that have room for more, in the order of their timestamps across sources.
+func (s *partitionState) give() {
+	if s.phase != running {
+		return
+	}
+	if s.careful != nil {
+		s.giveCarefully()
+		return
+	}
+	s.giveTurns()
+	if s.fill.bytes > maxEpoch {
+		s.becomeDry() // an early round empties it
+		return
+	}
+	for {
+		best, first := -1, int64(math.MaxInt64)
+		for i, a := range s.agents {
+			if !s.canTake(a) {
+				continue
+			}
+			if ts, ok := s.head(a); ok && ts < first {
+				best, first = i, ts
+			}
+		}
+		if best < 0 {
+			return
+		}
+		s.giveRun(best, s.horizon(s.agents[best].source), workSize)
+	}
+}
+
+// canTake says whether an agent may be given more records.
+func (s *partitionState) canTake(a *agentSlot) bool {
+	if a.source < 0 || a.backing || a.records >= maxGiven || a.flush != 0 && a.records > 0 {
+		return false
+	}
+	if a.records > 0 && s.isSingle(a) {
+		return false
+	}
+	for _, t := range s.tables {
+		if t.sent-t.applied >= maxUnacked {
+			return false
+		}
+	}
+	return true
+}
+
+// isSingle says whether an agent is given its records one by one.
+func (s *partitionState) isSingle(a *agentSlot) bool { return a.done.upTo < a.single }
+
+// head returns the timestamp of an agent's next record. On the way it passes what is done already and batches without
+// records.
+func (s *partitionState) head(a *agentSlot) (int64, bool) {
+	q := s.sources[a.source]
+	for a.batch-q.first < int64(len(q.batches)) {
+		b := q.batches[a.batch-q.first]
+		for a.record < len(b.Records) && len(a.done.beyond) > 0 && a.done.has(b.Records[a.record].Offset) {
+			a.record++
+		}
+		if a.record < len(b.Records) {
+			return b.Records[a.record].Timestamp, true
+		}
+		if len(b.Records) == 0 { // only the position moved
+			from := a.done.upTo
+			if a.batch > q.first {
+				from = q.batches[a.batch-q.first-1].Next
+			}
+			if a.done.add(max(from, 0), b.Next) {
+				s.fill.moved = true
+			}
+		}
+		a.batch, a.record = a.batch+1, 0
+	}
+	return 0, false
+}
+
+// horizon is the timestamp up to which a source may be given out before another one's turn comes.
+func (s *partitionState) horizon(source int) int64 {
+	least := int64(math.MaxInt64)
+	if len(s.sources) == 1 {
+		return least
+	}
+	for _, a := range s.agents {
+		if a.source >= 0 && a.source != source && !a.backing {
+			if ts, ok := s.head(a); ok {
+				least = min(least, ts)
+			}
+		}
+	}
+	return least
+}
+
+// giveRun gives an agent a run of up to limit records of one batch, none of them beyond the horizon but the first.
+func (s *partitionState) giveRun(i int, horizon int64, limit int) {
+	a := s.agents[i]
+	q := s.sources[a.source]
+	b := q.batches[a.batch-q.first]
+	if s.isSingle(a) {
+		limit = 1
+	}
+	limit = max(1, min(limit, maxGiven-a.records))
+	w := &given{id: s.id(), start: b.Records[a.record].Offset}
+	if a.record == 0 && a.batch > q.first { // what lies between two batches is done with the second
+		w.start = max(q.batches[a.batch-q.first-1].Next, a.done.upTo)
+	} else if a.record == 0 {
+		w.start = min(w.start, max(a.done.upTo, 0))
+	}
+	n := min(limit, len(b.Records)-a.record)
+	w.records = make([]plan.Rec, 0, n)
+	for ; n > 0; n-- {
+		r := b.Records[a.record]
+		if len(w.records) > 0 && (r.Timestamp > horizon || len(a.done.beyond) > 0 && a.done.has(r.Offset)) {
+			break
+		}
+		w.records = append(w.records, plan.Rec{B: b, I: a.record})
+		a.record++
+	}
+	if a.record < len(b.Records) {
+		w.end = b.Records[a.record].Offset
+	} else {
+		w.end = b.Next
+		a.batch, a.record = a.batch+1, 0
+	}
+	a.works, a.records = append(a.works, w), a.records+len(w.records)
+	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+}
+
+// giveTurns gives timers that are due and tasks their turns.
+func (s *partitionState) giveTurns() {
+	for i, a := range s.agents {
+		if a.source >= 0 || a.backing || len(a.works) > 0 {
+			continue
+		}
+		at := s.now
+		switch {
+		case a.agent.Role == plan.Task && !a.ran:
+			a.ran = true
+		case a.agent.Role == plan.Timer && !s.now.Before(a.due):
+			at = a.due.Add(s.now.Sub(a.due).Truncate(a.agent.Every)) // missed intervals are one turn
+		default:
+			continue
+		}
+		w := &given{id: s.id(), records: []plan.Rec{{Time: at}}, at: at}
+		a.works, a.records = append(a.works, w), 1
+		s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	}
+}
+
+func (s *partitionState) id() int64 {
+	s.nextID++
+	return s.nextID
+}
+
+// onWorked takes over what an agent has done.
+func (s *partitionState) onWorked(m Worked) {
+	a := s.agents[m.Agent]
+	if a.incarnation != m.Incarnation || s.phase == undoing || s.phase == gone {
+		return // it began before an undo or a restart: what it did is refused
+	}
+	for _, id := range m.Prior {
+		s.through(a, id, math.MaxInt)
+	}
+	s.through(a, m.Work, m.Done)
+	for _, i := range m.Set {
+		s.throughOne(a, m.Work, i)
+	}
+	s.fill.add(m.Out)
+	for _, x := range m.Ops {
+		t := s.tables[x.Table]
+		t.sent, t.touched = t.sent+1, true
+		s.emit(toShard{x.Table, Apply{s.undo, t.sent, s.epoch, x.Ops}})
+	}
+	if m.Round != 0 && m.Round == a.flush {
+		a.flush = 0
+		s.onFlushed()
+	}
+	if s.careful != nil {
+		s.maybeSealCarefully()
+	}
+}
+
+// through notes that the first n records of a work are done.
+func (s *partitionState) through(a *agentSlot, id int64, n int) {
+	for i, w := range a.works {
+		if w.id != id {
+			continue
+		}
+		n = min(n, len(w.records))
+		if n > w.done {
+			a.records -= n - w.done
+			w.done = n
+			s.advance(a, w)
+		}
+		if n == len(w.records) {
+			a.works = append(a.works[:i:i], a.works[i+1:]...)
+		}
+		return
+	}
+}
+
+func (s *partitionState) advance(a *agentSlot, w *given) {
+	s.dry = false
+	if a.source < 0 {
+		if a.agent.Role == plan.Timer {
+			s.fill.fired(a.agent.Name, w.at.UnixMilli())
+			a.due = w.at.Add(a.agent.Every)
+		}
+		a.attempts = 0
+		return
+	}
+	to := w.end
+	if w.done < len(w.records) {
+		r := w.records[w.done]
+		to = r.B.Records[r.I].Offset
+	}
+	if a.done.add(w.start, to) {
+		s.fill.moved = true
+	}
+	if a.failed >= 0 && a.done.has(a.failed) {
+		a.failed, a.attempts = -1, 0
+	}
+}
+
+// throughOne notes that record i of a work is done, though not all before it are.
+func (s *partitionState) throughOne(a *agentSlot, id int64, i int) {
+	for _, w := range a.works {
+		if w.id != id || i < w.done {
+			continue
+		}
+		r := w.records[i]
+		from, to := r.B.Records[r.I].Offset, w.end
+		if i+1 < len(w.records) {
+			next := w.records[i+1]
+			to = next.B.Records[next.I].Offset
+		}
+		if a.done.add(from, to) {
+			s.fill.moved, s.dry = true, false
+		}
+		return
+	}
+}
+
+// maybeDry tells the committer that all is done that there was to do, so that it need not wait for the next interval.
+func (s *partitionState) maybeDry() {
+	if s.phase != running || s.dry || !s.fill.moved && !s.whole.moved || s.seal != nil || s.offer != nil || s.careful != nil {
+		return
+	}
+	for _, a := range s.agents {
+		if len(a.works) > 0 && a.agent.Role != plan.Task {
+			return
+		}
+		if a.source >= 0 && a.batch-s.sources[a.source].first < int64(len(s.sources[a.source].batches)) {
+			return
+		}
+	}
+	s.becomeDry()
+}
+
+func (s *partitionState) becomeDry() {
+	if !s.dry {
+		s.dry = true
+		s.emit(toCommitter{Dry{s.grant.Slot, s.grant.Incarnation}})
+	}
+}

@@ -1,0 +1,101 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// What a partition receives:
+//
+//	message       | sent by          | reply                                  | legal in state
+//	--------------|------------------|----------------------------------------|------------------------
+//	ShardReady    | shard            | -                                      | restoring
+//	Arrived       | consumer         | -                                      | running; else dropped
+//	Worked        | agent            | -                                      | any; stale: dropped
+//	AgentFailed   | agent            | Begin to the agent, after a backoff    | any; stale: dropped
+//	Ask           | agent            | by its Reply                           | any
+//	Applied       | shard            | -                                      | any; stale: dropped
+//	Sealed        | shard            | -                                      | any; stale: dropped
+//	ShardFailed   | shard            | Undo to all shards                     | any; stale: dropped
+//	Undone        | shard            | -                                      | undoing
+//	SealRound     | committer        | Offer, or Nothing                      | any
+//	Decided       | committer        | Committed to all shards                | a bundle is offered
+//	Wake          | its own timer    | -                                      | any
+//	Leave         | node             | Left to the node, when it is committed | any
+//
+//sumtype:decl
+type partitionMessage interface{ isPartitionMessage() }
+
+// ShardReady says that a shard has been restored. Records is how many it replayed from its changelog.
+type ShardReady struct {
+	Table   int
+	Records int64
+	Entries int
+}
+
+// Arrived brings records of one of the partition's sources.
+type Arrived struct {
+	Source int // index in the stage
+	Batch  *kafka.Batch
+}
+
+// Applied says that a shard has applied the operations of that number. Out is what functions inside the shard sent.
+type Applied struct {
+	Table int
+	Undo  int64 // the undo number they were sent under
+	Count int64
+	Out   outputs
+}
+
+// Sealed brings what a shard has to journal for an epoch.
+type Sealed struct {
+	Table int
+	Undo  int64
+	Epoch int64
+	Out   outputs
+}
+
+// ShardFailed says that a function inside a shard failed, or something of an epoch cannot be journaled. The shard does
+// nothing more until Undo.
+type ShardFailed struct {
+	Table int
+	Undo  int64
+	Err   error
+}
+
+// Undone says that a shard is back at the epoch it was asked for.
+type Undone struct {
+	Table int
+	Undo  int64
+}
+
+// SealRound asks for a bundle of what has been done.
+type SealRound struct{ Round int64 }
+
+// Decided says what became of the partition's bundle. Err is nil if it is committed; otherwise the broker will never take
+// it, and the partition goes back to what is committed.
+type Decided struct {
+	Seq int64
+	Err error
+}
+
+// Wake is the time that a partition asked to be woken at.
+type Wake struct{ Now time.Time }
+
+// Leave asks the partition to stop: what has been done is committed, nothing more is begun.
+type Leave struct {
+	Now   time.Time
+	Grace time.Duration // for the handlers that are running
+}
+
+func (ShardReady) isPartitionMessage()  {}
+func (Arrived) isPartitionMessage()     {}
+func (Applied) isPartitionMessage()     {}
+func (Sealed) isPartitionMessage()      {}
+func (ShardFailed) isPartitionMessage() {}
+func (Undone) isPartitionMessage()      {}
+func (SealRound) isPartitionMessage()   {}
+func (Decided) isPartitionMessage()     {}
+func (Wake) isPartitionMessage()        {}
+func (Leave) isPartitionMessage()       {}

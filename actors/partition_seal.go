@@ -1,0 +1,308 @@
+package actors
+
+import (
+	"slices"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// onSealRound begins to seal: first the agents are asked for what they have not reported, then the shards.
+func (s *partitionState) onSealRound(m SealRound) {
+	s.asked = m.Round
+	if s.offer != nil || s.seal != nil || s.phase != running || s.careful != nil {
+		s.maybeOffer()
+		return
+	}
+	flushes := 0
+	for i, a := range s.agents {
+		if len(a.works) > 0 && !a.backing {
+			flushes++
+			a.flush = s.id()
+			s.emit(toAgent{i, Flush{Incarnation: a.incarnation, Round: a.flush}})
+		}
+	}
+	if flushes == 0 && !s.fill.moved && !s.whole.moved {
+		s.nothing()
+		return
+	}
+	s.seal = &sealing{round: m.Round, flushes: flushes}
+	if flushes == 0 {
+		s.sealShards()
+	}
+}
+
+// nothing answers a round that finds nothing.
+func (s *partitionState) nothing() {
+	if s.asked != 0 {
+		s.emit(toCommitter{Nothing{s.grant.Slot, s.grant.Incarnation, s.asked}})
+		s.asked = 0
+	}
+}
+
+// onFlushed counts the agents' answers to a seal or a stop.
+func (s *partitionState) onFlushed() {
+	if s.phase == stopping && s.flushed > 0 {
+		if s.flushed--; s.flushed == 0 {
+			s.sealLast()
+		}
+		return
+	}
+	if s.seal == nil || s.seal.flushes == 0 {
+		return
+	}
+	if s.seal.flushes--; s.seal.flushes == 0 {
+		s.sealShards()
+	}
+}
+
+// sealShards ends the epoch being filled. What was forwarded to the shards before is in it, FIFO mailboxes see to that.
+func (s *partitionState) sealShards() {
+	if s.seal == nil {
+		s.seal = &sealing{}
+	}
+	x := s.seal
+	x.flushes, x.epoch, x.parts, s.fill = 0, s.epoch, s.fill, new(parts)
+	x.upTo, x.done = make([]int64, len(s.tables)), s.snapshot()
+	s.epoch++
+	for i, t := range s.tables {
+		if x.upTo[i] = t.sent; t.touched {
+			t.touched = false
+			x.shards++
+			s.emit(toShard{i, Seal{s.undo, x.epoch}})
+		}
+	}
+	if x.shards == 0 {
+		s.becomeWhole()
+	}
+}
+
+// snapshot is what the agents have done by now.
+func (s *partitionState) snapshot() []progress {
+	done := make([]progress, len(s.agents))
+	for i, a := range s.agents {
+		done[i] = a.done.clone()
+	}
+	return done
+}
+
+func (s *partitionState) onApplied(m Applied) {
+	if m.Undo != s.undo || s.phase == undoing {
+		return
+	}
+	s.tables[m.Table].applied = m.Count
+	if s.seal != nil && s.seal.parts != nil && m.Count <= s.seal.upTo[m.Table] {
+		s.seal.parts.add(m.Out)
+	} else {
+		s.fill.add(m.Out)
+	}
+	if s.careful != nil {
+		s.maybeSealCarefully()
+	}
+}
+
+func (s *partitionState) onSealed(m Sealed) {
+	if m.Undo != s.undo || s.seal == nil || s.seal.parts == nil || m.Epoch != s.seal.epoch {
+		return
+	}
+	s.seal.parts.add(m.Out)
+	if s.seal.shards--; s.seal.shards == 0 {
+		s.becomeWhole()
+	}
+}
+
+// becomeWhole: nothing of the sealed epoch can fail any more, but the broker's refusal.
+func (s *partitionState) becomeWhole() {
+	x := s.seal
+	s.seal, s.wholeEpoch = nil, x.epoch
+	s.whole.merge(x.parts)
+	for i, a := range s.agents {
+		a.whole = x.done[i]
+	}
+	if s.careful != nil {
+		s.carefulWhole()
+	}
+	s.maybeOffer()
+	if s.phase == stopping {
+		s.maybeFinish()
+	}
+}
+
+// maybeOffer offers what is whole to the committer, if it has no bundle of ours.
+func (s *partitionState) maybeOffer() {
+	if s.offer != nil || s.seal != nil && s.phase != stopping {
+		return
+	}
+	if s.phase != running && s.phase != stopping {
+		s.nothing()
+		return
+	}
+	if !s.whole.moved {
+		s.nothing()
+		return
+	}
+	alone := s.careful != nil && s.careful.commitEach
+	w := s.whole
+	s.whole, s.seq, s.dry = new(parts), s.seq+1, false
+	done := make([]progress, len(s.agents))
+	for i, a := range s.agents {
+		done[i] = a.whole.clone()
+	}
+	b := &kafka.Bundle{Slot: s.grant.Slot, Incarnation: s.grant.Incarnation, MemberID: s.grant.MemberID, Seq: s.seq, Outputs: w.outs}
+	timers := map[string]int64{}
+	for name, at := range s.timers {
+		timers[name] = at
+	}
+	for name, at := range w.timers {
+		timers[name] = at
+	}
+	b.Offsets = s.positions(done, timers)
+	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers}
+	s.emit(toCommitter{Offer{Bundle: b, Round: s.asked, Alone: alone}})
+	s.asked = 0
+}
+
+// positions are the committed offsets of a bundle: for each source the lowest of its agents', and the rest as metadata.
+func (s *partitionState) positions(done []progress, timers map[string]int64) []kafka.Position {
+	var all []kafka.Position
+	for i, q := range s.sources {
+		meta := kafka.Meta{Seq: s.seq}
+		if i == 0 && len(timers) > 0 {
+			meta.Timers = timers
+		}
+		lowest := int64(-1)
+		for j, a := range s.agents {
+			if a.source == i && (lowest < 0 || done[j].upTo < lowest) {
+				lowest = done[j].upTo
+			}
+		}
+		if lowest < 0 {
+			lowest = q.idle
+		}
+		for j, a := range s.agents {
+			if a.source == i {
+				if meta.Agents == nil {
+					meta.Agents = map[string]kafka.Ahead{}
+				}
+				meta.Agents[a.agent.Name] = done[j].ahead(lowest)
+			}
+		}
+		all = append(all, kafka.Position{
+			TopicPartition: kafka.TopicPartition{Topic: q.topic.Name, Partition: s.partition}, Offset: lowest, Metadata: meta.Encode(),
+		})
+	}
+	return all
+}
+
+// onDecided: the bundle is committed, or will never be.
+func (s *partitionState) onDecided(m Decided) {
+	if s.offer == nil || s.offer.bundle.Seq != m.Seq || s.phase == gone {
+		return
+	}
+	o := s.offer
+	s.offer = nil
+	if m.Err != nil {
+		s.seq--
+		s.onRejected(m.Err)
+		return
+	}
+	for i, a := range s.agents {
+		a.committed = o.done[i]
+	}
+	s.timers, s.committedEpoch = o.timers, o.epoch
+	for i := range s.tables {
+		s.emit(toShard{i, Settle{o.epoch}})
+	}
+	s.trim()
+	if s.careful != nil {
+		s.carefulCommitted()
+	}
+	if s.careful != nil || s.phase == stopping {
+		s.maybeOffer()
+	}
+	if s.phase == stopping {
+		s.maybeFinish()
+	}
+}
+
+// onLeave stops giving out records, and waits for the handlers that are running, for a while.
+func (s *partitionState) onLeave(m Leave) {
+	switch s.phase {
+	case running, undoing:
+	case restoring:
+		s.finish()
+		return
+	default:
+		return
+	}
+	s.now = m.Now
+	s.leaveBy, s.flushed = m.Now.Add(m.Grace), 0
+	wasUndoing := s.phase == undoing
+	s.phase = stopping
+	if wasUndoing || s.careful != nil { // what is whole is committed, the rest is the next owner's
+		s.dropUnsealed()
+		s.maybeOffer()
+		s.maybeFinish()
+		return
+	}
+	for i, a := range s.agents {
+		if a.backing {
+			continue
+		}
+		s.flushed++
+		a.flush = s.id()
+		s.emit(toAgent{i, Flush{Incarnation: a.incarnation, Round: a.flush, Final: true}})
+	}
+	if s.flushed == 0 {
+		s.sealLast()
+	}
+}
+
+// abandon goes on without the handlers that have not ended in time: their records are for the next owner.
+func (s *partitionState) abandon() {
+	s.flushed = 0
+	for _, a := range s.agents {
+		if a.flush != 0 {
+			a.incarnation, a.flush = a.incarnation+1, 0
+		}
+	}
+	s.sealLast()
+}
+
+// sealLast seals what is left. An earlier seal may be under way: then it comes after.
+func (s *partitionState) sealLast() {
+	s.leaveBy = time.Time{} // nothing more to wait for by the clock
+	if s.seal != nil && s.seal.parts != nil {
+		return // becomeWhole comes back here
+	}
+	s.seal = nil
+	s.sealShards()
+}
+
+// maybeFinish ends a stop once nothing is left to commit.
+func (s *partitionState) maybeFinish() {
+	if s.flushed > 0 || s.seal != nil || s.offer != nil {
+		return
+	}
+	if s.fill.moved {
+		s.sealLast()
+		return
+	}
+	if s.whole.moved {
+		s.maybeOffer()
+		return
+	}
+	s.finish()
+}
+
+func (s *partitionState) finish() {
+	s.phase = finishing
+	s.emit(finishShards{true})
+}
+
+// isBusy says whether the partition has anything that is not committed.
+func (s *partitionState) isBusy() bool {
+	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
+		return a.backing || a.source >= 0 && len(a.works) > 0
+	})
+}

@@ -1,0 +1,521 @@
+package actors
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// How much a partition keeps and gives out.
+const (
+	workSize   = 1000     // records in one Work
+	maxGiven   = 4000     // records given to an agent and not done
+	maxUnacked = 16       // batches of operations sent to a shard and not applied
+	highMark   = 100_000  // records of a source not given out: pause it
+	lowMark    = 60_000   // resume it
+	highBytes  = 64 << 20 // the same in bytes
+	lowBytes   = 32 << 20
+	maxHeld    = 1_000_000 // records of a source kept for undo: pause it
+	maxEpoch   = 64 << 20  // bytes of output in one epoch: no more records are given out until it is sealed
+)
+
+// Retries of a record whose handler failed, before it becomes a dead letter.
+const (
+	maxAttempts = 4 // the first one and three more
+	minBackoff  = 100 * time.Millisecond
+	maxBackoff  = 5 * time.Second
+)
+
+// What a partition asks of others.
+type (
+	toAgent struct {
+		agent int
+		msg   agentMessage
+	}
+	toShard struct {
+		table int
+		msg   shardMessage
+	}
+	toCommitter  struct{ msg committerMessage }
+	fetchFrom    struct{ from []kafka.Position } // of the consumer: start reading
+	pauseSource  struct{ source int }
+	resumeSource struct{ source int }
+	finishShards struct{ clean bool } // last checkpoints, then left
+	left         struct{ committed bool }
+	failNode     struct{ err error }
+	answerAsk    struct {
+		reply func(error)
+		err   error
+	}
+	report struct{ failure recordFailure }
+)
+
+// recordFailure describes a failed turn, for the log and for counters.
+type recordFailure struct {
+	agent    string
+	topic    string
+	offset   int64 // -1: a timer or task
+	attempts int
+	last     bool // it becomes a dead letter
+	err      error
+	stack    string
+}
+
+// phase is what a partition is about.
+type phase uint8
+
+const (
+	restoring phase = iota // its shards read their changelogs
+	running
+	undoing  // its shards go back to an epoch
+	stopping // nothing more is given out; what is done is committed
+	finishing
+	gone
+)
+
+// sourceQueue holds the records of one source that some agent may still need.
+type sourceQueue struct {
+	topic    *plan.Topic
+	from     int64 // where reading begins
+	position int64 // the next offset expected
+	batches  []*kafka.Batch
+	first    int64 // number of batches[0]: batches are counted from the beginning
+	records  int   // in batches
+	paused   bool
+	idle     int64 // the committed offset, for a source that no agent reads
+}
+
+// given is a Work that is with an agent.
+type given struct {
+	id         int64
+	records    []plan.Rec
+	start, end int64 // offsets
+	done       int
+	at         time.Time // of a timer's turn
+}
+
+// agentSlot is what the partition knows of one of its agents.
+type agentSlot struct {
+	agent       *plan.Agent
+	source      int // index in the stage; -1: a timer or task
+	incarnation int64
+	batch       int64 // the cursor: next record to give out
+	record      int
+	works       []*given
+	records     int // in works, not done
+	done        progress
+	whole       progress // as of the last whole epoch
+	committed   progress
+	failed      int64     // offset of the record that failed last
+	attempts    int       // failures of that record
+	retry       time.Time // not before
+	backing     bool      // waits for retry, then for Begin
+	single      int64     // up to this offset, records are given one by one
+	due         time.Time // of a timer
+	ran         bool      // a task: given already
+	flush       int64     // waiting for the answer to this round
+}
+
+// tableSlot is what the partition knows of one of its shards.
+type tableSlot struct {
+	table   *plan.Table
+	sent    int64 // batches of operations sent
+	applied int64
+	touched bool // in the epoch being filled
+	ready   bool
+	undone  bool
+}
+
+// parts is what a bundle will be made of.
+type parts struct {
+	outs   []outputs
+	bytes  int
+	moved  bool // offsets moved, timers fired or outputs were made
+	timers map[string]int64
+}
+
+func (a *parts) add(o outputs) {
+	if o != nil && o.Len() > 0 {
+		a.outs, a.bytes, a.moved = append(a.outs, o), a.bytes+len(o.Arena), true
+	}
+}
+
+func (a *parts) merge(b *parts) {
+	a.outs, a.bytes, a.moved = append(a.outs, b.outs...), a.bytes+b.bytes, a.moved || b.moved
+	for name, at := range b.timers {
+		a.fired(name, at)
+	}
+}
+
+func (a *parts) fired(name string, at int64) {
+	if a.timers == nil {
+		a.timers = map[string]int64{}
+	}
+	a.timers[name], a.moved = at, true
+}
+
+// sealing is an epoch between the decision to seal it and the last shard's answer.
+type sealing struct {
+	round   int64
+	flushes int // agents that have not answered
+	shards  int // shards that have not answered
+	epoch   int64
+	parts   *parts
+	upTo    []int64 // by table: what was sent before the seal
+	done    []progress
+}
+
+// offered is a bundle that the committer has.
+type offered struct {
+	bundle *kafka.Bundle
+	epoch  int64
+	done   []progress
+	timers map[string]int64
+}
+
+// partitionState owns one partition of a stage: the queues of its sources, what its agents have done, its epochs. See
+// the package documentation for its states.
+type partitionState struct {
+	plan      *plan.Plan
+	stage     *plan.Stage
+	partition int32
+	grant     kafka.Grant
+	env       *plan.Env
+	letters   *plan.Topic
+	node      string
+	rng       *rand.Rand
+
+	now     time.Time
+	phase   phase
+	sources []*sourceQueue
+	agents  []*agentSlot
+	tables  []*tableSlot
+	timers  map[string]int64 // committed firings
+	nextID  int64
+
+	epoch      int64 // being filled
+	wholeEpoch int64 // the last one that is whole
+	undo       int64 // number of the last undo
+	undoWait   int
+	fill       *parts
+	seal       *sealing
+	whole      *parts // whole, not offered
+	offer      *offered
+	seq        int64
+	dry        bool  // the committer knows that we are dry
+	asked      int64 // a round that waits for our bundle
+
+	committedEpoch int64
+	careful        *careful
+	cause          error    // of the undo under way
+	culprit        *careful // the record that was at hand when it began
+	leaveBy        time.Time
+	flushed        int // agents that a stop waits for
+	out            []any
+}
+
+// newPartitionState makes the machine of a granted slot. from says, by source and agent, where reading begins.
+func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka.Grant, env *plan.Env, begin []startAt, node string, now time.Time, rng *rand.Rand) (*partitionState, error) {
+	s := &partitionState{
+		plan: p, stage: stage, partition: partition, grant: g, env: env, node: node, now: now, rng: rng,
+		fill: new(parts), whole: new(parts), timers: map[string]int64{}, epoch: 1,
+	}
+	for _, t := range p.Topics {
+		if t.Kind == plan.DeadLetter {
+			s.letters = t
+		}
+	}
+	for _, t := range stage.Tables {
+		s.tables = append(s.tables, &tableSlot{table: t})
+	}
+	for _, t := range stage.Sources {
+		s.sources = append(s.sources, &sourceQueue{topic: t})
+	}
+	for _, a := range stage.Agents {
+		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1})
+	}
+	return s, s.place(begin)
+}
+
+// startAt is where the log of a source begins and ends: for agents that have no committed offset.
+type startAt struct{ first, end int64 }
+
+// place reads the committed offsets and their metadata.
+func (s *partitionState) place(begin []startAt) error {
+	for i, q := range s.sources {
+		pos := kafka.Position{Offset: -1}
+		for _, x := range s.grant.Sources {
+			if x.Topic == q.topic.Name && x.Partition == s.partition {
+				pos = x
+			}
+		}
+		meta, err := kafka.ParseMeta(pos.Metadata)
+		if err != nil {
+			return err
+		}
+		s.seq = max(s.seq, meta.Seq)
+		for name, at := range meta.Timers {
+			s.timers[name] = at
+		}
+		q.from, q.idle = -1, max(pos.Offset, 0)
+		for _, a := range s.agents {
+			if a.source != i {
+				continue
+			}
+			ahead, known := meta.Agents[a.agent.Name]
+			switch {
+			case known || pos.Offset >= 0 && len(meta.Agents) == 0: // the latter: committed by another program
+				a.done = progressOf(ahead, pos.Offset)
+			case a.agent.Start == plan.Latest:
+				a.done = progress{upTo: begin[i].end}
+			case pos.Offset >= 0: // new to the topology
+				a.done = progress{upTo: begin[i].first}
+			default:
+				a.done = progress{upTo: begin[i].first}
+			}
+			a.whole, a.committed = a.done.clone(), a.done.clone()
+			if q.from < 0 || a.done.upTo < q.from {
+				q.from = a.done.upTo
+			}
+		}
+		q.position = max(q.from, 0)
+	}
+	return nil
+}
+
+// step handles one message and returns what it asks of others.
+func (s *partitionState) step(m partitionMessage) []any {
+	s.out = nil
+	switch m := m.(type) {
+	case ShardReady:
+		s.onShardReady(m)
+	case Arrived:
+		s.onArrived(m)
+	case Worked:
+		s.onWorked(m)
+	case AgentFailed:
+		s.onAgentFailed(m)
+	case Ask:
+		s.onAsk(m)
+	case Applied:
+		s.onApplied(m)
+	case Sealed:
+		s.onSealed(m)
+	case ShardFailed:
+		s.onShardFailed(m)
+	case Undone:
+		s.onUndone(m)
+	case SealRound:
+		s.onSealRound(m)
+	case Decided:
+		s.onDecided(m)
+	case Wake:
+		s.onWake(m)
+	case Leave:
+		s.onLeave(m)
+	}
+	s.give()
+	s.maybeDry()
+	s.askWake()
+	return s.out
+}
+
+func (s *partitionState) emit(x any) { s.out = append(s.out, x) }
+
+// start is called once: without tables there is nothing to restore.
+func (s *partitionState) start() []any {
+	s.out = nil
+	s.maybeRun()
+	s.askWake()
+	return s.out
+}
+
+func (s *partitionState) onShardReady(m ShardReady) {
+	t := s.tables[m.Table]
+	if m.Entries > 0 && s.fresh() {
+		s.emit(failNode{newOffsetsGone(s.plan.Name, t.table, s.partition)})
+		return
+	}
+	t.ready = true
+	s.maybeRun()
+}
+
+// fresh says whether the group has committed nothing for this partition.
+func (s *partitionState) fresh() bool {
+	return !slices.ContainsFunc(s.grant.Sources, func(p kafka.Position) bool { return p.Offset >= 0 })
+}
+
+// maybeRun goes from restoring to running once all shards are ready.
+func (s *partitionState) maybeRun() {
+	if s.phase != restoring || slices.ContainsFunc(s.tables, func(t *tableSlot) bool { return !t.ready }) {
+		return
+	}
+	s.phase = running
+	s.emit(toCommitter{Join{s.grant.Slot, s.grant.Incarnation}})
+	for i, a := range s.agents {
+		s.emit(toAgent{i, Begin{a.incarnation}})
+		if a.agent.Role == plan.Timer {
+			a.due = s.now.Add(a.agent.Every)
+			if last, ok := s.timers[a.agent.Name]; ok {
+				a.due = time.UnixMilli(last).Add(a.agent.Every)
+			}
+		}
+	}
+	var from []kafka.Position
+	for _, q := range s.sources {
+		if q.from >= 0 {
+			from = append(from, kafka.Position{TopicPartition: kafka.TopicPartition{Topic: q.topic.Name, Partition: s.partition}, Offset: q.from})
+		}
+	}
+	s.emit(fetchFrom{from})
+}
+
+func (s *partitionState) onArrived(m Arrived) {
+	q := s.sources[m.Source]
+	b := m.Batch
+	if b.Next <= q.position || s.phase == gone {
+		return // read again: it is here already
+	}
+	for len(b.Records) > 0 && b.Records[0].Offset < q.position {
+		trimmed := *b
+		trimmed.Records = b.Records[1:]
+		b = &trimmed
+	}
+	q.position = b.Next
+	q.batches, q.records = append(q.batches, b), q.records+len(b.Records)
+	s.maybePause(m.Source)
+}
+
+// pending is how much of a source has not been given to its slowest agent.
+func (s *partitionState) pending(i int) (records, bytes int) {
+	q := s.sources[i]
+	slowest := q.first + int64(len(q.batches))
+	for _, a := range s.agents {
+		if a.source == i {
+			slowest = min(slowest, a.batch)
+		}
+	}
+	for _, b := range q.batches[max(slowest-q.first, 0):] {
+		records, bytes = records+len(b.Records), bytes+len(b.Arena)
+	}
+	return records, bytes
+}
+
+// maybePause pauses or resumes a source by its water marks.
+func (s *partitionState) maybePause(i int) {
+	q := s.sources[i]
+	if !q.paused && q.records < lowMark {
+		return
+	}
+	records, bytes := s.pending(i)
+	switch {
+	case !q.paused && (records > highMark || bytes > highBytes || q.records > maxHeld):
+		q.paused = true
+		s.emit(pauseSource{i})
+	case q.paused && records < lowMark && bytes < lowBytes && q.records < maxHeld:
+		q.paused = false
+		s.emit(resumeSource{i})
+	}
+}
+
+// trim forgets the batches that no agent needs any more, whatever happens.
+func (s *partitionState) trim() {
+	for i, q := range s.sources {
+		keep := int64(-1)
+		for _, a := range s.agents {
+			if a.source == i && (keep < 0 || a.committed.upTo < keep) {
+				keep = a.committed.upTo
+			}
+		}
+		n := 0
+		for n < len(q.batches) && q.batches[n].Next <= keep {
+			q.records -= len(q.batches[n].Records)
+			n++
+		}
+		if n == 0 {
+			continue
+		}
+		q.batches = slices.Delete(q.batches, 0, n)
+		q.first += int64(n)
+		for _, a := range s.agents {
+			if a.source == i && a.batch < q.first {
+				a.batch, a.record = q.first, 0
+			}
+		}
+		s.maybePause(i)
+	}
+}
+
+// seek puts an agent's cursor at the first record that it has not done.
+func (s *partitionState) seek(a *agentSlot) {
+	a.works, a.records, a.ran = nil, 0, false
+	if a.source < 0 {
+		return
+	}
+	q := s.sources[a.source]
+	a.batch, a.record = q.first, 0
+	for i, b := range q.batches {
+		if b.Next <= a.done.upTo {
+			a.batch = q.first + int64(i) + 1
+			continue
+		}
+		a.record, _ = slices.BinarySearchFunc(b.Records, a.done.upTo, func(r kafka.Record, at int64) int { return cmp.Compare(r.Offset, at) })
+		return
+	}
+}
+
+// askWake asks to be woken at the next moment that something is due.
+func (s *partitionState) askWake() {
+	var at time.Time
+	earliest := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	if s.phase == running {
+		for _, a := range s.agents {
+			if a.backing {
+				earliest(a.retry)
+			} else if len(a.works) == 0 {
+				earliest(a.due)
+			}
+		}
+	}
+	if s.phase == stopping {
+		earliest(s.leaveBy)
+	}
+	if !at.IsZero() {
+		s.emit(wakeAt{at})
+	}
+}
+
+func (s *partitionState) onWake(m Wake) {
+	if m.Now.After(s.now) {
+		s.now = m.Now
+	}
+	if s.phase == stopping && !s.leaveBy.IsZero() && !s.now.Before(s.leaveBy) {
+		s.abandon()
+	}
+	if s.phase != running {
+		return
+	}
+	for i, a := range s.agents {
+		if a.backing && !s.now.Before(a.retry) {
+			a.backing = false
+			s.emit(toAgent{i, Begin{a.incarnation}})
+		}
+	}
+}
+
+// onAsk passes a query on to its shard, unless what the handler has seen so far is gone.
+func (s *partitionState) onAsk(m Ask) {
+	if a := s.agents[m.Agent]; a.incarnation != m.Incarnation || s.phase == undoing || s.phase == gone {
+		s.emit(answerAsk{m.Reply, errUndone})
+		return
+	}
+	s.emit(toShard{m.Table, Answer{m.Query, m.Reply}})
+}

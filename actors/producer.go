@@ -1,0 +1,72 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+const (
+	commitTimeout = 30 * time.Second
+	settlePause   = 200 * time.Millisecond
+	settleLimit   = 2 * time.Minute
+)
+
+// producer is the actor that carries out commits. It blocks its own mailbox while one is under way: there is only one at
+// a time.
+type producer struct {
+	client  kafka.Producer
+	ctx     context.Context // ends when the node must stop at once
+	log     *slog.Logger
+	commits int64
+	trouble time.Time // since when settling fails
+}
+
+// Receive implements actor.Actor.
+func (a *producer) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case commitBundles:
+		a.commits++
+		a.log.Debug("trace", "event", "commit-begin", "commit", a.commits, "bundles", len(m.bundles))
+		ctx, cancel := context.WithTimeout(a.ctx, commitTimeout)
+		defer cancel()
+		o := a.client.Commit(ctx, m.bundles)
+		if o.Verdict == kafka.Committed {
+			a.log.Debug("trace", "event", "commit-done", "commit", a.commits)
+		} else {
+			a.log.Warn("commit not done", "verdict", o.Verdict, "bundles", len(m.bundles), "sick", o.Sick, "lost", o.Lost, "error", o.Err)
+		}
+		c.Respond(Done{time.Now(), m.bundles, o})
+	case settleBundles:
+		a.settle(c, m)
+	}
+}
+
+func (a *producer) settle(c actor.Context, m settleBundles) {
+	ctx, cancel := context.WithTimeout(a.ctx, commitTimeout)
+	defer cancel()
+	state, err := a.client.Settle(ctx, m.bundles)
+	if err == nil {
+		a.trouble = time.Time{}
+		c.Respond(Found{Now: time.Now(), Bundles: m.bundles, State: state})
+		return
+	}
+	a.log.Warn("outcome of a commit not known yet", "error", err)
+	if a.trouble.IsZero() {
+		a.trouble = time.Now()
+	}
+	if time.Since(a.trouble) > settleLimit {
+		c.Send(c.Parent(), nodeFailed{fmt.Errorf("the outcome of a commit could not be found out for %v: %w", settleLimit, err)})
+		return
+	}
+	system, to, found := c.ActorSystem(), c.Sender(), Found{Bundles: m.bundles, Err: err}
+	time.AfterFunc(settlePause, func() {
+		found.Now = time.Now()
+		system.Root.Send(to, found)
+	})
+}

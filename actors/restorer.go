@@ -1,0 +1,207 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+const restorePoll = 50 * time.Millisecond
+
+// What the restorer receives.
+type (
+	// restore asks for a changelog from an offset on (-1: its start), up to what is its end now.
+	restore struct {
+		tp      kafka.TopicPartition
+		table   string
+		from    int64
+		written time.Time // of the checkpoint that ends at from
+		shard   *actor.PID
+	}
+	// forget ends a restore whose shard is gone.
+	forget struct{ shard *actor.PID }
+	// located says where a restore begins and ends.
+	located struct {
+		restore
+		start, end int64
+		err        error
+	}
+	pollNow struct{}
+)
+
+// restoring is one restore under way.
+type restoringShard struct {
+	restore
+	position, start, end int64
+	began                time.Time
+}
+
+// Restoring describes a restore under way.
+type Restoring struct {
+	Table     string
+	Partition int32
+	Done      int64 // records' offsets passed, of Total
+	Total     int64
+	ETA       time.Duration
+}
+
+// restorer reads changelogs for shards that are catching up. It reads while there is anything to read, and blocks its own
+// mailbox for one short poll at a time.
+type restorer struct {
+	reader    kafka.Reader
+	admin     kafka.Admin
+	retention func(topic string) time.Duration // delete.retention.ms of a changelog
+	progress  func([]Restoring)
+	log       *slog.Logger
+	shards    map[kafka.TopicPartition]*restoringShard
+	polling   bool
+	shown     time.Time
+}
+
+// Receive implements actor.Actor.
+func (r *restorer) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case restore:
+		r.locate(c, m)
+	case located:
+		r.onLocated(c, m)
+	case forget:
+		for tp, s := range r.shards {
+			if s.shard.Equal(m.shard) {
+				r.remove(tp)
+			}
+		}
+	case pollNow:
+		r.poll(c)
+	}
+}
+
+// locate asks for the changelog's start and its read-uncommitted end: under read_committed a commit whose markers are
+// on their way would be missed.
+func (r *restorer) locate(c actor.Context, m restore) {
+	system, self := c.ActorSystem(), c.Self()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		starts, err := r.admin.Starts(ctx, m.tp)
+		ends, err2 := r.admin.Ends(ctx, kafka.ReadUncommitted, m.tp)
+		system.Root.Send(self, located{m, starts[m.tp], ends[m.tp], errors.Join(err, err2)})
+	}()
+}
+
+func (r *restorer) onLocated(c actor.Context, m located) {
+	if m.err != nil {
+		c.Send(m.shard, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
+		return
+	}
+	if reason := r.unfit(m); reason != "" {
+		c.Send(m.shard, rewind{reason})
+		m.from = -1
+	}
+	from := max(m.from, m.start)
+	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: time.Now()}
+	if from >= m.end {
+		c.Send(m.shard, Restored{End: m.end})
+		return
+	}
+	if err := r.reader.Assign(m.tp, from); err != nil {
+		c.Send(m.shard, Restored{Err: fmt.Errorf("restore table %s/%d: %w", m.table, m.tp.Partition, err)})
+		return
+	}
+	r.shards[m.tp] = s
+	r.log.Info("restoring", "table", m.table, "partition", m.tp.Partition, "from", from, "to", m.end)
+	r.again(c)
+}
+
+// unfit says why a checkpoint cannot be gone on from; empty if it can.
+func (r *restorer) unfit(m located) string {
+	switch {
+	case m.from < 0:
+		return ""
+	case m.from < m.start:
+		return fmt.Sprintf("it ends at offset %d and the changelog begins at %d", m.from, m.start)
+	case m.from > m.end:
+		return fmt.Sprintf("it ends at offset %d, ahead of the changelog's end %d", m.from, m.end)
+	}
+	if keep := r.retention(m.tp.Topic); keep > 0 && time.Since(m.written) > keep {
+		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", keep)
+	}
+	return ""
+}
+
+func (r *restorer) again(c actor.Context) {
+	if !r.polling && len(r.shards) > 0 {
+		r.polling = true
+		c.Send(c.Self(), pollNow{})
+	}
+}
+
+func (r *restorer) poll(c actor.Context) {
+	r.polling = false
+	for range 64 { // then other messages get their turn
+		if len(r.shards) == 0 {
+			return
+		}
+		b, err := r.reader.Poll(restorePoll)
+		if err != nil {
+			for tp, s := range r.shards {
+				c.Send(s.shard, Restored{Err: fmt.Errorf("restore table %s/%d: %w", s.table, tp.Partition, err)})
+				r.remove(tp)
+			}
+			return
+		}
+		if b == nil {
+			break
+		}
+		r.onBatch(c, b)
+	}
+	r.show()
+	r.again(c)
+}
+
+func (r *restorer) onBatch(c actor.Context, b *kafka.Batch) {
+	tp := kafka.TopicPartition{Topic: b.Topic, Partition: b.Partition}
+	s := r.shards[tp]
+	if s == nil {
+		return
+	}
+	if len(b.Records) > 0 {
+		c.Send(s.shard, Replay{b})
+	}
+	s.position = b.Next
+	if s.position >= s.end {
+		c.Send(s.shard, Restored{End: s.position})
+		r.remove(tp)
+		r.log.Info("restored", "table", s.table, "partition", tp.Partition, "offsets", s.end-s.start, "took", time.Since(s.began).Round(time.Millisecond))
+	}
+}
+
+func (r *restorer) remove(tp kafka.TopicPartition) {
+	delete(r.shards, tp)
+	if err := r.reader.Remove(tp); err != nil {
+		r.log.Warn("stop reading a changelog", "topic", tp.Topic, "partition", tp.Partition, "error", err)
+	}
+}
+
+// show reports how far the restores are, twice a second.
+func (r *restorer) show() {
+	if r.progress == nil || time.Since(r.shown) < 500*time.Millisecond {
+		return
+	}
+	r.shown = time.Now()
+	var all []Restoring
+	for tp, s := range r.shards {
+		x := Restoring{Table: s.table, Partition: tp.Partition, Done: s.position - s.start, Total: s.end - s.start}
+		if x.Done > 0 {
+			x.ETA = time.Duration(float64(time.Since(s.began)) * float64(x.Total-x.Done) / float64(x.Done)).Round(100 * time.Millisecond)
+		}
+		all = append(all, x)
+	}
+	r.progress(all)
+}

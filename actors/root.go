@@ -1,0 +1,276 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// How often the slots of a partition that keeps breaking are taken anew before the node gives up.
+const (
+	maxBreaks   = 5
+	breakWindow = time.Minute
+)
+
+// root is the actor at the top of a node: it owns the slots, and spawns and supervises everything else. It is never
+// restarted: when it gives up, the node ends.
+type root struct {
+	site     *site
+	slots    *slotTable
+	group    kafka.Group
+	producer kafka.Producer
+	admin    kafka.Admin
+	restorer *restorer
+	interval time.Duration
+	ctx      context.Context
+	ready    chan<- *groupHandler // gets the handler once the children are there
+	failed   func(error)
+	log      *slog.Logger
+
+	parts    map[int32]*ownedSlot
+	releases []*release
+	breaks   map[int32][]time.Time
+	system   *actor.ActorSystem
+}
+
+// ownedSlot is a slot that this node owns, from its grant on.
+type ownedSlot struct {
+	grant kafka.Grant
+	pid   *actor.PID // nil while its sources' ends are looked up
+	state string
+}
+
+// release is a Release under way.
+type release struct {
+	waiting  map[int32]int64 // incarnation by slot
+	released []int32
+	reply    chan []int32
+}
+
+// Receive implements actor.Actor.
+func (r *root) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		r.spawn(c)
+	case takenSlots:
+		for _, g := range m.grants {
+			r.take(c, g)
+		}
+	case prepared:
+		r.onPrepared(c, m)
+	case releaseSlots:
+		r.release(c, m)
+	case lostSlots:
+		r.log.Warn("slots lost", "slots", m.slots, "why", m.why)
+		for _, s := range m.slots {
+			r.drop(c, s)
+		}
+	case partitionLeft:
+		r.onLeft(c, m)
+	case partitionBroken:
+		r.onBroken(c, m)
+	case retake:
+		r.retake(c, m.slots, m.why)
+	case nodeFailed:
+		r.failed(m.err)
+	case nodeQuery:
+		r.status(c)
+	}
+}
+
+func (r *root) spawn(c actor.Context) {
+	r.system, r.parts, r.breaks = c.ActorSystem(), map[int32]*ownedSlot{}, map[int32][]time.Time{}
+	spawn := func(name string, a actor.Actor) *actor.PID {
+		return c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return a }), name)
+	}
+	p := spawn("producer", &producer{client: r.producer, ctx: r.ctx, log: r.log})
+	r.site.committer = spawn("committer", &committer{
+		state: newCommitterState(r.interval, time.Now()), producer: p, members: map[int32]*actor.PID{}, log: r.log,
+	})
+	r.site.consumer = spawn("consumer", &consumer{group: r.group, routes: map[kafka.TopicPartition]route{}})
+	r.site.restorer = spawn("restorer", r.restorer)
+	r.ready <- &groupHandler{slots: r.slots, system: c.ActorSystem(), node: c.Self(), consumer: r.site.consumer, log: r.log}
+}
+
+// take begins with a slot: first, where the logs of its sources begin and end.
+func (r *root) take(c actor.Context, g kafka.Grant) {
+	st := r.slots.stages[g.Slot]
+	if st == nil {
+		return // an older version's stage: owned by the group's decision, run by nobody
+	}
+	r.drop(c, g.Slot)
+	r.parts[g.Slot] = &ownedSlot{grant: g}
+	system, self := c.ActorSystem(), c.Self()
+	go func() {
+		begin, err := r.begin(st, r.slots.numbers[g.Slot])
+		system.Root.Send(self, prepared{g, begin, err})
+	}()
+}
+
+func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, 30*time.Second)
+	defer cancel()
+	var tps []kafka.TopicPartition
+	for _, t := range st.Sources {
+		tps = append(tps, kafka.TopicPartition{Topic: t.Name, Partition: partition})
+	}
+	starts, err := r.admin.Starts(ctx, tps...)
+	ends, err2 := r.admin.Ends(ctx, kafka.ReadCommitted, tps...)
+	begin := make([]startAt, 0, len(tps))
+	for _, tp := range tps {
+		begin = append(begin, startAt{starts[tp], ends[tp]})
+	}
+	return begin, errors.Join(err, err2)
+}
+
+func (r *root) onPrepared(c actor.Context, m prepared) {
+	o := r.parts[m.grant.Slot]
+	if o == nil || o.grant.Incarnation != m.grant.Incarnation {
+		return
+	}
+	st, number := r.slots.stages[m.grant.Slot], r.slots.numbers[m.grant.Slot]
+	if m.err != nil {
+		r.onBroken(c, partitionBroken{m.grant.Slot, m.grant.Incarnation, fmt.Errorf("find the ends of %s/%d: %w", st.Key, number, m.err)})
+		return
+	}
+	log := r.log.With("stage", st.Key, "partition", number)
+	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, time.Now(), rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+	if err != nil {
+		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? `node reset` starts over", m.grant.Slot, st.Key, number, err))
+		return
+	}
+	p := &partitionActor{site: r.site, state: state, log: log}
+	o.pid = c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return p }, actor.WithSupervisor(p)), fmt.Sprintf("partition-%s-%d", st.Key, number))
+	c.Send(r.site.committer, memberLink{m.grant.Slot, o.pid})
+}
+
+// drop stops whatever runs for a slot, without committing.
+func (r *root) drop(c actor.Context, slot int32) {
+	o := r.parts[slot]
+	if o == nil {
+		return
+	}
+	delete(r.parts, slot)
+	c.Send(r.site.committer, Part{slot, o.grant.Incarnation})
+	c.Send(r.site.consumer, stopFetch{slot, o.grant.Incarnation})
+	if o.pid != nil {
+		c.Stop(o.pid)
+	}
+	for _, x := range r.releases {
+		delete(x.waiting, slot)
+	}
+	r.answer()
+}
+
+// release asks the partitions of slots to commit what they have done and stop.
+func (r *root) release(c actor.Context, m releaseSlots) {
+	x := &release{waiting: map[int32]int64{}, reply: m.reply}
+	for _, s := range m.slots {
+		o := r.parts[s]
+		switch {
+		case r.slots.stages[s] == nil:
+			x.released = append(x.released, s)
+		case o == nil:
+		case o.pid == nil: // nothing has begun
+			r.drop(c, s)
+			x.released = append(x.released, s)
+		default:
+			x.waiting[s] = o.grant.Incarnation
+			c.Send(r.site.consumer, stopFetch{s, o.grant.Incarnation})
+			c.Send(o.pid, Leave{Now: time.Now(), Grace: max(time.Until(m.by)/2, 0)})
+		}
+	}
+	r.releases = append(r.releases, x)
+	r.answer()
+}
+
+func (r *root) onLeft(c actor.Context, m partitionLeft) {
+	o := r.parts[m.slot]
+	if o == nil || o.grant.Incarnation != m.incarnation {
+		return
+	}
+	for _, x := range r.releases {
+		if x.waiting[m.slot] == m.incarnation && m.committed {
+			x.released = append(x.released, m.slot)
+		}
+	}
+	r.drop(c, m.slot)
+}
+
+// answer ends the releases that wait for nothing more.
+func (r *root) answer() {
+	r.releases = slices.DeleteFunc(r.releases, func(x *release) bool {
+		if len(x.waiting) > 0 {
+			return false
+		}
+		x.reply <- x.released
+		return true
+	})
+}
+
+// onBroken takes the slot of a partition anew: its shards are rebuilt from their changelogs. One that keeps breaking ends
+// the node.
+func (r *root) onBroken(c actor.Context, m partitionBroken) {
+	o := r.parts[m.slot]
+	if o == nil || o.grant.Incarnation != m.incarnation {
+		return
+	}
+	now := time.Now()
+	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
+	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) >= maxBreaks {
+		r.failed(fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err))
+		return
+	}
+	r.log.Error("partition broke: it is rebuilt", "slot", m.slot, "error", m.err)
+	r.retake(c, []int32{m.slot}, m.err)
+}
+
+func (r *root) retake(c actor.Context, slots []int32, why error) {
+	for _, s := range slots {
+		r.drop(c, s)
+	}
+	r.group.Retake(slots, why)
+}
+
+// status asks all partitions, and answers when they have.
+func (r *root) status(c actor.Context) {
+	var asked []*actor.Future
+	st := Status{Owned: len(r.parts)}
+	for _, slot := range slices.Sorted(maps.Keys(r.parts)) {
+		if o := r.parts[slot]; o.pid != nil {
+			asked = append(asked, c.RequestFuture(o.pid, statusQuery{}, time.Second))
+		} else {
+			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true})
+		}
+	}
+	system, to := c.ActorSystem(), c.Sender()
+	go func() {
+		for _, f := range asked {
+			if x, err := f.Result(); err == nil {
+				if p, ok := x.(PartitionStatus); ok {
+					st.Partitions = append(st.Partitions, p)
+				}
+			} else {
+				st.Partitions = append(st.Partitions, PartitionStatus{State: "unknown", Busy: true})
+			}
+		}
+		system.Root.Send(to, st)
+	}()
+}
+
+// HandleFailure implements actor.SupervisorStrategy: the actors directly below the root hold what a transaction needs;
+// one that fails has a bug, and the node ends.
+func (r *root) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	supervisor.StopChildren(child)
+	r.failed(fmt.Errorf("actor %s failed: %v", child.Id, reason))
+}

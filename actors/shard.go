@@ -1,0 +1,280 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+const (
+	checkpointEvery = 5 * time.Second
+	checkpointPages = 64 // pages written before other messages get their turn
+	// checkpointShare is how many times longer than a write a shard does something else: 5 % of its time.
+	checkpointShare = 19
+	endTimeout      = 5 * time.Second
+)
+
+// What a shard's actor sends itself.
+type (
+	checkpointTick struct{}
+	changelogEnd   struct {
+		offset int64
+		err    error
+	}
+	finishShard   struct{}                // by the partition: a last checkpoint, then shardFinished
+	shardFinished struct{ table int }     // to the partition
+	shardBroken   struct{ err error }     // to the partition: the shard cannot be restored
+	rewind        struct{ reason string } // by the restorer: the checkpoint cannot be gone on from
+)
+
+// shardActor is the actor of one shard: the pure state of its table's partition, and its checkpoint file. It restores
+// itself when it starts, and is never resumed after a failure of its own: its partition is taken anew.
+type shardActor struct {
+	table    *plan.Table
+	index    int
+	config   tables.Config
+	identity tables.Identity
+	dir      string
+	restorer *actor.PID
+	ends     func(context.Context, kafka.TopicPartition) (int64, error)
+	log      *slog.Logger
+
+	state      tables.Shard
+	checkpoint *tables.Checkpoint
+	undo       int64
+	failed     bool
+	replayed   int64
+	sealed     int64 // the last epoch sealed
+	committed  int64 // the last epoch committed
+	end        int64 // of the changelog, for the checkpoint being written; -1: none is
+	covers     int64 // the epoch that must be committed before the checkpoint may be written
+	asking     bool
+}
+
+func (a *shardActor) changelog() kafka.TopicPartition {
+	return kafka.TopicPartition{Topic: a.table.Changelog.Name, Partition: a.config.Partition}
+}
+
+// Receive implements actor.Actor.
+func (a *shardActor) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		a.open(c)
+	case shardMessage:
+		a.step(c, m)
+	case rewind:
+		a.log.Warn("checkpoint dropped", "reason", m.reason)
+		if err := a.checkpoint.Drop(m.reason); err != nil {
+			c.Send(c.Parent(), shardBroken{err})
+		}
+		a.state.Clear()
+	case checkpointTick:
+		a.tick(c)
+	case changelogEnd:
+		a.onEnd(c, m)
+	case finishShard:
+		a.finish(c)
+	case *actor.Stopped, *actor.Restarting:
+		a.close()
+	}
+}
+
+// open loads the checkpoint and asks for the rest of the changelog.
+func (a *shardActor) open(c actor.Context) {
+	a.end = -1
+	a.state = a.table.NewShard(a.config)
+	path := filepath.Join(a.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
+	var err error
+	if a.checkpoint, err = tables.OpenCheckpoint(path, a.identity, a.log); err != nil {
+		c.Send(c.Parent(), shardBroken{err})
+		return
+	}
+	from, written, ok := a.checkpoint.Offset()
+	if ok {
+		if err := a.checkpoint.Load(a.state); err != nil {
+			a.log.Warn("checkpoint dropped", "path", path, "reason", err)
+			if err := a.checkpoint.Drop(err.Error()); err != nil {
+				c.Send(c.Parent(), shardBroken{err})
+				return
+			}
+			a.state.Clear()
+			ok = false
+		}
+	}
+	if !ok {
+		from = -1
+	}
+	c.Send(a.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self()})
+}
+
+func (a *shardActor) close() {
+	if a.checkpoint != nil {
+		if err := a.checkpoint.Close(); err != nil {
+			a.log.Warn("close checkpoint", "error", err)
+		}
+		a.checkpoint = nil
+	}
+}
+
+func (a *shardActor) step(c actor.Context, m shardMessage) {
+	switch m := m.(type) {
+	case Replay:
+		n, err := a.state.Replay(m.Batch)
+		if err != nil {
+			c.Send(c.Parent(), shardBroken{fmt.Errorf("restore table %s/%d at offset %d of %s: %w", a.table.Name, a.config.Partition, m.Batch.Next, m.Batch.Topic, err)})
+			return
+		}
+		a.replayed += int64(n)
+	case Restored:
+		if m.Err != nil {
+			c.Send(c.Parent(), shardBroken{m.Err})
+			return
+		}
+		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
+		a.later(c, checkpointEvery)
+	case Apply:
+		a.onApply(c, m)
+	case Seal:
+		a.onSeal(c, m)
+	case Undo:
+		a.undo, a.failed = m.Number, false
+		a.state.Undo(m.Epoch)
+		a.sealed = min(a.sealed, m.Epoch)
+		c.Send(c.Parent(), Undone{a.index, a.undo})
+	case Settle:
+		a.state.Committed(m.Epoch)
+		a.committed = max(a.committed, m.Epoch)
+	case Answer:
+		_, err := apart(func() error { a.state.Answer(m.Query); return nil })
+		m.Reply(err)
+	}
+}
+
+func (a *shardActor) onApply(c actor.Context, m Apply) {
+	if m.Undo != a.undo || a.failed {
+		return
+	}
+	out := new(kafka.Outputs)
+	if _, err := apart(func() error { return a.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
+		a.failed = true
+		c.Send(c.Parent(), ShardFailed{a.index, a.undo, err})
+		return
+	}
+	c.Send(c.Parent(), Applied{a.index, a.undo, m.Count, out})
+}
+
+func (a *shardActor) onSeal(c actor.Context, m Seal) {
+	if m.Undo != a.undo || a.failed {
+		return
+	}
+	out := new(kafka.Outputs)
+	if _, err := apart(func() error { return a.state.Seal(m.Epoch, out) }); err != nil {
+		a.failed = true
+		c.Send(c.Parent(), ShardFailed{a.index, a.undo, err})
+		return
+	}
+	a.sealed = m.Epoch
+	c.Send(c.Parent(), Sealed{a.index, a.undo, m.Epoch, out})
+}
+
+// apart runs user code on a goroutine of its own: a runtime.Goexit in it would end the mailbox's.
+func apart(f func() error) (stack string, err error) {
+	done := make(chan struct{})
+	err = errGoexit
+	go func() {
+		defer close(done)
+		stack, err = protect(f)
+	}()
+	<-done
+	return stack, err
+}
+
+// later asks for a checkpoint after a while.
+func (a *shardActor) later(c actor.Context, d time.Duration) {
+	system, self := c.ActorSystem(), c.Self()
+	time.AfterFunc(d, func() { system.Root.Send(self, checkpointTick{}) })
+}
+
+// tick goes on with a checkpoint, or begins one. The changelog's end is asked for first; what is written afterwards
+// includes everything before it, once all that was sealed by then is committed.
+func (a *shardActor) tick(c actor.Context) {
+	switch {
+	case a.checkpoint == nil:
+	case a.end >= 0:
+		a.write(c)
+	case a.state.Stats().Dirty == 0:
+		a.later(c, checkpointEvery)
+	case !a.asking:
+		a.asking = true
+		system, self := c.ActorSystem(), c.Self()
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+			defer cancel()
+			end, err := a.ends(ctx, a.changelog())
+			system.Root.Send(self, changelogEnd{end, err})
+		}()
+	}
+}
+
+func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
+	a.asking = false
+	if m.err != nil {
+		a.log.Warn("checkpoint put off: the end of the changelog is not known", "error", m.err)
+		a.later(c, checkpointEvery)
+		return
+	}
+	a.end, a.covers = m.offset, a.sealed
+	a.write(c)
+}
+
+// write writes some pages, and the offset once all are written.
+func (a *shardActor) write(c actor.Context) {
+	if a.committed < a.covers {
+		a.later(c, 50*time.Millisecond)
+		return
+	}
+	began := time.Now()
+	more, err := a.checkpoint.Write(a.state, checkpointPages)
+	if err == nil && !more {
+		err = a.checkpoint.Mark(a.end, time.Now())
+	}
+	switch took := time.Since(began); {
+	case err != nil:
+		a.log.Warn("checkpoint not written", "error", err)
+		a.end = -1
+		a.later(c, checkpointEvery)
+	case more:
+		a.later(c, took*checkpointShare)
+	default:
+		a.end = -1
+		a.later(c, max(checkpointEvery, took*checkpointShare))
+	}
+}
+
+// finish writes a last checkpoint: nothing is in flight any more.
+func (a *shardActor) finish(c actor.Context) {
+	defer c.Send(c.Parent(), shardFinished{a.index})
+	if a.checkpoint == nil || a.state.Stats().Dirty == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	end, err := a.ends(ctx, a.changelog())
+	for more := true; err == nil && more; {
+		more, err = a.checkpoint.Write(a.state, checkpointPages)
+	}
+	if err == nil {
+		err = a.checkpoint.Mark(end, time.Now())
+	}
+	if err != nil {
+		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)
+	}
+}

@@ -1,0 +1,249 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// defaultPartitions is how many partitions a topic gets that says nothing about it.
+const defaultPartitions = 4
+
+// defaultMaxBytes is the broker's default of max.message.bytes.
+const defaultMaxBytes = 1048588
+
+// topics is what a node has found out about the topics of its plan.
+type topics struct {
+	env       *plan.Env
+	ids       map[string]string
+	retention map[string]time.Duration // delete.retention.ms
+	stage     []int32                  // partitions by stage
+}
+
+// checkTopics makes the topics that are missing and checks those that exist; every fault is reported.
+func checkTopics(ctx context.Context, p *plan.Plan, admin kafka.Admin, create bool) (*topics, error) {
+	names := make([]string, 0, len(p.Topics))
+	for _, t := range p.Topics {
+		names = append(names, t.Name)
+	}
+	have, err := admin.Topics(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	specs, faults := missing(p, have, create)
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	if len(specs) > 0 {
+		if err := admin.Create(ctx, specs...); err != nil {
+			return nil, err
+		}
+		if have, err = admin.Topics(ctx, names...); err != nil {
+			return nil, err
+		}
+	}
+	return found(p, have)
+}
+
+// missing lists the topics to make; external ones are a fault unless they are to be made.
+func missing(p *plan.Plan, have map[string]kafka.TopicState, create bool) (specs []kafka.TopicSpec, faults []error) {
+	count := map[string]int32{}
+	for name, t := range have {
+		count[name] = t.Partitions
+	}
+	var absent []string
+	for _, t := range p.Topics {
+		if t.Kind != plan.External || count[t.Name] > 0 {
+			continue
+		}
+		if !create {
+			absent = append(absent, t.Name)
+			continue
+		}
+		n := partitionsOf(p, t, count)
+		count[t.Name] = n
+		specs = append(specs, kafka.TopicSpec{Name: t.Name, Partitions: n, Config: t.Config})
+	}
+	if len(absent) > 0 {
+		return nil, []error{fmt.Errorf("topics %s do not exist: make them, or let the node make them with --create-topics", strings.Join(absent, ", "))}
+	}
+	for _, t := range p.Topics {
+		if t.Kind == plan.External || t.Kind == plan.Slots || count[t.Name] > 0 {
+			continue // the slot map makes its own
+		}
+		n := max(t.Partitions, 1)
+		switch t.Kind {
+		case plan.Repartition:
+			n = partitionsOf(p, t, count)
+		case plan.Changelog:
+			for _, tb := range p.Tables {
+				if tb.Changelog == t {
+					n = partitionsOf(p, p.Stages[tb.Stage].Sources[0], count)
+				}
+			}
+		default:
+		}
+		count[t.Name] = n
+		config := maps.Clone(t.Config)
+		if t.Kind == plan.DeadLetter { // a letter is its record and some headers more
+			if config == nil {
+				config = map[string]string{}
+			}
+			config["max.message.bytes"] = strconv.Itoa(letterBytes(p, have))
+		}
+		specs = append(specs, kafka.TopicSpec{Name: t.Name, Partitions: n, Config: config})
+	}
+	return specs, nil
+}
+
+// partitionsOf is how many partitions a topic is made with: what it asks for, or what it is co-partitioned with has.
+func partitionsOf(p *plan.Plan, t *plan.Topic, count map[string]int32) int32 {
+	if t.Partitions > 0 {
+		return t.Partitions
+	}
+	for _, st := range p.Stages {
+		if !slices.Contains(st.Sources, t) {
+			continue
+		}
+		for _, other := range st.Sources {
+			if n := max(count[other.Name], other.Partitions); n > 0 {
+				return n
+			}
+		}
+	}
+	return defaultPartitions
+}
+
+func letterBytes(p *plan.Plan, have map[string]kafka.TopicState) int {
+	most := defaultMaxBytes
+	for _, t := range p.Topics {
+		if t.Source {
+			most = max(most, maxBytes(have[t.Name]), atoi(t.Config["max.message.bytes"], 0))
+		}
+	}
+	return most + 64<<10
+}
+
+func maxBytes(t kafka.TopicState) int { return atoi(t.Config["max.message.bytes"], defaultMaxBytes) }
+
+func atoi(s string, otherwise int) int {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// found checks the topics that exist and gathers what the node needs to know of them.
+func found(p *plan.Plan, have map[string]kafka.TopicState) (*topics, error) {
+	top := &topics{
+		env: &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))},
+		ids: map[string]string{}, retention: map[string]time.Duration{}, stage: make([]int32, len(p.Stages)),
+	}
+	var faults []error
+	for _, t := range p.Topics {
+		x, ok := have[t.Name]
+		if !ok {
+			if t.Kind != plan.Slots {
+				faults = append(faults, fmt.Errorf("topic %s does not exist, though it was made just now; is the cluster healthy?", t.Name))
+			}
+			continue
+		}
+		top.env.Partitions[t.ID], top.env.MaxBytes[t.ID], top.ids[t.Name] = x.Partitions, int32(maxBytes(x)), x.ID
+		top.retention[t.Name] = time.Duration(atoi(x.Config["delete.retention.ms"], 0)) * time.Millisecond
+		if t.Kind == plan.Changelog && !strings.Contains(x.Config["cleanup.policy"], "compact") && len(x.Config) > 0 {
+			faults = append(faults, fmt.Errorf("changelog %s has cleanup.policy=%s: records would be deleted, and tables lost; mend it with "+
+				"`kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config cleanup.policy=compact`", t.Name, x.Config["cleanup.policy"], t.Name))
+		}
+	}
+	for i, st := range p.Stages {
+		faults = append(faults, top.checkStage(p, i, st)...)
+	}
+	return top, errors.Join(faults...)
+}
+
+// checkStage checks that what must be co-partitioned is.
+func (top *topics) checkStage(p *plan.Plan, i int, st *plan.Stage) (faults []error) {
+	for _, t := range st.Sources {
+		n := top.env.Partitions[t.ID]
+		if top.stage[i] == 0 {
+			top.stage[i] = n
+		}
+		if n != top.stage[i] && n > 0 {
+			faults = append(faults, fmt.Errorf("topics %s and %s feed one stage and have %d and %d partitions: they must have as many; send one of them through a topic that has, or GroupBy",
+				st.Sources[0].Name, t.Name, top.stage[i], n))
+		}
+	}
+	for _, tb := range st.Tables {
+		if n := top.env.Partitions[tb.Changelog.ID]; n != top.stage[i] && n > 0 && top.stage[i] > 0 {
+			faults = append(faults, fmt.Errorf("changelog %s has %d partitions and its table's source %s has %d: a table cannot change its number of partitions; "+
+				"start over with `node reset --topology %s`", tb.Changelog.Name, n, st.Sources[0].Name, top.stage[i], p.Name))
+		}
+	}
+	return faults
+}
+
+// changed says whether a topic was deleted or has another number of partitions than when the node started. That the broker
+// does not answer is no change.
+func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin) error {
+	names := make([]string, 0, len(p.Topics))
+	for _, t := range p.Topics {
+		names = append(names, t.Name)
+	}
+	have, err := admin.Topics(ctx, names...)
+	if err != nil {
+		return nil //nolint:nilerr // the clients report that the broker is away, and wait for it
+	}
+	var faults []error
+	for _, t := range p.Topics {
+		x, ok := have[t.Name]
+		was := top.env.Partitions[t.ID]
+		switch {
+		case t.Kind == plan.Slots || was == 0:
+		case !ok || top.ids[t.Name] != x.ID:
+			faults = append(faults, fmt.Errorf("topic %s was deleted under the running node; make it again and restart, or start over with `node reset --topology %s`", t.Name, p.Name))
+		case x.Partitions != was && (t.Source || t.Kind == plan.Changelog):
+			faults = append(faults, fmt.Errorf("topic %s has %d partitions now and had %d: keys go elsewhere, tables would be wrong; start over with `node reset --topology %s`",
+				t.Name, x.Partitions, was, p.Name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// findSlots brings the slot map up to date.
+func findSlots(ctx context.Context, p *plan.Plan, admin kafka.Admin, reader kafka.Reader, top *topics) (*slotTable, error) {
+	var sizes []kafka.StageSize
+	for i, st := range p.Stages {
+		if i > 0 {
+			sizes = append(sizes, kafka.StageSize{Key: st.Key, Partitions: top.stage[i]})
+		}
+	}
+	read := func(ctx context.Context, tp kafka.TopicPartition, end int64) ([]*kafka.Batch, error) {
+		return kafka.ReadAll(ctx, reader, tp, 0, end)
+	}
+	m, err := kafka.SyncSlots(ctx, admin, read, p.Name, sizes)
+	if err != nil {
+		return nil, err
+	}
+	t := &slotTable{stages: map[int32]*plan.Stage{0: p.Stages[0]}, numbers: map[int32]int32{0: 0}}
+	for i, st := range p.Stages {
+		for n := range top.stage[i] {
+			if i == 0 {
+				continue
+			}
+			slot, ok := m.Slot(st.Key, n)
+			if !ok {
+				return nil, fmt.Errorf("slot map of %s: %s/%d has no slot", p.Name, st.Key, n)
+			}
+			t.stages[slot], t.numbers[slot] = st, n
+		}
+	}
+	return t, nil
+}

@@ -1,0 +1,333 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+type (
+	outputs = *kafka.Outputs
+	query   = tables.Query
+)
+
+// tableOps are operations on the shard of one table.
+type tableOps struct {
+	Table int // index in the stage
+	Ops   tables.Ops
+}
+
+// worker runs one incarnation of an agent's program: it hands it records and gathers the effects of its turns. The
+// effects of the turn at hand belong to the program's goroutine; those of turns that are over are behind mu, so that
+// the agent's actor can send them on while a handler is busy.
+type worker struct {
+	agent       *plan.Agent
+	index       int // in the stage
+	incarnation int64
+	partition   int32
+	env         *plan.Env
+	tableAt     []int                // index in the stage by table ID, -1 for others
+	post        func(any)            // to the partition, in order
+	await       func() (*Work, bool) // the next work; blocks, or says that there is none now
+	awaitFor    func(time.Duration) (*Work, bool)
+	wait        func(done <-chan struct{}) error // for a reply
+	ctx         context.Context
+	cancel      context.CancelFunc
+
+	// Of the program's goroutine.
+	work  *Work
+	next  int     // the record of work after the turn at hand
+	turn  int     // records in the turn at hand; 0: none is at hand
+	prior []*Work // works that the turn at hand began in and ran beyond
+	begun bool    // the running call of the program has been given a record
+	cur   plan.Effects
+	err   error // fails the turn at hand
+
+	mu       sync.Mutex
+	reported *Work // the work that done is about
+	done     int   // its records that are through
+	finished []int64
+	out      outputs
+	ops      []tables.Ops // by index in the stage
+	dirty    bool         // something to report
+	final    int64        // the round of a final flush that waits for the turn at hand
+	stopping bool
+	busy     bool // a turn is at hand
+	failed   bool
+}
+
+func newWorker(ctx context.Context, agent *plan.Agent, index int, incarnation int64, stage *plan.Stage, partition int32, env *plan.Env, post func(any)) *worker {
+	k := &worker{agent: agent, index: index, incarnation: incarnation, partition: partition, env: env, post: post}
+	k.ctx, k.cancel = context.WithCancel(ctx)
+	k.tableAt, k.ops = tableIndex(stage), make([]tables.Ops, len(stage.Tables))
+	n := 0
+	for _, t := range stage.Tables {
+		n = max(n, int(t.ID)+1)
+	}
+	k.cur = plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, max(n, len(k.tableAt)))}
+	k.out = new(kafka.Outputs)
+	return k
+}
+
+// tableIndex maps table IDs to indexes in a stage; -1 for tables of other stages.
+func tableIndex(stage *plan.Stage) []int {
+	n := 0
+	for _, t := range stage.Tables {
+		n = max(n, int(t.ID)+1)
+	}
+	at := make([]int, n)
+	for i := range at {
+		at[i] = -1
+	}
+	for i, t := range stage.Tables {
+		at[t.ID] = i
+	}
+	return at
+}
+
+// Next implements plan.Input.
+func (k *worker) Next() (plan.Rec, bool) {
+	if !k.endTurn() {
+		return plan.Rec{}, false
+	}
+	for k.work == nil || k.next >= len(k.work.Records) {
+		w, ok := k.await()
+		if !ok {
+			return plan.Rec{}, false
+		}
+		k.work, k.next = w, 0
+	}
+	if !k.beginTurn(1) {
+		return plan.Rec{}, false
+	}
+	return k.work.Records[k.next-1], true
+}
+
+// NextMany implements plan.Input.
+func (k *worker) NextMany(n int, within time.Duration) []plan.Rec {
+	first, ok := k.Next()
+	if !ok {
+		return nil
+	}
+	recs := append(make([]plan.Rec, 0, n), first)
+	for deadline := time.Now().Add(within); len(recs) < n; {
+		if k.next < len(k.work.Records) {
+			recs = append(recs, k.work.Records[k.next])
+			k.next++
+			continue
+		}
+		w, ok := k.awaitFor(time.Until(deadline))
+		if !ok {
+			break
+		}
+		k.prior = append(k.prior, k.work) // finished when this turn is
+		k.work, k.next = w, 0
+	}
+	k.turn = len(recs)
+	return recs
+}
+
+func (k *worker) beginTurn(n int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.stopping || k.ctx.Err() != nil {
+		return false
+	}
+	k.next += n
+	k.turn, k.begun, k.busy = n, true, true
+	return true
+}
+
+// endTurn makes the effects of the turn at hand final. It says whether the program may go on.
+func (k *worker) endTurn() bool {
+	if k.turn == 0 {
+		return k.err == nil && k.ctx.Err() == nil
+	}
+	if k.err = errors.Join(k.err, k.cur.Err); k.err != nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed {
+		return false
+	}
+	if k.cur.Out.Len() > 0 {
+		k.out.AppendAll(k.cur.Out)
+		k.cur.Out.Reset()
+	}
+	for id, ops := range k.cur.Ops {
+		if ops == nil || ops.Len() == 0 {
+			continue
+		}
+		i := k.tableAt[id]
+		if k.ops[i] == nil {
+			k.ops[i] = ops.Fresh()
+		}
+		k.ops[i].AppendAll(ops)
+		ops.Reset()
+	}
+	for _, w := range k.prior {
+		k.finished = append(k.finished, w.ID)
+	}
+	k.turn, k.busy, k.dirty, k.prior = 0, false, true, nil
+	k.reported, k.done = k.work, k.next
+	if k.next == len(k.work.Records) {
+		k.report(0, true)
+	}
+	if k.final != 0 {
+		k.report(k.final, false)
+		k.final = 0
+	}
+	return k.ctx.Err() == nil
+}
+
+// report sends the partition what is done since the last time. Called with mu held, so that reports keep their order.
+func (k *worker) report(round int64, finished bool) {
+	if !k.dirty && round == 0 && !finished {
+		return
+	}
+	w := Worked{Agent: k.index, Incarnation: k.incarnation, Round: round, Finished: finished, Done: k.done}
+	if k.reported != nil {
+		w.Work = k.reported.ID
+	}
+	if k.out.Len() > 0 {
+		w.Out, k.out = k.out, new(kafka.Outputs)
+	}
+	for i, ops := range k.ops {
+		if ops != nil && ops.Len() > 0 {
+			w.Ops, k.ops[i] = append(w.Ops, tableOps{i, ops}), nil
+		}
+	}
+	w.Prior, k.finished = k.finished, nil
+	k.dirty = false
+	k.post(w)
+}
+
+// flush reports what is done; with final set no further turn begins, and the report waits for the one at hand.
+// Called by the agent's actor.
+func (k *worker) flush(round int64, final bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stopping = k.stopping || final
+	if final && k.busy && !k.failed {
+		k.final = round
+		return
+	}
+	k.report(round, false)
+}
+
+// Effects implements plan.Input.
+func (k *worker) Effects() *plan.Effects {
+	if k.turn == 0 {
+		return nil
+	}
+	return &k.cur
+}
+
+// Context implements plan.Input.
+func (k *worker) Context() context.Context { return k.ctx }
+
+// Partition implements plan.Input.
+func (k *worker) Partition() int32 { return k.partition }
+
+// Env implements plan.Input.
+func (k *worker) Env() *plan.Env { return k.env }
+
+// Ask implements plan.Input.
+func (k *worker) Ask(table *plan.Table, q tables.Query) error {
+	if int(table.ID) >= len(k.tableAt) || k.tableAt[table.ID] < 0 {
+		return fmt.Errorf("agent %s: table %s belongs to another stage", k.agent.Name, table.Name)
+	}
+	done, answer := make(chan struct{}), error(nil)
+	var once sync.Once
+	reply := func(err error) { once.Do(func() { answer = err; close(done) }) }
+	k.mu.Lock()
+	k.report(0, false)
+	k.post(Ask{Agent: k.index, Incarnation: k.incarnation, Table: k.tableAt[table.ID], Query: q, Reply: reply})
+	k.mu.Unlock()
+	if err := k.wait(done); err != nil {
+		return fmt.Errorf("query table %s/%d: %w", table.Name, k.partition, err)
+	}
+	return answer
+}
+
+// drive calls the program until it has no more records, or fails. It reports a failure to the partition and returns it.
+func (k *worker) drive(program plan.Program) error {
+	k.begun = false
+	stack, err := protect(func() error { return program.Run(k) })
+	switch {
+	case err == nil && k.turn > 0:
+		k.endTurn() // returning nil: the record is done
+		err = k.err
+	case err == nil:
+		err = k.err
+	}
+	if k.ctx.Err() != nil {
+		return nil // nobody wants the result
+	}
+	if err == nil && !k.begun && k.agent.Loop && !k.isStopping() {
+		err = errors.New("the agent's function returned without having taken a record: it would be called in a hot loop; range over in.All()")
+	}
+	if err != nil {
+		k.fail(err, stack)
+	}
+	return err
+}
+
+func (k *worker) isStopping() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.stopping
+}
+
+// fail drops the effects of the turn at hand and tells the partition.
+func (k *worker) fail(err error, stack string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed {
+		return
+	}
+	k.report(0, false)
+	f := AgentFailed{Agent: k.index, Incarnation: k.incarnation, Turn: k.turn, Done: k.done, Err: err, Stack: stack}
+	switch {
+	case len(k.prior) > 0: // the turn began in the first of them
+		first, later := k.prior[0], k.next
+		for _, w := range k.prior[1:] {
+			later += len(w.Records)
+		}
+		f.Work, f.Done = first.ID, len(first.Records)-(k.turn-later)
+	case k.work != nil:
+		f.Work, f.Done = k.work.ID, k.next-k.turn
+	}
+	k.failed, k.busy = true, false
+	k.post(f)
+	if k.final != 0 {
+		k.report(k.final, false)
+		k.final = 0
+	}
+}
+
+// errGoexit is what a handler that ended its goroutine fails with.
+var errGoexit = errors.New("the handler called runtime.Goexit (t.FailNow does)")
+
+// protect calls f and turns a panic into an error, with its stack. A Goexit cannot be caught: see runner.
+func protect(f func() error) (stack string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			stack = string(debug.Stack())
+			if e, ok := r.(error); ok {
+				err = fmt.Errorf("panic: %w", e)
+				return
+			}
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return "", f()
+}

@@ -1,0 +1,178 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// ReachTimeout is how long a broker may take to answer the first question before it counts as unreachable.
+const ReachTimeout = 10 * time.Second
+
+// Broker says which broker a cluster has.
+type Broker uint8
+
+const (
+	// External is one that the user named.
+	External Broker = iota
+	// Embedded runs inside this process and ends with it.
+	Embedded
+	// Shared is the embedded broker of another process, found by the data directory.
+	Shared
+)
+
+// ClusterConfig says which cluster to connect to.
+type ClusterConfig struct {
+	Brokers  []string          // host:port; empty: the embedded broker of the data directory
+	Settings map[string]string // of librdkafka
+	ClientID string            // defaults to "troupe"
+	DataDir  string            // where the embedded broker keeps its data; not needed with Brokers
+	// Transient says that this process is a command that ends soon: a node that starts meanwhile waits for an embedded
+	// broker that it started, instead of using it and losing it.
+	Transient bool
+	Logger    *slog.Logger // defaults to none
+}
+
+// Cluster is a connection to the brokers.
+type Cluster struct {
+	Driver  kafka.Driver
+	Admin   kafka.Admin
+	Brokers []string
+	Kind    Broker
+
+	closers []func() error // last first
+}
+
+// Connect finds or starts the broker and asks it something, so that a broker that cannot be reached is known
+// within ReachTimeout.
+func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
+	if err := CheckPlatform(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Cluster{Brokers: cfg.Brokers}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if len(c.Brokers) == 0 {
+		if err := c.embed(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if c.Driver, err = openDriver(cfg, c.Brokers); err != nil {
+		return nil, err
+	}
+	if c.Admin, err = c.Driver.OpenAdmin(); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", strings.Join(c.Brokers, ","), err)
+	}
+	c.closers = append(c.closers, c.Admin.Close)
+	reach, cancel := context.WithTimeout(ctx, ReachTimeout)
+	defer cancel()
+	if _, err := c.Admin.AllTopics(reach); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("no broker answers at %s within %s (%w): check that it runs and that --brokers names it, and with TLS or SASL the --kafka settings", strings.Join(c.Brokers, ","), ReachTimeout, err)
+	}
+	return c, nil
+}
+
+// Close closes the connection, and the embedded broker if this process started it. It is safe to call twice.
+func (c *Cluster) Close() error {
+	var errs []error
+	for i := len(c.closers) - 1; i >= 0; i-- {
+		errs = append(errs, c.closers[i]())
+	}
+	c.closers = nil
+	return errors.Join(errs...)
+}
+
+// embed finds the embedded broker of the data directory, or starts it.
+func (c *Cluster) embed(ctx context.Context, cfg ClusterConfig) error {
+	dir, err := MakeDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	// One process at a time looks for a broker and starts one, and a command that has started one keeps the
+	// others waiting until it is through.
+	lock, err := waitLock(ctx, filepath.Join(dir, transientTag), ReachTimeout)
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("a command%s has been using the embedded broker of %s for %s: wait for it to end, or stop it", holderOf(filepath.Join(dir, transientTag)), dir, ReachTimeout)
+	}
+	if err != nil {
+		return dirError(dir, err)
+	}
+	if addr, ok := findEmbedded(dir); ok {
+		c.Brokers, c.Kind = []string{addr}, Shared
+		return lock.Close()
+	}
+	addr, closer, err := startEmbedded(dir, "", cfg.Logger)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the embedded broker in %s: %w", dir, err), lock.Close())
+	}
+	c.Brokers, c.Kind = []string{addr}, Embedded
+	if cfg.Transient {
+		c.closers = append(c.closers, lock.Close, closer)
+		return nil
+	}
+	c.closers = append(c.closers, closer)
+	return lock.Close()
+}
+
+// waitLock takes a lock, trying for a while.
+func waitLock(ctx context.Context, path string, wait time.Duration) (*os.File, error) {
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		f, err := takeLock(path)
+		if !errors.Is(err, errLocked) {
+			return f, err
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// RunBroker runs the embedded broker of a data directory alone, until ctx ends. ready is called with its address when
+// it takes connections. An empty addr means any free port of the loopback interface.
+func RunBroker(ctx context.Context, dataDir, addr string, logger *slog.Logger, ready func(addr string)) error {
+	if err := CheckPlatform(); err != nil {
+		return err
+	}
+	dir, err := MakeDir(dataDir)
+	if err != nil {
+		return err
+	}
+	lock, err := waitLock(ctx, filepath.Join(dir, transientTag), ReachTimeout)
+	if err != nil {
+		return fmt.Errorf("embedded broker in %s: %w", dir, err)
+	}
+	if at, ok := findEmbedded(dir); ok {
+		return errors.Join(fmt.Errorf("data directory %s has a broker running already, at %s: use that, or name another with --data-dir", dir, at), lock.Close())
+	}
+	at, closer, err := startEmbedded(dir, addr, logger)
+	if err := errors.Join(err, lock.Close()); err != nil {
+		return fmt.Errorf("start the embedded broker in %s: %w", dir, err)
+	}
+	ready(at)
+	<-ctx.Done()
+	return closer()
+}
