@@ -56,7 +56,7 @@ type Worked struct {
 	Prior       []int64 // works that are through as well
 	Work        int64   // ID of the work that Done and Set are about
 	Done        int     // the first Done records of that work are through
-	Set         []int32 // raw agents: records beyond them that are through
+	Set         []int   // raw agents: records beyond them that are through
 	Finished    bool    // all of that work is through
 	Round       int64   // answers the Flush of this round; 0: none
 	Out         outputs

@@ -118,7 +118,7 @@ func (p *partitionActor) spawn(c actor.Context) {
 		p.agents = append(p.agents, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
 			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, strays: p.site.strays}
 			if a.Raw != nil {
-				return &rawAgent{agentActor: base}
+				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}
 			return &base
 		}), "agent-"+a.Name))

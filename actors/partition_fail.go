@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -174,9 +175,7 @@ func (s *partitionState) backOff(i int, f recordFailure) {
 	a := s.agents[i]
 	a.attempts++
 	f.attempts = a.attempts
-	wait := min(minBackoff<<min(a.attempts-1, 10), maxBackoff)
-	wait += time.Duration(s.rng.Int64N(int64(wait)/4 + 1))
-	a.backing, a.retry = true, s.now.Add(wait)
+	a.backing, a.retry = true, s.now.Add(s.pause(a.attempts))
 	if a.agent.Role == plan.Timer {
 		a.due = a.due.Add(a.agent.Every)
 	}
@@ -184,6 +183,14 @@ func (s *partitionState) backOff(i int, f recordFailure) {
 		c.agent = -1
 	}
 	s.emit(report{f})
+}
+
+// backoffOf is the pause before the n-th retry: exponential, capped, with up to a quarter of jitter.
+func backoffOf(rng *rand.Rand) func(n int) time.Duration {
+	return func(n int) time.Duration {
+		wait := min(minBackoff<<min(n-1, 10), maxBackoff)
+		return wait + time.Duration(rng.Int64N(int64(wait)/4+1))
+	}
 }
 
 // bury writes a record to the dead letters, in the bundle that passes it.
@@ -222,7 +229,7 @@ func (s *partitionState) onShardFailed(m ShardFailed) {
 		s.maybeFinish()
 		return
 	}
-	s.rollBack(s.wholeEpoch, m.Err, false)
+	s.rollBack(s.wholeEpoch, m.Err, m.Stack, false)
 }
 
 // onRejected: the broker will never take the bundle. The partition goes back to what is committed.
@@ -241,7 +248,7 @@ func (s *partitionState) onRejected(err error) {
 	}
 	s.whole = new(parts)
 	s.wholeEpoch = s.committedEpoch
-	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), true)
+	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), "", true)
 }
 
 // dropUnsealed forgets what is not whole, and what agents still do.
@@ -255,7 +262,7 @@ func (s *partitionState) dropUnsealed() {
 }
 
 // rollBack undoes all epochs above the given one.
-func (s *partitionState) rollBack(epoch int64, err error, commitEach bool) {
+func (s *partitionState) rollBack(epoch int64, err error, stack string, commitEach bool) {
 	c := s.careful
 	again := &careful{agent: -1, until: make([]int64, len(s.agents)), commitEach: commitEach || c != nil && c.commitEach}
 	var culprit *careful
@@ -271,21 +278,16 @@ func (s *partitionState) rollBack(epoch int64, err error, commitEach bool) {
 	s.fill, s.seal, s.dry = new(parts), nil, false
 	s.undo++
 	s.phase, s.undoWait = undoing, len(s.tables)
-	for i, a := range s.agents {
+	for _, a := range s.agents {
 		a.incarnation, a.flush, a.backing = a.incarnation+1, 0, false
 		a.done = a.whole.clone()
 		s.seek(a)
-		if a.source >= 0 || a.agent.Role == plan.Task {
-			continue
-		}
-		a.due = maxTime(a.due, s.now)
-
 	}
 	for i, t := range s.tables {
 		t.sent, t.applied, t.touched, t.undone = 0, 0, false, false
 		s.emit(toShard{i, Undo{s.undo, epoch}})
 	}
-	s.careful, s.cause, s.culprit = again, err, culprit
+	s.careful, s.cause, s.causeStack, s.culprit = again, err, stack, culprit
 	if s.undoWait == 0 {
 		s.undone()
 	}
@@ -325,12 +327,7 @@ func (s *partitionState) undone() {
 	if c := s.culprit; c != nil {
 		s.culprit = nil
 		s.careful.agent = c.agent
-		stack := ""
-		var st interface{ StackTrace() string }
-		if errors.As(s.cause, &st) {
-			stack = st.StackTrace()
-		}
-		s.failRecord(c.agent, c.rec, s.cause, stack, false)
+		s.failRecord(c.agent, c.rec, s.cause, s.causeStack, false)
 	}
 	s.maybeOffer()
 }

@@ -62,6 +62,7 @@ type ShardFailed struct {
 	Table int
 	Undo  int64
 	Err   error
+	Stack string
 }
 
 // Undone says that a shard is back at the epoch it was asked for.

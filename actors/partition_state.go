@@ -2,7 +2,6 @@ package actors
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -187,7 +186,7 @@ type partitionState struct {
 	env       *plan.Env
 	letters   *plan.Topic
 	node      string
-	rng       *rand.Rand
+	pause     func(attempt int) time.Duration // before a retry
 
 	now     time.Time
 	phase   phase
@@ -211,7 +210,8 @@ type partitionState struct {
 
 	committedEpoch int64
 	careful        *careful
-	cause          error    // of the undo under way
+	cause          error // of the undo under way
+	causeStack     string
 	culprit        *careful // the record that was at hand when it began
 	leaveBy        time.Time
 	flushed        int // agents that a stop waits for
@@ -219,9 +219,9 @@ type partitionState struct {
 }
 
 // newPartitionState makes the machine of a granted slot. from says, by source and agent, where reading begins.
-func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka.Grant, env *plan.Env, begin []startAt, node string, now time.Time, rng *rand.Rand) (*partitionState, error) {
+func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka.Grant, env *plan.Env, begin []startAt, node string, now time.Time, pause func(int) time.Duration) (*partitionState, error) {
 	s := &partitionState{
-		plan: p, stage: stage, partition: partition, grant: g, env: env, node: node, now: now, rng: rng,
+		plan: p, stage: stage, partition: partition, grant: g, env: env, node: node, now: now, pause: pause,
 		fill: new(parts), whole: new(parts), timers: map[string]int64{}, epoch: 1,
 	}
 	for _, t := range p.Topics {

@@ -1,11 +1,245 @@
 package actors
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
+
+// rawAgent is the actor of an agent that is a protoactor actor of the user's own: its child. It sends it batches and
+// gathers what it says is done, in whatever order. When the user's actor fails, so does the record it has begun last; both
+// actors are restarted.
+type rawAgent struct {
+	agentActor
+	child *actor.PID
+	raw   *rawRun
+}
+
+// Receive implements actor.Actor.
+func (a *rawAgent) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case Begin:
+		a.begin(c, m.Incarnation)
+	case Work:
+		if a.raw != nil && a.raw.worker.incarnation == m.Incarnation {
+			c.Send(a.child, a.agent.Raw.Batch(a.raw.add(&m)))
+		}
+	case Flush:
+		if a.raw != nil && a.raw.worker.incarnation == m.Incarnation {
+			a.raw.flush(m)
+		}
+	case crashed:
+		if a.raw != nil && a.raw.worker.incarnation == m.incarnation {
+			panic(failure{a.agent.Name, m.err})
+		}
+	case *actor.Stopping, *actor.Restarting:
+		a.end(c)
+	}
+}
+
+func (a *rawAgent) begin(c actor.Context, incarnation int64) {
+	a.end(c)
+	system, self, parent := c.ActorSystem(), c.Self(), c.Parent()
+	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env, func(m any) { system.Root.Send(parent, m) })
+	a.raw = &rawRun{worker: k, crash: func(err error) { system.Root.Send(self, crashed{incarnation, err}) }}
+	k.wait = (&runner{worker: k}).waitReply
+	props, ok := a.agent.Raw.Props.(*actor.Props)
+	if !ok {
+		panic(fmt.Sprintf("agent %s: its props are %T", a.agent.Name, a.agent.Raw.Props)) // refused when the topology was checked
+	}
+	a.child = c.Spawn(props)
+}
+
+func (a *rawAgent) end(c actor.Context) {
+	if a.raw != nil {
+		a.raw.worker.cancel()
+		a.raw = nil
+		c.Stop(a.child)
+	}
+}
+
+// HandleFailure implements actor.SupervisorStrategy for the user's actor.
+func (a *rawAgent) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+	supervisor.StopChildren(child)
+	if a.raw == nil || !child.Equal(a.child) {
+		return // of an older incarnation
+	}
+	err, ok := reason.(error)
+	if !ok {
+		err = fmt.Errorf("%v", reason)
+	}
+	a.raw.failLast(fmt.Errorf("panic: %w", err))
+}
+
+// rawRun gathers what one incarnation of a raw agent does. Its methods may be called from any goroutine.
+type rawRun struct {
+	worker *worker // only for its context, its reports and queries
+	crash  func(error)
+	mu     sync.Mutex
+	works  []*rawWork
+	last   *rawTurn // begun last
+	failed bool
+}
+
+// rawWork is one batch of a raw agent. It implements plan.RawInput.
+type rawWork struct {
+	run   *rawRun
+	work  *Work
+	turns []*rawTurn
+	done  []bool
+	count int
+	from  int // the first record that is not done
+}
+
+// rawTurn is one record of it. It implements plan.Input.
+type rawTurn struct {
+	of      *rawWork
+	i       int
+	effects plan.Effects
+}
+
+func (r *rawRun) add(w *Work) *rawWork {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := &rawWork{run: r, work: w, turns: make([]*rawTurn, len(w.Records)), done: make([]bool, len(w.Records))}
+	r.works = append(r.works, x)
+	return x
+}
+
+// flush answers at once: records that are begun are the next owner's, if the stop is final.
+func (r *rawRun) flush(m Flush) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.worker.post(Worked{Agent: r.worker.index, Incarnation: r.worker.incarnation, Round: m.Round})
+}
+
+// Records implements plan.RawInput.
+func (w *rawWork) Records() []plan.Rec { return w.work.Records }
+
+// Begin implements plan.RawInput.
+func (w *rawWork) Begin(i int) (plan.Input, error) {
+	w.run.mu.Lock()
+	defer w.run.mu.Unlock()
+	if i < 0 || i >= len(w.done) {
+		return nil, fmt.Errorf("agent %s: Begin(%d) of a batch of %d records", w.run.worker.agent.Name, i, len(w.done))
+	}
+	if w.done[i] {
+		return nil, fmt.Errorf("agent %s: Begin(%d) after Done(%d)", w.run.worker.agent.Name, i, i)
+	}
+	t := &rawTurn{of: w, i: i, effects: plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(w.run.worker.cur.Ops))}}
+	w.turns[i], w.run.last = t, t
+	return t, nil
+}
+
+// Done implements plan.RawInput: the effects of record i are final, and sent on at once.
+func (w *rawWork) Done(i int) error {
+	w.run.mu.Lock()
+	defer w.run.mu.Unlock()
+	switch {
+	case i < 0 || i >= len(w.done):
+		return fmt.Errorf("agent %s: Done(%d) of a batch of %d records", w.run.worker.agent.Name, i, len(w.done))
+	case w.done[i]:
+		return fmt.Errorf("agent %s: Done(%d) twice", w.run.worker.agent.Name, i)
+	case w.run.failed || w.run.worker.ctx.Err() != nil:
+		return errUndone
+	}
+	t := w.turns[i]
+	if t != nil && t.effects.Err != nil {
+		w.run.fail(w, i, t.effects.Err)
+		return t.effects.Err
+	}
+	w.done[i] = true
+	w.count++
+	for w.from < len(w.done) && w.done[w.from] {
+		w.from++
+	}
+	m := Worked{Agent: w.run.worker.index, Incarnation: w.run.worker.incarnation, Work: w.work.ID, Done: w.from, Finished: w.count == len(w.done)}
+	if i >= w.from {
+		m.Set = []int{i}
+	}
+	if t != nil {
+		if t.effects.Out.Len() > 0 {
+			m.Out = t.effects.Out
+		}
+		for id, ops := range t.effects.Ops {
+			if ops != nil && ops.Len() > 0 {
+				m.Ops = append(m.Ops, tableOps{w.run.worker.tableAt[id], ops})
+			}
+		}
+	}
+	w.run.worker.post(m)
+	if m.Finished {
+		w.run.works = slices.DeleteFunc(w.run.works, func(x *rawWork) bool { return x == w })
+	}
+	return nil
+}
+
+// Fail implements plan.RawInput.
+func (w *rawWork) Fail(i int, err error) error {
+	w.run.mu.Lock()
+	defer w.run.mu.Unlock()
+	switch {
+	case i < 0 || i >= len(w.done) || w.done[i]:
+		return fmt.Errorf("agent %s: Fail(%d) of a record that is done or does not exist", w.run.worker.agent.Name, i)
+	case err == nil:
+		return errors.New("Fail needs an error")
+	}
+	w.run.fail(w, i, err)
+	return nil
+}
+
+func (r *rawRun) fail(w *rawWork, i int, err error) {
+	if r.failed {
+		return
+	}
+	r.failed = true
+	r.worker.post(AgentFailed{Agent: r.worker.index, Incarnation: r.worker.incarnation, Work: w.work.ID, Done: i, Turn: 1, Err: err})
+	r.crash(err)
+}
+
+// failLast fails the record that was begun last and is not done, or else the first that is not.
+func (r *rawRun) failLast(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.last; t != nil && !t.of.done[t.i] {
+		r.fail(t.of, t.i, err)
+		return
+	}
+	for _, w := range r.works {
+		if w.from < len(w.done) {
+			r.fail(w, w.from, err)
+			return
+		}
+	}
+	r.fail(&rawWork{work: &Work{ID: -1}}, 0, err)
+}
+
+// Next implements plan.Input: a raw agent has no loop.
+func (t *rawTurn) Next() (plan.Rec, bool) { return plan.Rec{}, false }
+
+// NextMany implements plan.Input.
+func (t *rawTurn) NextMany(int, time.Duration) []plan.Rec { return nil }
+
+// Effects implements plan.Input.
+func (t *rawTurn) Effects() *plan.Effects { return &t.effects }
+
+// Context implements plan.Input.
+func (t *rawTurn) Context() context.Context { return t.of.run.worker.ctx }
+
+// Ask implements plan.Input.
+func (t *rawTurn) Ask(table *plan.Table, q tables.Query) error { return t.of.run.worker.Ask(table, q) }
+
+// Partition implements plan.Input.
+func (t *rawTurn) Partition() int32 { return t.of.run.worker.partition }
+
+// Env implements plan.Input.
+func (t *rawTurn) Env() *plan.Env { return t.of.run.worker.env }

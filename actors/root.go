@@ -144,7 +144,7 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 		return
 	}
 	log := r.log.With("stage", st.Key, "partition", number)
-	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, time.Now(), rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, time.Now(), backoffOf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))))
 	if err != nil {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? `node reset` starts over", m.grant.Slot, st.Key, number, err))
 		return

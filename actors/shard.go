@@ -48,12 +48,9 @@ type shardActor struct {
 	log      *slog.Logger
 
 	state      tables.Shard
+	machine    *shardState
 	checkpoint *tables.Checkpoint
-	undo       int64
-	failed     bool
 	replayed   int64
-	sealed     int64 // the last epoch sealed
-	committed  int64 // the last epoch committed
 	end        int64 // of the changelog, for the checkpoint being written; -1: none is
 	covers     int64 // the epoch that must be committed before the checkpoint may be written
 	asking     bool
@@ -91,6 +88,7 @@ func (a *shardActor) Receive(c actor.Context) {
 func (a *shardActor) open(c actor.Context) {
 	a.end = -1
 	a.state = a.table.NewShard(a.config)
+	a.machine = &shardState{table: a.index, state: a.state, guard: apart}
 	path := filepath.Join(a.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
 	var err error
 	if a.checkpoint, err = tables.OpenCheckpoint(path, a.identity, a.log); err != nil {
@@ -140,49 +138,11 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		}
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
 		a.later(c, checkpointEvery)
-	case Apply:
-		a.onApply(c, m)
-	case Seal:
-		a.onSeal(c, m)
-	case Undo:
-		a.undo, a.failed = m.Number, false
-		a.state.Undo(m.Epoch)
-		a.sealed = min(a.sealed, m.Epoch)
-		c.Send(c.Parent(), Undone{a.index, a.undo})
-	case Settle:
-		a.state.Committed(m.Epoch)
-		a.committed = max(a.committed, m.Epoch)
-	case Answer:
-		_, err := apart(func() error { a.state.Answer(m.Query); return nil })
-		m.Reply(err)
+	default:
+		if reply := a.machine.step(m); reply != nil {
+			c.Send(c.Parent(), reply)
+		}
 	}
-}
-
-func (a *shardActor) onApply(c actor.Context, m Apply) {
-	if m.Undo != a.undo || a.failed {
-		return
-	}
-	out := new(kafka.Outputs)
-	if _, err := apart(func() error { return a.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
-		a.failed = true
-		c.Send(c.Parent(), ShardFailed{a.index, a.undo, err})
-		return
-	}
-	c.Send(c.Parent(), Applied{a.index, a.undo, m.Count, out})
-}
-
-func (a *shardActor) onSeal(c actor.Context, m Seal) {
-	if m.Undo != a.undo || a.failed {
-		return
-	}
-	out := new(kafka.Outputs)
-	if _, err := apart(func() error { return a.state.Seal(m.Epoch, out) }); err != nil {
-		a.failed = true
-		c.Send(c.Parent(), ShardFailed{a.index, a.undo, err})
-		return
-	}
-	a.sealed = m.Epoch
-	c.Send(c.Parent(), Sealed{a.index, a.undo, m.Epoch, out})
 }
 
 // apart runs user code on a goroutine of its own: a runtime.Goexit in it would end the mailbox's.
@@ -231,20 +191,20 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 		a.later(c, checkpointEvery)
 		return
 	}
-	a.end, a.covers = m.offset, a.sealed
+	a.end, a.covers = m.offset, a.machine.sealed
 	a.write(c)
 }
 
 // write writes some pages, and the offset once all are written.
 func (a *shardActor) write(c actor.Context) {
-	if a.committed < a.covers {
+	if a.machine.committed < a.covers {
 		a.later(c, 50*time.Millisecond)
 		return
 	}
 	began := time.Now()
 	more, err := a.checkpoint.Write(a.state, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.end, time.Now())
+		err = a.checkpoint.Mark(a.state, a.end, time.Now())
 	}
 	switch took := time.Since(began); {
 	case err != nil:
@@ -272,7 +232,7 @@ func (a *shardActor) finish(c actor.Context) {
 		more, err = a.checkpoint.Write(a.state, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(end, time.Now())
+		err = a.checkpoint.Mark(a.state, end, time.Now())
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)

@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"encoding/binary"
+	"fmt"
 	"iter"
+	"math"
 )
 
 // Header is one header of a record. A nil Value is a null header value.
@@ -112,8 +114,9 @@ func (o *Outputs) Append(topic, partition int32, timestamp int64, key, value, ra
 	o.Records = append(o.Records, Output{Topic: topic, Partition: partition, Timestamp: timestamp, span: s})
 }
 
-// AppendAll adds all records of other, copying their bytes.
+// AppendAll adds all records of other, copying their bytes. other may be o itself.
 func (o *Outputs) AppendAll(other *Outputs) {
+	checkArena(len(o.Arena) + len(other.Arena))
 	base := uint32(len(o.Arena))
 	o.Arena = append(o.Arena, other.Arena...)
 	for _, r := range other.Records {
@@ -163,7 +166,16 @@ func cut(arena []byte, pos uint32, n int32) []byte {
 	return arena[pos : pos+uint32(n) : pos+uint32(n)]
 }
 
+// checkArena panics where positions of 32 bits would wrap around and records turn into one another's bytes. Epochs are
+// sealed, and batches end, long before: who gets here has a bug.
+func checkArena(size int) {
+	if uint64(size) > math.MaxUint32 {
+		panic(fmt.Sprintf("kafka: an arena of %d bytes; 4 GiB are the limit", size))
+	}
+}
+
 func appendSpan(arena, key, value, rawHeaders []byte) ([]byte, span) {
+	checkArena(len(arena) + len(key) + len(value) + len(rawHeaders))
 	s := span{pos: uint32(len(arena)), keyLen: length(key), valueLen: length(value), headersLen: int32(len(rawHeaders))}
 	arena = append(arena, key...)
 	arena = append(arena, value...)

@@ -1,1 +1,188 @@
 package kafka
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxSlots bounds the numbers of slots: far more than a group can have, far less than a foreign record could ask for.
+const maxSlots = 1 << 20
+
+// LeaderSlot is the slot that every topology has; its owner is the topology's leader. Its stage key is empty.
+const LeaderSlot int32 = 0
+
+// SlotsTopic returns the name of a topology's slots topic: the group's subscription, with one partition per slot, and in
+// partition 0 the records of the slot map.
+func SlotsTopic(topology string) string { return topology + "-slots" }
+
+// StageSize is a stage of a plan as the slot map sees it.
+type StageSize struct {
+	Key        string // the names of its sources, sorted, joined by commas
+	Partitions int32
+}
+
+// SlotEntry gives a slot to a partition of a stage.
+type SlotEntry struct {
+	Slot      int32  `json:"slot"`
+	Stage     string `json:"stage"`
+	Partition int32  `json:"partition"`
+}
+
+// Encode returns the record of the slots topic that holds the entry: as key the slot's number, as value JSON.
+func (e SlotEntry) Encode() (key, value []byte) {
+	value, err := json.Marshal(e)
+	if err != nil {
+		panic(fmt.Sprintf("kafka: a slot entry of plain fields cannot fail to encode: %v", err)) // a bug here
+	}
+	return strconv.AppendInt(nil, int64(e.Slot), 10), value
+}
+
+// ParseSlotEntry reads a record that SlotEntry.Encode made. The value alone counts; the key is for readers.
+func ParseSlotEntry(value []byte) (SlotEntry, error) {
+	var raw struct {
+		Slot      *int32  `json:"slot"`
+		Stage     *string `json:"stage"`
+		Partition *int32  `json:"partition"`
+	}
+	if err := json.Unmarshal(value, &raw); err != nil {
+		return SlotEntry{}, fmt.Errorf("record %q of the slot map: %w", shorten(value), err)
+	}
+	if raw.Slot == nil || raw.Stage == nil || raw.Partition == nil || *raw.Slot < 0 || *raw.Slot >= maxSlots || *raw.Partition < 0 {
+		return SlotEntry{}, fmt.Errorf("record %q of the slot map: it needs a slot from 0 to %d, a stage, and a partition not below 0", shorten(value), maxSlots-1)
+	}
+	return SlotEntry{Slot: *raw.Slot, Stage: *raw.Stage, Partition: *raw.Partition}, nil
+}
+
+func shorten(b []byte) []byte { return b[:min(len(b), 200)] }
+
+// stagePartition is what a slot stands for.
+type stagePartition struct {
+	stage     string
+	partition int32
+}
+
+// SlotMap says which partition of which stage each slot of a topology stands for. It is folded from the records in
+// partition 0 of the slots topic, in the order of their offsets, and only ever grows: the first record of a slot, and
+// the first of a partition of a stage, wins, and one that comes too late for either is ignored. So every node that has
+// read the same records has the same map, whoever wrote them. A SlotMap has one owner at a time.
+type SlotMap struct {
+	topology string
+	slots    map[int32]stagePartition
+	numbers  map[stagePartition]int32
+	size     int32 // one more than the highest slot
+}
+
+// NewSlotMap returns the map of a topology without records: slot 0, the leader's, alone.
+func NewSlotMap(topology string) *SlotMap {
+	leader := stagePartition{}
+	return &SlotMap{
+		topology: topology,
+		slots:    map[int32]stagePartition{LeaderSlot: leader},
+		numbers:  map[stagePartition]int32{leader: LeaderSlot},
+		size:     LeaderSlot + 1,
+	}
+}
+
+// Fold adds the next record of the topic. A record that is none of a slot map's is an error and changes nothing.
+func (m *SlotMap) Fold(_, value []byte) error {
+	e, err := ParseSlotEntry(value)
+	if err != nil {
+		return err
+	}
+	sp := stagePartition{e.Stage, e.Partition}
+	if _, taken := m.slots[e.Slot]; taken {
+		return nil
+	}
+	if _, placed := m.numbers[sp]; placed {
+		return nil
+	}
+	m.slots[e.Slot], m.numbers[sp] = sp, e.Slot
+	m.size = max(m.size, e.Slot+1)
+	return nil
+}
+
+// Plan returns the entries that are missing from the map for the stages to have a slot for each of their partitions, and
+// what speaks against running these stages beside those in the map. With contradictions, nothing may be appended.
+//
+// A stage of the map that none of ours overlaps is left alone: another version of the topology may have it still, and
+// its slots stand for nothing in this plan.
+func (m *SlotMap) Plan(stages []StageSize) (missing []SlotEntry, contradictions []error) {
+	contradictions = m.contradictions(stages)
+	next := m.size
+	for _, s := range stages {
+		for p := range s.Partitions {
+			if _, ok := m.numbers[stagePartition{s.Key, p}]; !ok {
+				missing = append(missing, SlotEntry{Slot: next, Stage: s.Key, Partition: p})
+				next++
+			}
+		}
+	}
+	return missing, contradictions
+}
+
+func (m *SlotMap) contradictions(stages []StageSize) (errs []error) {
+	sizes := map[string]int32{}
+	for sp := range m.numbers {
+		sizes[sp.stage] = max(sizes[sp.stage], sp.partition+1)
+	}
+	live := make([]string, 0, len(sizes))
+	for key := range sizes {
+		live = append(live, key)
+	}
+	slices.Sort(live)
+	for _, s := range stages {
+		for _, key := range live {
+			switch shared := overlap(s.Key, key); {
+			case s.Key == key && sizes[key] > s.Partitions:
+				errs = append(errs, fmt.Errorf("stage [%s] has %d partitions now but %d in the slot map of %s: a topic was deleted or made anew; stop all nodes and run `node reset --topology %s`",
+					s.Key, s.Partitions, sizes[key], m.topology, m.topology))
+			case s.Key != key && len(shared) > 0:
+				errs = append(errs, fmt.Errorf("stage [%s] reads %s together, but the slot map of %s has it in stage [%s]: two versions of the topology could both own it; stop all nodes and run `node reset --topology %s`",
+					s.Key, strings.Join(shared, " and "), m.topology, key, m.topology))
+			}
+		}
+	}
+	return errs
+}
+
+// overlap returns the sources that two stage keys share.
+func overlap(a, b string) (shared []string) {
+	if a == "" || b == "" {
+		return nil
+	}
+	other := strings.Split(b, ",")
+	for source := range strings.SplitSeq(a, ",") {
+		if slices.Contains(other, source) {
+			shared = append(shared, source)
+		}
+	}
+	return shared
+}
+
+// Stage returns what a slot stands for; ok is false for a slot that the map does not name.
+func (m *SlotMap) Stage(slot int32) (stage string, partition int32, ok bool) {
+	sp, ok := m.slots[slot]
+	return sp.stage, sp.partition, ok
+}
+
+// Slot returns the slot of a partition of a stage.
+func (m *SlotMap) Slot(stage string, partition int32) (slot int32, ok bool) {
+	slot, ok = m.numbers[stagePartition{stage, partition}]
+	return slot, ok
+}
+
+// Len is how many partitions the slots topic needs: one more than the highest slot that stands for something.
+func (m *SlotMap) Len() int32 { return m.size }
+
+// Entries returns the map in the order of its slots, the leader's included.
+func (m *SlotMap) Entries() []SlotEntry {
+	entries := make([]SlotEntry, 0, len(m.slots))
+	for slot, sp := range m.slots {
+		entries = append(entries, SlotEntry{Slot: slot, Stage: sp.stage, Partition: sp.partition})
+	}
+	slices.SortFunc(entries, func(a, b SlotEntry) int { return int(a.Slot) - int(b.Slot) })
+	return entries
+}

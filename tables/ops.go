@@ -1,1 +1,141 @@
 package tables
+
+import "github.com/troupe-stream/troupe/kafka"
+
+// kind is what an operation does.
+type kind uint8
+
+const (
+	opSet kind = iota
+	opDelete
+	opUpdate
+	opRow
+)
+
+// op is one operation. Its key, and its value where values are kept encoded, are in the arena.
+type op[V any] struct {
+	keyPos, keyLen uint32
+	valPos, valLen uint32
+	kind           kind
+	arg            int32
+	val            V
+	update         func(V, bool) (V, error)
+	row            func(*Row[V], int32) error
+}
+
+// OpsOf is a flat batch of operations on a shard with values of type V. It has one owner at a time.
+type OpsOf[V any] struct {
+	spec    *Spec[V]
+	encoded bool
+	arena   []byte
+	ops     []op[V]
+}
+
+// NewOps makes an empty batch of operations on a table.
+func NewOps[V any](s *Spec[V]) *OpsOf[V] { return &OpsOf[V]{spec: s, encoded: s.encoded()} }
+
+func (o *OpsOf[V]) add(key []byte, x op[V]) {
+	x.keyPos, x.keyLen = uint32(len(o.arena)), uint32(len(key))
+	o.arena = append(o.arena, key...)
+	o.ops = append(o.ops, x)
+}
+
+// Set sets the value of a key. A value of a type with references is encoded at once: the caller may change it afterwards.
+// The error is the codec's.
+func (o *OpsOf[V]) Set(key []byte, v V) error {
+	x := op[V]{kind: opSet, keyPos: uint32(len(o.arena)), keyLen: uint32(len(key))}
+	before := len(o.arena)
+	o.arena = append(o.arena, key...)
+	if o.encoded {
+		x.valPos = uint32(len(o.arena))
+		arena, err := o.spec.Codec.Append(o.arena, v)
+		if err != nil {
+			o.arena = o.arena[:before]
+			return err
+		}
+		o.arena, x.valLen = arena, uint32(len(arena))-x.valPos
+	} else {
+		x.val = v
+	}
+	o.ops = append(o.ops, x)
+	return nil
+}
+
+// Delete deletes a key.
+func (o *OpsOf[V]) Delete(key []byte) { o.add(key, op[V]{kind: opDelete}) }
+
+// Update replaces the value of a key by what fn makes of it, in the shard, later, perhaps twice: fn must be pure.
+func (o *OpsOf[V]) Update(key []byte, fn func(old V, ok bool) (V, error)) {
+	o.add(key, op[V]{kind: opUpdate, update: fn})
+}
+
+// Row lets fn read and write the row of a key, in the shard, later, perhaps twice. arg is passed on to it: one function
+// serves a whole run of records.
+func (o *OpsOf[V]) Row(key []byte, arg int32, fn func(row *Row[V], arg int32) error) {
+	o.add(key, op[V]{kind: opRow, arg: arg, row: fn})
+}
+
+// Len implements Ops.
+func (o *OpsOf[V]) Len() int { return len(o.ops) }
+
+// AppendAll implements Ops.
+func (o *OpsOf[V]) AppendAll(other Ops) {
+	from := other.(*OpsOf[V]) //nolint:forcetypeassert // a table has one type of operations
+	base := uint32(len(o.arena))
+	o.arena = append(o.arena, from.arena...)
+	n := len(o.ops)
+	o.ops = append(o.ops, from.ops...)
+	for i := n; i < len(o.ops); i++ {
+		o.ops[i].keyPos += base
+		o.ops[i].valPos += base
+	}
+}
+
+// Fresh implements Ops.
+func (o *OpsOf[V]) Fresh() Ops { return NewOps(o.spec) }
+
+// Reset implements Ops.
+func (o *OpsOf[V]) Reset() {
+	clear(o.ops) // their functions and values are garbage now
+	o.arena, o.ops = o.arena[:0], o.ops[:0]
+}
+
+func (o *OpsOf[V]) key(x *op[V]) []byte {
+	return o.arena[x.keyPos : x.keyPos+x.keyLen : x.keyPos+x.keyLen]
+}
+
+func (o *OpsOf[V]) value(x *op[V]) []byte {
+	return o.arena[x.valPos : x.valPos+x.valLen : x.valPos+x.valLen]
+}
+
+// Row is the row of one key while a function runs inside the shard. It must not be kept.
+type Row[V any] struct {
+	// Out takes what the function sends.
+	Out   *kafka.Outputs
+	shard *ShardOf[V]
+	key   []byte
+	epoch int64
+	err   error
+}
+
+// Key returns the row's key, encoded. It must not be changed or kept.
+func (r *Row[V]) Key() []byte { return r.key }
+
+// Get returns the row's value; for a type with references, a copy of its own.
+func (r *Row[V]) Get() (v V, ok bool) {
+	v, ok, err := r.shard.get(r.key)
+	r.fail(err)
+	return v, ok
+}
+
+// Set sets the row's value.
+func (r *Row[V]) Set(v V) { r.fail(r.shard.set(r.epoch, r.key, v)) }
+
+// Delete deletes the row.
+func (r *Row[V]) Delete() { r.shard.delete(r.epoch, r.key) }
+
+func (r *Row[V]) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}

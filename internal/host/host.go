@@ -27,9 +27,9 @@ type Config struct {
 	KeepSlots      bool
 	CommitInterval time.Duration
 	StopTimeout    time.Duration // defaults to DefaultStopTimeout
-	Debug          bool
-	Logger         *slog.Logger // defaults to none
-	OnProgress     func(topology string, p actors.Progress)
+	Logger         *slog.Logger  // defaults to none
+	// OnRestore is told twice a second how far restores of tables are. Defaults to nothing.
+	OnRestore func([]actors.Restoring)
 }
 
 // Host runs one node for each of its plans in one data directory, over one cluster.
@@ -43,8 +43,6 @@ type Host struct {
 	done  chan struct{}
 	once  sync.Once
 	wait  sync.WaitGroup // of the watchers of nodes
-	mu    sync.Mutex
-	err   error // why the first node ended by itself
 }
 
 // Open takes the data directory and connects to the cluster. Nothing runs yet. Close it in the end, also after
@@ -83,15 +81,12 @@ func (h *Host) Start(ctx context.Context) error {
 		if err != nil {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.StopTimeout)
 			defer cancel()
-			if n != nil {
-				_ = n.Stop(stop) // it has told why it did not start
-			}
 			return errors.Join(err, h.Stop(stop))
 		}
 		h.nodes = append(h.nodes, n)
 		h.wait.Go(func() {
 			<-n.Done()
-			h.end(n.Err())
+			h.end()
 		})
 	}
 	return nil
@@ -107,56 +102,43 @@ func (h *Host) nodeConfig(p *plan.Plan) actors.Config {
 		CommitInterval: h.cfg.CommitInterval,
 		StopTimeout:    h.cfg.StopTimeout,
 		KeepSlots:      h.cfg.KeepSlots,
-		Debug:          h.cfg.Debug,
-		Logger:         h.cfg.Logger.With("topology", p.Name),
-		OnProgress: func(pr actors.Progress) {
-			if h.cfg.OnProgress != nil {
-				h.cfg.OnProgress(p.Name, pr)
-			}
-		},
+		Logger:         h.cfg.Logger,
+		OnRestore:      h.cfg.OnRestore,
 	}
 }
 
-func (h *Host) end(err error) {
-	h.once.Do(func() {
-		h.mu.Lock()
-		h.err = err
-		h.mu.Unlock()
-		close(h.done)
-	})
-}
+func (h *Host) end() { h.once.Do(func() { close(h.done) }) }
 
-// Done is closed when the first node has ended: by Stop, or because it gave up.
+// Done is closed when the first node has ended: by Stop, or because it gave up; Stop tells which.
 func (h *Host) Done() <-chan struct{} { return h.done }
 
-// Err tells, after Done, why the first node ended; nil after a Stop.
-func (h *Host) Err() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.err
-}
-
-// Statuses returns the state of each node, in the order of Plans.
-func (h *Host) Statuses() []actors.Status {
+// Statuses asks each node for its state, in the order of Plans. It waits for up to two seconds each.
+func (h *Host) Statuses() ([]actors.Status, error) {
 	out := make([]actors.Status, len(h.nodes))
 	for i, n := range h.nodes {
-		out[i] = n.Status()
+		st, err := n.Status()
+		if err != nil {
+			return nil, err
+		}
+		out[i] = st
 	}
-	return out
+	return out, nil
 }
 
-// Stop stops all nodes in order, within ctx. It is safe to call twice.
+// Stop stops all nodes in order, within ctx. It returns why a node had ended before by itself, or could not be
+// stopped in order. It is safe to call twice.
 func (h *Host) Stop(ctx context.Context) error {
 	errs := make([]error, len(h.nodes))
 	var wg sync.WaitGroup
 	for i, n := range h.nodes {
 		wg.Go(func() {
 			if err := n.Stop(ctx); err != nil {
-				errs[i] = fmt.Errorf("stop %s: %w", h.Plans[i].Name, err)
+				errs[i] = fmt.Errorf("node of %s: %w", h.Plans[i].Name, err)
 			}
 		})
 	}
 	wg.Wait()
+	h.wait.Wait() // the watchers of nodes that have stopped end at once
 	return errors.Join(errs...)
 }
 
@@ -186,9 +168,5 @@ func (h *Host) Run(ctx context.Context, started func()) (err error) {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.StopTimeout)
 	defer cancel()
-	why := h.Err()
-	if err := h.Stop(stop); err != nil {
-		return errors.Join(why, err)
-	}
-	return why
+	return h.Stop(stop)
 }

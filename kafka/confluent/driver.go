@@ -87,6 +87,19 @@ func (d *Driver) config(role string) (*rdk.ConfigMap, error) {
 	return cm, nil
 }
 
+// openRaw opens a client for single requests of the protocol, once a broker answers.
+func (d *Driver) openRaw() (*kgo.Client, error) {
+	raw, err := rawClient(d.cfg.Brokers, d.cfg.Settings, d.cfg.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.reach(context.Background(), raw); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return raw, nil
+}
+
 // own sets what the engine relies on.
 func own(cm *rdk.ConfigMap, values map[string]rdk.ConfigValue) {
 	for k, v := range values {

@@ -33,6 +33,7 @@ func (w groupWire) slotsTopic() string { return w.group + "-slots" }
 func transactionalID(group, instance string) string { return group + "-" + instance }
 
 // commit commits positions as a given member of a given generation: the broker refuses it if the group has moved on.
+// The member {Generation: -1} commits for a group that has no members.
 func (w groupWire) commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error {
 	if len(positions) == 0 {
 		return nil
@@ -40,7 +41,10 @@ func (w groupWire) commit(ctx context.Context, as kafka.Member, positions []kafk
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	rq := kmsg.NewPtrOffsetCommitRequest()
-	rq.Group, rq.Generation, rq.MemberID, rq.InstanceID = w.group, as.Generation, as.ID, &as.Instance
+	rq.Group, rq.Generation, rq.MemberID = w.group, as.Generation, as.ID
+	if as.Instance != "" {
+		rq.InstanceID = &as.Instance
+	}
 	at := map[string]int{}
 	for _, pos := range positions {
 		i, ok := at[pos.Topic]

@@ -1,0 +1,69 @@
+package actors
+
+import (
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+)
+
+// shardState keeps a shard's part of the protocol of epochs and undos; the values themselves are in state. After a failure
+// it does nothing but undo.
+type shardState struct {
+	table     int // index in the stage
+	state     tables.Shard
+	guard     func(func() error) (string, error) // runs user code and turns what it does into an error
+	undo      int64                              // number of the last undo
+	failed    bool
+	sealed    int64 // the last epoch sealed
+	committed int64 // the last epoch committed
+}
+
+// step handles one message of the partition and returns the answer, nil if there is none.
+func (s *shardState) step(m shardMessage) partitionMessage {
+	switch m := m.(type) {
+	case Apply:
+		return s.onApply(m)
+	case Seal:
+		return s.onSeal(m)
+	case Undo:
+		s.undo, s.failed = m.Number, false
+		s.state.Undo(m.Epoch)
+		s.sealed = min(s.sealed, m.Epoch)
+		return Undone{s.table, s.undo}
+	case Settle:
+		s.state.Committed(m.Epoch)
+		s.committed = max(s.committed, m.Epoch)
+	case Answer:
+		_, err := s.guard(func() error { s.state.Answer(m.Query); return nil })
+		m.Reply(err)
+	case Replay, Restored: // the shell's
+	}
+	return nil
+}
+
+func (s *shardState) onApply(m Apply) partitionMessage {
+	if m.Undo != s.undo || s.failed {
+		return nil
+	}
+	out := new(kafka.Outputs)
+	if stack, err := s.guard(func() error { return s.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
+		return s.fail(err, stack)
+	}
+	return Applied{s.table, s.undo, m.Count, out}
+}
+
+func (s *shardState) onSeal(m Seal) partitionMessage {
+	if m.Undo != s.undo || s.failed {
+		return nil
+	}
+	out := new(kafka.Outputs)
+	if stack, err := s.guard(func() error { return s.state.Seal(m.Epoch, out) }); err != nil {
+		return s.fail(err, stack)
+	}
+	s.sealed = m.Epoch
+	return Sealed{s.table, s.undo, m.Epoch, out}
+}
+
+func (s *shardState) fail(err error, stack string) partitionMessage {
+	s.failed = true
+	return ShardFailed{s.table, s.undo, err, stack}
+}

@@ -1,0 +1,591 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Sim runs the state machines of a node (partitions, agents, shards, committer) in one thread, against logs in memory:
+// no broker, no clock, no sleeping. Package topologytest is its friendly face. Its methods must be called by one goroutine.
+//
+// Loop agents have a goroutine each, but only one goroutine runs at any time: control is handed over and back.
+type Sim struct {
+	plan      *plan.Plan
+	env       *plan.Env
+	now       time.Time
+	logs      map[int32][][]SimRecord // by topic ID, partition
+	offsets   map[kafka.TopicPartition]kafka.Position
+	parts     []*simPartition
+	committer *committerState
+	clock     time.Time // the committer's own: it moves as fast as is needed
+	queue     []simEvent
+	failures  []error
+	err       error
+	life      int64 // counts crashes: events of an earlier life are dropped
+	// Choose picks which of n messages is delivered next; of each pair of actors the oldest is among them, as mailboxes
+	// are FIFO per sender. Nil: the oldest of all.
+	Choose func(n int) int
+	// Fate says what becomes of a commit. Nil: it is committed. landed says whether an Unknown one is.
+	Fate func(bundles []*kafka.Bundle) (o kafka.Outcome, landed bool)
+}
+
+// simEvent is a message on its way. Those of one lane, a pair of sender and receiver, keep their order.
+type simEvent struct {
+	lane lane
+	f    func()
+}
+
+// lane names a sender and a receiver.
+type lane struct {
+	part     int
+	from, to string
+	index    int
+}
+
+// SimRecord is a record in the log of a Sim.
+type SimRecord struct {
+	Offset, Timestamp int64
+	Key, Value        []byte
+	RawHeaders        []byte
+}
+
+type simPartition struct {
+	sim    *Sim
+	state  *partitionState
+	shards []*shardState
+	agents []*simAgent
+	read   []int64 // next offset by source; -1: not fetching
+	wake   time.Time
+}
+
+// NewSim makes a simulation of a plan. partitions says how many partitions a topic has.
+func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*Sim, error) {
+	s := &Sim{plan: p, now: now, clock: now, logs: map[int32][][]SimRecord{}, offsets: map[kafka.TopicPartition]kafka.Position{}}
+	s.env = &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
+	for _, t := range p.Topics {
+		s.env.MaxBytes[t.ID] = defaultMaxBytes
+		s.env.Partitions[t.ID] = max(t.Partitions, 1)
+		if t.Kind == plan.External || t.Kind == plan.Repartition {
+			s.env.Partitions[t.ID] = max(partitions(t), 1)
+		}
+	}
+	for _, tb := range p.Tables {
+		s.env.Partitions[tb.Changelog.ID] = s.env.Partitions[p.Stages[tb.Stage].Sources[0].ID]
+	}
+	for _, t := range p.Topics {
+		s.logs[t.ID] = make([][]SimRecord, s.env.Partitions[t.ID])
+	}
+	return s, s.boot()
+}
+
+// Env returns what the simulated node knows of its topics.
+func (s *Sim) Env() *plan.Env { return s.env }
+
+// boot starts everything from what is committed.
+func (s *Sim) boot() error {
+	s.life++
+	s.queue, s.parts = nil, nil
+	s.committer = newCommitterState(100*time.Millisecond, s.clock)
+	slot := int32(0)
+	for _, st := range s.plan.Stages {
+		n := s.env.Partitions[st.Sources[0].ID]
+		for part := range n {
+			if err := s.bootPartition(st, part, slot); err != nil {
+				return err
+			}
+			slot++
+		}
+	}
+	return s.Settle()
+}
+
+func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
+	g := kafka.Grant{Slot: slot, Incarnation: s.life, MemberID: "sim"}
+	var begin []startAt
+	for _, t := range st.Sources {
+		tp := kafka.TopicPartition{Topic: t.Name, Partition: part}
+		pos, ok := s.offsets[tp]
+		if !ok {
+			pos = kafka.Position{TopicPartition: tp, Offset: -1}
+		}
+		g.Sources = append(g.Sources, pos)
+		begin = append(begin, startAt{0, int64(len(s.logs[t.ID][part]))})
+	}
+	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, func(int) time.Duration { return 0 })
+	if err != nil {
+		return err
+	}
+	p := &simPartition{sim: s, state: state, read: make([]int64, len(st.Sources))}
+	for i := range p.read {
+		p.read[i] = -1
+	}
+	s.parts = append(s.parts, p)
+	for i, t := range st.Tables {
+		sh := t.NewShard(tables.Config{Table: t.Name, Partition: part, Changelog: t.Changelog.ID, MaxBytes: int(s.env.MaxBytes[t.Changelog.ID])})
+		log := s.batch(t.Changelog, part, 0)
+		if _, err := sh.Replay(log); err != nil {
+			return fmt.Errorf("restore table %s/%d: %w", t.Name, part, err)
+		}
+		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
+		s.post(p.lane("shard", "partition", i), func() { p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries}) })
+	}
+	for i, a := range st.Agents {
+		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})
+	}
+	s.post(p.lane("node", "partition", 0), func() { p.do(state.start()) })
+	return nil
+}
+
+// batch returns the records of a log from an offset on.
+func (s *Sim) batch(t *plan.Topic, part int32, from int64) *kafka.Batch {
+	b := &kafka.Batch{Topic: t.Name, Partition: part, Next: from}
+	for _, r := range s.logs[t.ID][part][from:] {
+		b.Append(r.Offset, r.Timestamp, r.Key, r.Value, r.RawHeaders)
+	}
+	return b
+}
+
+// post puts an event at the end of the queue.
+func (s *Sim) post(l lane, f func()) {
+	life := s.life
+	s.queue = append(s.queue, simEvent{l, func() {
+		if s.life == life {
+			f()
+		}
+	}})
+}
+
+// pump runs one event; false if there is none.
+func (s *Sim) pump() bool {
+	if len(s.queue) == 0 {
+		return false
+	}
+	i := 0
+	if s.Choose != nil {
+		seen := map[lane]bool{}
+		var heads []int
+		for j, e := range s.queue {
+			if !seen[e.lane] {
+				seen[e.lane] = true
+				heads = append(heads, j)
+			}
+		}
+		i = heads[s.Choose(len(heads))]
+	}
+	e := s.queue[i]
+	s.queue = slices.Delete(s.queue, i, i+1)
+	e.f()
+	return true
+}
+
+// Step delivers one message; false if none is on its way.
+func (s *Sim) Step() bool { return s.pump() || s.feed() }
+
+// maxSteps bounds how much one call may do: a topology that feeds itself would never end.
+const maxSteps = 5_000_000
+
+// Settle runs until all that was asked for is done and committed.
+func (s *Sim) Settle() error {
+	for range maxSteps {
+		if s.err != nil {
+			return s.err
+		}
+		if s.pump() {
+			continue
+		}
+		if s.feed() {
+			continue
+		}
+		if !slices.ContainsFunc(s.parts, func(p *simPartition) bool { return p.state.isBusy() }) {
+			return s.err
+		}
+		if s.wakePartitions() {
+			continue
+		}
+		s.clock = s.clock.Add(minGap)
+		s.commit(Tick{s.clock})
+	}
+	return errors.New("the topology does not come to rest: does an agent feed itself?")
+}
+
+// wakePartitions wakes those that have asked for it by now.
+func (s *Sim) wakePartitions() bool {
+	woken := false
+	for _, p := range s.parts {
+		if !p.wake.IsZero() && !p.wake.After(s.now) {
+			p.wake, woken = time.Time{}, true
+			s.post(p.lane("clock", "partition", 0), func() { p.step(Wake{s.now}) })
+		}
+	}
+	return woken
+}
+
+// feed delivers what partitions have not read.
+func (s *Sim) feed() bool {
+	fed := false
+	for _, p := range s.parts {
+		for i, q := range p.state.sources {
+			log := s.logs[q.topic.ID][p.state.partition]
+			if p.read[i] < 0 || p.read[i] >= int64(len(log)) {
+				continue
+			}
+			b := s.batch(q.topic, p.state.partition, p.read[i])
+			p.read[i], fed = b.Next, true
+			s.post(p.lane("log", "partition", i), func() { p.step(Arrived{i, b}) })
+		}
+	}
+	return fed
+}
+
+// Produce appends a record to a topic.
+func (s *Sim) Produce(t *plan.Topic, part int32, timestamp int64, key, value, rawHeaders []byte) error {
+	log := s.logs[t.ID]
+	if part < 0 || int(part) >= len(log) {
+		return fmt.Errorf("topic %s has no partition %d: it has %d", t.Name, part, len(log))
+	}
+	log[part] = append(log[part], SimRecord{int64(len(log[part])), timestamp, key, value, rawHeaders})
+	return nil
+}
+
+// Now is the simulated wall clock.
+func (s *Sim) Now() time.Time { return s.now }
+
+// Advance moves the wall clock and settles: each timer that is due fires once.
+func (s *Sim) Advance(d time.Duration) error {
+	if err := s.Settle(); err != nil {
+		return err
+	}
+	s.now = s.now.Add(d)
+	s.wakePartitions()
+	return s.Settle()
+}
+
+// Log returns the committed records of a topic's partition; they belong to the Sim.
+func (s *Sim) Log(t *plan.Topic, part int32) []SimRecord { return s.logs[t.ID][part] }
+
+// Query asks the shard of a table's partition.
+func (s *Sim) Query(t *plan.Table, part int32, q tables.Query) error {
+	for _, p := range s.parts {
+		if p.state.stage.ID != t.Stage || p.state.partition != part {
+			continue
+		}
+		_, err := protect(func() error {
+			p.shards[slices.Index(p.state.stage.Tables, t)].state.Answer(q)
+			return nil
+		})
+		return err
+	}
+	return fmt.Errorf("table %s has no partition %d", t.Name, part)
+}
+
+// Failures returns the errors of all handler calls that failed so far.
+func (s *Sim) Failures() []error { return s.failures }
+
+// Crash loses all that is in memory, as kill -9 does, and starts again from what is committed.
+func (s *Sim) Crash() error {
+	s.Close()
+	return s.boot()
+}
+
+// Close ends the goroutines of loop agents.
+func (s *Sim) Close() {
+	for _, p := range s.parts {
+		for _, a := range p.agents {
+			a.end()
+		}
+	}
+}
+
+// commit lets the committer handle a message.
+func (s *Sim) commit(m committerMessage) {
+	s.committer.now = s.clock
+	for _, x := range s.committer.step(m) {
+		switch x := x.(type) {
+		case askSeal:
+			p := s.parts[x.slot]
+			s.post(p.lane("committer", "partition", 0), func() { p.step(SealRound{x.round}) })
+		case decide:
+			p := s.parts[x.slot]
+			s.post(p.lane("committer", "partition", 0), func() { p.step(x.decided) })
+		case commitBundles:
+			s.onCommit(x.bundles)
+		case settleBundles:
+			s.onSettle(x.bundles)
+		case giveUp:
+			s.err = x.err
+		case wakeAt: // Settle moves the clock
+		}
+	}
+}
+
+// producerLane is the way from the producer to the committer.
+var producerLane = lane{from: "producer", to: "committer"}
+
+// onCommit lets fate decide about a commit.
+func (s *Sim) onCommit(bundles []*kafka.Bundle) {
+	o, landed := kafka.Outcome{}, true
+	if s.Fate != nil {
+		o, landed = s.Fate(bundles)
+	}
+	switch o.Verdict {
+	case kafka.Committed:
+		s.transact(bundles)
+	case kafka.Unknown:
+		if landed {
+			s.transact(bundles)
+		}
+	case kafka.Aborted, kafka.Fenced:
+	}
+	s.post(producerLane, func() { s.commit(Done{s.clock, bundles, o}) })
+}
+
+// onSettle answers as the metadata of the committed offsets would.
+func (s *Sim) onSettle(bundles []*kafka.Bundle) {
+	state := map[int32]kafka.Settled{}
+	for _, b := range bundles {
+		seq := int64(0)
+		for _, p := range b.Offsets {
+			seq = max(seq, kafka.SeqOf(s.offsets[p.TopicPartition].Metadata))
+		}
+		switch seq {
+		case b.Seq:
+			state[b.Slot] = kafka.SlotCommitted
+		case b.Seq - 1:
+			state[b.Slot] = kafka.SlotNotCommitted
+		default:
+			s.err = fmt.Errorf("slot %d: committed number %d, asked about %d", b.Slot, seq, b.Seq)
+		}
+	}
+	s.post(producerLane, func() { s.commit(Found{s.clock, bundles, state, nil}) })
+}
+
+// transact appends what bundles hold to the logs, and their offsets.
+func (s *Sim) transact(bundles []*kafka.Bundle) {
+	for _, b := range bundles {
+		for _, o := range b.Outputs {
+			for i, r := range o.Records {
+				ts := r.Timestamp
+				if ts == 0 {
+					ts = s.now.UnixMilli()
+				}
+				if err := s.Produce(s.plan.Topics[r.Topic], r.Partition, ts, o.Key(i), o.Value(i), o.RawHeaders(i)); err != nil {
+					s.err = err
+				}
+			}
+		}
+		for _, p := range b.Offsets {
+			s.offsets[p.TopicPartition] = p
+		}
+	}
+}
+
+func (p *simPartition) lane(from, to string, index int) lane {
+	return lane{int(p.state.grant.Slot), from, to, index}
+}
+
+func (p *simPartition) step(m partitionMessage) {
+	p.state.now = p.sim.now
+	p.do(p.state.step(m))
+}
+
+func (p *simPartition) do(out []any) {
+	for _, x := range out {
+		switch x := x.(type) {
+		case toAgent:
+			p.sim.post(p.lane("partition", "agent", x.agent), func() { p.agents[x.agent].step(x.msg) })
+		case toShard:
+			p.sim.post(p.lane("partition", "shard", x.table), func() {
+				if reply := p.shards[x.table].step(x.msg); reply != nil {
+					p.sim.post(p.lane("shard", "partition", x.table), func() { p.step(reply) })
+				}
+			})
+		case toCommitter:
+			p.sim.post(p.lane("partition", "committer", 0), func() { p.sim.commit(x.msg) })
+		case fetchFrom:
+			for _, from := range x.from {
+				p.read[slices.IndexFunc(p.state.stage.Sources, func(t *plan.Topic) bool { return t.Name == from.Topic })] = from.Offset
+			}
+		case failNode:
+			p.sim.err = x.err
+		case answerAsk:
+			x.reply(x.err)
+		case report:
+			p.sim.failures = append(p.sim.failures, fmt.Errorf("agent %s, %s/%d@%d, attempt %d: %w",
+				x.failure.agent, x.failure.topic, p.state.partition, x.failure.offset, x.failure.attempts, x.failure.err))
+		case wakeAt:
+			if p.wake.IsZero() || x.at.Before(p.wake) {
+				p.wake = x.at
+			}
+		}
+	}
+}
+
+// simAgent is an agent without an actor.
+type simAgent struct {
+	part    *simPartition
+	agent   *plan.Agent
+	index   int
+	worker  *worker
+	program plan.Program
+	works   []*Work
+	loop    *handover // of a loop agent
+	inside  *worker   // runs, and perhaps waits for an answer
+}
+
+func (a *simAgent) step(m agentMessage) {
+	switch m := m.(type) {
+	case Begin:
+		a.end()
+		p := a.part
+		a.works, a.program = nil, nil
+		if a.agent.Raw != nil {
+			p.sim.err = fmt.Errorf("agent %s is made of actor props: it needs a real node, see actors/node_test.go", a.agent.Name)
+			return
+		}
+		a.program = a.agent.Program()
+		k := newWorker(context.Background(), a.agent, a.index, m.Incarnation, p.state.stage, p.state.partition, p.sim.env, func(m any) {
+			if m, ok := m.(partitionMessage); ok {
+				p.sim.post(p.lane("agent", "partition", a.index), func() { p.step(m) })
+			}
+		})
+		k.await = func() (*Work, bool) { return a.await(k) }
+		k.awaitFor = func(time.Duration) (*Work, bool) { w := a.pop(k); return w, w != nil }
+		k.wait = func(done <-chan struct{}) error { return a.wait(k, done) }
+		a.worker = k
+	case Work:
+		if a.worker != nil && a.worker.incarnation == m.Incarnation {
+			a.works = append(a.works, &m)
+			a.run()
+		}
+	case Flush:
+		if a.worker != nil && a.worker.incarnation == m.Incarnation {
+			a.worker.flush(m.Round, m.Final)
+		}
+	case crashed:
+	}
+}
+
+// pop returns the next work of an incarnation.
+func (a *simAgent) pop(k *worker) *Work {
+	if a.worker != k || len(a.works) == 0 {
+		return nil
+	}
+	w := a.works[0]
+	a.works = a.works[1:]
+	return w
+}
+
+// run lets the program run until it has nothing more to do.
+func (a *simAgent) run() {
+	k := a.worker
+	if a.inside == k || k.failed {
+		return // it takes the work when it is through with the one at hand
+	}
+	a.inside = k
+	defer func() {
+		if a.inside == k {
+			a.inside = nil
+		}
+	}()
+	if !a.agent.Loop {
+		_ = k.drive(a.program) // it has reported its failure
+		return
+	}
+	if a.loop == nil {
+		a.loop = newHandover()
+		go a.loop.run(a, k, a.program)
+	}
+	a.loop.enter()
+}
+
+func (a *simAgent) await(k *worker) (*Work, bool) {
+	h := a.loop
+	for {
+		if w := a.pop(k); w != nil {
+			return w, true
+		}
+		if !a.agent.Loop || k.ctx.Err() != nil || !h.idle(k.ctx) {
+			return nil, false
+		}
+	}
+}
+
+// wait lets the simulation go on until a reply is there.
+func (a *simAgent) wait(k *worker, done <-chan struct{}) error {
+	for {
+		select {
+		case <-done:
+			return nil
+		default:
+		}
+		if err := k.ctx.Err(); err != nil {
+			return err
+		}
+		if !a.part.sim.pump() {
+			return errors.New("nobody answers")
+		}
+	}
+}
+
+// end ends an incarnation. One that waits for an answer just now ends when it gets control back.
+func (a *simAgent) end() {
+	if a.worker == nil {
+		return
+	}
+	a.worker.cancel()
+	if a.loop != nil && a.inside != a.worker {
+		a.loop.enter()
+	}
+	a.loop, a.worker = nil, nil
+}
+
+// handover passes control between the simulation and a loop's goroutine: only one of them runs.
+type handover struct {
+	resume chan struct{}
+	back   chan struct{}
+	over   bool
+}
+
+// run is the goroutine of one incarnation of a loop.
+func (h *handover) run(a *simAgent, k *worker, program plan.Program) {
+	defer h.finish()
+	<-h.resume
+	for k.ctx.Err() == nil {
+		if k.drive(program) != nil || k.ctx.Err() != nil {
+			return
+		}
+		if len(a.works) == 0 && !h.idle(k.ctx) {
+			return
+		}
+	}
+}
+
+func newHandover() *handover { return &handover{make(chan struct{}), make(chan struct{}), false} }
+
+// enter lets the goroutine run until it is idle or over.
+func (h *handover) enter() {
+	if h.over {
+		return
+	}
+	h.resume <- struct{}{}
+	<-h.back
+}
+
+// idle gives control back until there is something to do; false when the agent is to end.
+func (h *handover) idle(ctx context.Context) bool {
+	h.back <- struct{}{}
+	<-h.resume
+	return ctx.Err() == nil
+}
+
+func (h *handover) finish() {
+	h.over = true
+	h.back <- struct{}{}
+}

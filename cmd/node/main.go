@@ -1,0 +1,14 @@
+// Command node runs the topologies under examples/, and looks into them. A program of one's own has the same command
+// line: its main function is a call of troupe.Main with its topologies.
+package main
+
+import (
+	"github.com/troupe-stream/troupe"
+	"github.com/troupe-stream/troupe/examples/audit"
+	"github.com/troupe-stream/troupe/examples/pageviews"
+	"github.com/troupe-stream/troupe/examples/wordcount"
+)
+
+func main() {
+	troupe.Main(wordcount.Topology(), audit.Topology(), pageviews.Topology())
+}

@@ -1,0 +1,108 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Topology is what the commands need of a *topology.Topology.
+type Topology interface {
+	Name() string
+	Plan() (*plan.Plan, error)
+}
+
+// App is the command line, for one process or one test.
+type App struct {
+	Name       string // of the program, for messages
+	Topologies []Topology
+	In         io.Reader
+	Out, Err   io.Writer
+	Terminal   bool     // Out and Err are a terminal
+	Environ    []string // NAME=value
+}
+
+// Main runs the command line of this process and returns its exit code. The first SIGINT or SIGTERM stops it in order, the
+// second at once.
+func Main(topologies ...Topology) int {
+	app := &App{
+		Name:       strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
+		Topologies: topologies,
+		In:         os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Terminal: term.IsTerminal(int(os.Stdout.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		Environ:  os.Environ(),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { app.watch(signals, cancel, os.Exit) })
+	code := app.Run(ctx, os.Args[1:])
+	signal.Stop(signals)
+	close(signals)
+	watcher.Wait()
+	return code
+}
+
+// watch cancels at the first signal and exits at the second; it ends when signals is closed.
+func (a *App) watch(signals <-chan os.Signal, cancel context.CancelFunc, exit func(int)) {
+	defer cancel()
+	sig, ok := <-signals
+	if !ok {
+		return
+	}
+	fmt.Fprintf(a.Err, "%s: %s: stopping in order; again to stop at once\n", a.Name, sig)
+	cancel()
+	if _, ok := <-signals; ok {
+		fmt.Fprintf(a.Err, "%s: stopped at once: what was not committed will be done again\n", a.Name)
+		exit(exitFailed)
+	}
+}
+
+// Run runs one command and returns its exit code. An error is one line on Err.
+func (a *App) Run(ctx context.Context, args []string) int {
+	if err := host.CheckPlatform(); err != nil {
+		fmt.Fprintf(a.Err, "%s: %s\n", a.Name, err)
+		return exitFailed
+	}
+	shared := *a
+	shared.Out, shared.Err = &lockedWriter{w: a.Out}, &lockedWriter{w: a.Err}
+	c := &cli{app: &shared}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(a.In)
+	root.SetOut(shared.Out)
+	root.SetErr(shared.Err)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(a.Err, "%s: %s\n", a.Name, oneLine(err))
+	}
+	return exitCode(err)
+}
+
+// logger makes the log that the flags ask for. On a terminal, where a banner tells what happens, it starts at warnings.
+func (c *cli) logger() *slog.Logger {
+	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if c.app.Terminal {
+		opts.Level = slog.LevelWarn
+	}
+	if c.debug {
+		opts.Level, opts.AddSource = slog.LevelDebug, true
+	}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(c.app.Err, opts))
+	}
+	return slog.New(slog.NewTextHandler(c.app.Err, opts))
+}

@@ -1,0 +1,56 @@
+package command
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+)
+
+// tableImage is what the changelog of a table says that it holds, in all partitions.
+type tableImage map[int32]*tables.Image
+
+// row is an entry of a table, encoded.
+type row struct {
+	key, value []byte
+	partition  int32
+}
+
+func (m tableImage) apply(b *kafka.Batch) {
+	if m[b.Partition] == nil {
+		m[b.Partition] = new(tables.Image)
+	}
+	m[b.Partition].Apply(b)
+}
+
+// get returns the entries of a key: one, or of a Local table one of each partition that has it.
+func (m tableImage) get(key []byte) []row {
+	var rows []row
+	for _, p := range slices.Sorted(maps.Keys(m)) {
+		if v, ok := m[p].Get(key); ok {
+			rows = append(rows, row{key, v, p})
+		}
+	}
+	return rows
+}
+
+// all returns all entries, sorted by the bytes of their keys.
+func (m tableImage) all() []row {
+	n := 0
+	for _, image := range m {
+		n += image.Len()
+	}
+	rows := make([]row, 0, n)
+	for p, image := range m {
+		for k, v := range image.All() {
+			rows = append(rows, row{k, v, p})
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(bytes.Compare(a.key, b.key), cmp.Compare(a.partition, b.partition))
+	})
+	return rows
+}

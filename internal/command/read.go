@@ -1,0 +1,102 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+const (
+	// openWait is how long a reading waits for a transaction that is open at the end of a log: those of a running node end
+	// within a moment, that of a killed one when it times out.
+	openWait = 5 * time.Second
+)
+
+// through reads topic-partitions from the given offsets to where they end now, committed records only, and gives the batches
+// to take, in order for each partition. The end is that of all that is written, transactions in flight included,
+// so what was committed before the call is seen for certain. whole is false if a transaction stayed open.
+func through(ctx context.Context, driver kafka.Driver, admin kafka.Admin, from map[kafka.TopicPartition]int64, take func(*kafka.Batch) error) (whole bool, err error) {
+	tps := make([]kafka.TopicPartition, 0, len(from))
+	for tp := range from {
+		tps = append(tps, tp)
+	}
+	ends, err := admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	if err != nil {
+		return false, err
+	}
+	reader, err := driver.OpenReader()
+	if err != nil {
+		return false, err
+	}
+	defer reader.Close() //nolint:errcheck // it has been read
+	at := make(map[kafka.TopicPartition]int64, len(from))
+	for tp, offset := range from {
+		if offset >= ends[tp] {
+			continue // nothing to read
+		}
+		at[tp] = offset
+		if err := reader.Assign(tp, offset); err != nil {
+			return false, err
+		}
+	}
+	last := time.Now()
+	for len(at) > 0 {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		b, err := reader.Poll(pollWait)
+		if err != nil {
+			return false, err
+		}
+		if b == nil {
+			if quiet := time.Since(last); quiet > openWait {
+				return false, stalled(ctx, admin, at, quiet)
+			}
+			continue
+		}
+		last = time.Now()
+		tp := kafka.TopicPartition{Topic: b.Topic, Partition: b.Partition}
+		if _, ok := at[tp]; !ok {
+			continue // written behind the end meanwhile
+		}
+		if err := take(b); err != nil {
+			return false, err
+		}
+		if at[tp] = b.Next; b.Next >= ends[tp] {
+			delete(at, tp)
+			if err := reader.Remove(tp); err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// stalled tells an open transaction, which is no error, from a broker that does not answer.
+func stalled(ctx context.Context, admin kafka.Admin, at map[kafka.TopicPartition]int64, quiet time.Duration) error {
+	tps := make([]kafka.TopicPartition, 0, len(at))
+	for tp := range at {
+		tps = append(tps, tp)
+	}
+	ends, err := admin.Ends(ctx, kafka.ReadCommitted, tps...)
+	if err != nil {
+		return err
+	}
+	for tp, offset := range at {
+		if offset < ends[tp] {
+			return fmt.Errorf("read %s/%d: nothing came for %s at offset %d of %d", tp.Topic, tp.Partition, quiet.Round(time.Second), offset, ends[tp])
+		}
+	}
+	return nil
+}
+
+// allFrom is where each partition of a topic begins.
+func allFrom(ctx context.Context, admin kafka.Admin, topic string) (map[kafka.TopicPartition]int64, error) {
+	tps, err := partitionsOf(ctx, admin, topic)
+	if err != nil {
+		return nil, err
+	}
+	return admin.Starts(ctx, tps...)
+}

@@ -1,0 +1,204 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// cli is one execution of the command line: its flags, as read.
+type cli struct {
+	app *App
+
+	// Of every command.
+	topology  string
+	brokers   []string
+	dataDir   string
+	kafka     []string
+	fileKafka []string // of the file
+	config    string
+	debug     bool
+	logFormat string
+
+	run runFlags
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   c.app.Name + " --topology NAME",
+		Short: "Run a node of a topology, and look into it",
+		Long: `Runs one node of a topology; run as many as its topics have partitions. Without --brokers an embedded broker runs
+inside the node, with its data in --data-dir, and the commands below find it there.
+
+Every flag may also be given in the environment (--data-dir as TROUPE_DATA_DIR, a --kafka setting such as
+sasl.password as TROUPE_KAFKA_SASL_PASSWORD) or in a YAML file named by --config (data-dir: …, and kafka: with settings
+below it). A flag wins over the environment, the environment over the file.
+
+Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
+		Example: fmt.Sprintf(`  %[1]s --topology wordcount --feed lines=book.txt --show counts
+  %[1]s --topology wordcount --feed lines=book.txt --drain && %[1]s scan counts --topology wordcount`, c.app.Name),
+		Args:              c.noCommand,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: c.layer,
+		RunE:              c.runNode,
+	}
+	root.SetFlagErrorFunc(flagError)
+	f := root.PersistentFlags()
+	f.StringVarP(&c.topology, "topology", "t", "", "the topology, by `NAME`; may be left out where the program has only one")
+	f.StringSliceVarP(&c.brokers, "brokers", "b", nil, "Kafka's addresses, `HOST:PORT,…`; none: the embedded broker of the data directory")
+	f.StringVarP(&c.dataDir, "data-dir", "d", "", "where checkpoints, identity and the embedded broker's data are kept (default: troupe/<topology> in the user's state directory)")
+	f.StringArrayVar(&c.kafka, "kafka", nil, "a setting of librdkafka, `KEY=VALUE`; repeatable. Passwords are safer in the environment or a file")
+	f.StringVar(&c.config, "config", "", "read flags from a YAML `FILE`")
+	f.BoolVar(&c.debug, "debug", false, "log in detail, with stacks")
+	f.StringVar(&c.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
+	c.run.register(root.Flags())
+	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.tailCommand(), c.getCommand(),
+		c.scanCommand(), c.lagCommand(), c.brokerCommand(), c.versionCommand())
+	_ = root.RegisterFlagCompletionFunc("topology", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return c.names(), cobra.ShellCompDirectiveNoFileComp
+	})
+	return root
+}
+
+// noCommand refuses arguments that are no command.
+func (c *cli) noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if slices.Contains(c.names(), args[0]) {
+		return wrongUse("unknown command %q: to run that topology, say --topology %s", args[0], args[0])
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return unknown("command", args[0], names)
+}
+
+// flagError names the flag that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	name := ""
+	var missing *pflag.NotExistError
+	if errors.As(err, &missing) {
+		name = missing.GetSpecifiedName()
+	}
+	if name == "" {
+		return wrongUse("%w: see %s --help", err, cmd.CommandPath())
+	}
+	if n := nearest(name, flagNames(cmd)); n != "" && len(name) > 1 {
+		return wrongUse("unknown flag --%s: did you mean --%s? See %s --help", name, n, cmd.CommandPath())
+	}
+	return wrongUse("%w: see %s --help", err, cmd.CommandPath())
+}
+
+func flagNames(cmd *cobra.Command) []string {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+// names are those of all topologies of the program, sorted.
+func (c *cli) names() []string {
+	names := make([]string, len(c.app.Topologies))
+	for i, t := range c.app.Topologies {
+		names[i] = t.Name()
+	}
+	slices.Sort(names)
+	return names
+}
+
+// chosen returns the plan of the topology that --topology names.
+func (c *cli) chosen() (*plan.Plan, error) {
+	all := c.app.Topologies
+	if c.topology == "" && len(all) == 1 {
+		return planOf(all[0])
+	}
+	if c.topology == "" {
+		return nil, wrongUse("no topology named: add --topology NAME; there are %s", strings.Join(c.names(), ", "))
+	}
+	for _, t := range all {
+		if t.Name() == c.topology {
+			return planOf(t)
+		}
+	}
+	return nil, unknown("topology", c.topology, c.names())
+}
+
+func planOf(t Topology) (*plan.Plan, error) {
+	p, err := t.Plan()
+	if err != nil {
+		return nil, fmt.Errorf("topology %s cannot run: %w", t.Name(), err)
+	}
+	return p, nil
+}
+
+// directory is the data directory for a topology.
+func (c *cli) directory(topology string) (string, error) {
+	if c.dataDir != "" {
+		return c.dataDir, nil
+	}
+	return host.DefaultDir(topology)
+}
+
+// connect connects a command to the brokers of a topology.
+func (c *cli) connect(ctx context.Context, topology string) (*host.Cluster, error) {
+	settings, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	cfg := host.ClusterConfig{Brokers: c.brokers, Settings: settings, Transient: true, Logger: c.quietLogger()}
+	if len(c.brokers) == 0 {
+		if cfg.DataDir, err = c.directory(topology); err != nil {
+			return nil, err
+		}
+	}
+	return host.Connect(ctx, cfg)
+}
+
+// exactly says how many arguments a command takes, as an error of use.
+func exactly(usage string, least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return wrongUse("%s takes %s: see %s --help", cmd.Name(), usage, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// topicOf finds a topic of a plan by its name.
+func topicOf(p *plan.Plan, name string) (*plan.Topic, error) {
+	var names []string
+	for _, t := range p.Topics {
+		if t.Name == name {
+			return t, nil
+		}
+		if t.Kind == plan.External {
+			names = append(names, t.Name)
+		}
+	}
+	return nil, unknown("topic", name, names)
+}
+
+// tableOf finds a table of a plan by its name.
+func tableOf(p *plan.Plan, name string) (*plan.Table, error) {
+	var names []string
+	for _, t := range p.Tables {
+		if t.Name == name {
+			return t, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, unknown("table", name, names)
+}

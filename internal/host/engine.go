@@ -1,0 +1,30 @@
+package host
+
+import (
+	"log/slog"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/confluent"
+	"github.com/troupe-stream/troupe/kafka/embedded"
+)
+
+// openDriver makes the client. It refuses settings that the engine must own.
+func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
+	id := cfg.ClientID
+	if id == "" {
+		id = "troupe"
+	}
+	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Logger: cfg.Logger})
+}
+
+// findEmbedded looks for a running embedded broker of a data directory.
+func findEmbedded(dir string) (addr string, ok bool) { return embedded.Find(dir) }
+
+// startEmbedded starts the embedded broker of a data directory.
+func startEmbedded(dir, addr string, logger *slog.Logger) (string, func() error, error) {
+	b, err := embedded.Start(embedded.Config{DataDir: dir, Addr: addr, Logger: logger})
+	if err != nil {
+		return "", nil, err
+	}
+	return b.Addr(), b.Close, nil
+}

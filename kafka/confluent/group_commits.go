@@ -1,0 +1,95 @@
+package confluent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// commits keeps the takes and the commits of one process apart. Nothing at the broker does: a bundle of a slot that this
+// process has given up and is taking anew, as the same member, would be accepted after the take has read the offsets.
+type commits struct {
+	mu      sync.Mutex
+	granted map[int32]grantOf // what may be committed for
+	running chan struct{}     // closed when the commit under way is decided; nil: there is none
+}
+
+type grantOf struct {
+	incarnation int64
+	sources     []kafka.TopicPartition
+}
+
+// grant lets bundles of a slot's incarnation be committed.
+func (c *commits) grant(slot int32, incarnation int64, sources []kafka.TopicPartition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.granted[slot] = grantOf{incarnation, sources}
+}
+
+// revoke ends that. A commit under way goes on.
+func (c *commits) revoke(slot int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.granted, slot)
+}
+
+// begin begins a commit, unless some bundles may not be committed. Then it returns an error and, of their slots, those
+// that are to be given up: the others are already.
+func (c *commits) begin(bundles []*kafka.Bundle, now member) (lost []int32, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var gone []int32
+	for _, b := range bundles {
+		switch {
+		case c.granted[b.Slot].incarnation != b.Incarnation:
+			gone = append(gone, b.Slot)
+		case !now.valid() || now.ID != b.MemberID:
+			lost = append(lost, b.Slot)
+		}
+	}
+	switch {
+	case len(lost) > 0:
+		return lost, fmt.Errorf("commit: slots %s were granted to another member than this process is now (%q, generation %d)", slotNames(lost), now.ID, now.Generation)
+	case len(gone) > 0:
+		return nil, fmt.Errorf("commit: slots %s were given up", slotNames(gone))
+	}
+	if c.running == nil {
+		c.running = make(chan struct{})
+	}
+	return nil, nil
+}
+
+// decided says that the outcome of the commit under way is known, or that nobody will ask for it.
+func (c *commits) decided() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running != nil {
+		close(c.running)
+		c.running = nil
+	}
+}
+
+// await waits until the commit that is under way now, if any, is decided.
+func (c *commits) await(ctx context.Context) error {
+	c.mu.Lock()
+	running := c.running
+	c.mu.Unlock()
+	if running == nil {
+		return nil
+	}
+	select {
+	case <-running:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for this process's own commit: %w", ctx.Err())
+	}
+}
+
+// sourcesOf returns the source partitions of a slot that may be committed for.
+func (c *commits) sourcesOf(slot int32) []kafka.TopicPartition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.granted[slot].sources
+}

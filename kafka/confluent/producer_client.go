@@ -1,0 +1,168 @@
+package confluent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// client is a producer of librdkafka with what serves its events.
+type client struct {
+	*rdk.Producer
+	id     string
+	log    *slog.Logger
+	done   chan struct{} // closed when the producer is
+	sent   int64         // records handed to the producer, by the caller of Commit
+	acked  atomic.Int64  // delivery reports without and with an error; only of a plain producer
+	failed atomic.Int64
+	why    atomic.Pointer[error] // of the last failure
+}
+
+// openTransactional opens a producer and so ends whatever an older one of that id has left open.
+func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string) (*client, error) {
+	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{
+		"transactional.id": id, "transaction.timeout.ms": transactionTimeoutMs, "go.delivery.reports": false,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, initTimeout)
+	defer cancel()
+	for {
+		err = c.InitTransactions(ctx)
+		var ke rdk.Error
+		if err == nil || !errors.As(err, &ke) || !ke.IsRetriable() || !pause(ctx, retryEvery) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open producer %s: end the transactions of an earlier one: %w", id, err), c.close())
+	}
+	return c, nil
+}
+
+// initTimeout bounds the opening of a producer.
+const initTimeout = 30 * time.Second
+
+// openPlain opens a producer without transactions.
+func openPlain(d *Driver, log *slog.Logger) (*client, error) {
+	return openClient(d, log, "", map[string]rdk.ConfigValue{
+		"go.delivery.reports": true, "go.delivery.report.fields": "none",
+		// What cannot be delivered is known to have failed before a commit gives up waiting.
+		"message.timeout.ms": int((commitTimeout - time.Second).Milliseconds()),
+	})
+}
+
+func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.ConfigValue) (*client, error) {
+	cm, err := d.config(roleProducer)
+	if err != nil {
+		return nil, err
+	}
+	own(cm, map[string]rdk.ConfigValue{
+		"enable.idempotence": true, "acks": "all", "reconnect.backoff.ms": reconnectBackoff,
+		"message.max.bytes":       1000000000, // sizes are checked against the topics' limits, before
+		"go.events.channel.size":  eventsChannelSize,
+		"go.produce.channel.size": 1, "go.batch.producer": false,
+	})
+	own(cm, mine)
+	unless(cm, map[string]rdk.ConfigValue{
+		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
+		"queue.buffering.max.kbytes": 1 << 20, "socket.timeout.ms": 10000, "retry.backoff.ms": 5, "retry.backoff.max.ms": 50,
+	})
+	p, err := rdk.NewProducer(cm)
+	if err != nil {
+		return nil, fmt.Errorf("open producer %s: %w", id, err)
+	}
+	c := &client{Producer: p, id: id, log: log, done: make(chan struct{})}
+	go forward(log, p.Logs(), c.done)
+	go c.serve()
+	return c, nil
+}
+
+// serve takes the producer's events; it must not stop before the producer is closed, or the producer stands still.
+func (c *client) serve() {
+	for ev := range c.Events() {
+		switch e := ev.(type) {
+		case *rdk.Message:
+			if err := e.TopicPartition.Error; err != nil {
+				err = fmt.Errorf("topic %s, partition %d: %w", *e.TopicPartition.Topic, e.TopicPartition.Partition, err)
+				c.why.Store(&err)
+				c.failed.Add(1)
+				continue
+			}
+			c.acked.Add(1)
+		case rdk.Error:
+			c.log.Warn("producer", "id", c.id, "err", e)
+		}
+	}
+}
+
+// drain waits until nothing that was produced is under way any more. Flush would wait for 100 ms at a time.
+func (c *client) drain(ctx context.Context) error {
+	for c.Len() > 0 {
+		if !pause(ctx, drainEvery) {
+			return fmt.Errorf("%d records are not acknowledged in time: %w", c.Len(), ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (c *client) close() error {
+	ok := within(closeTimeout, c.Close)
+	close(c.done)
+	if !ok {
+		return fmt.Errorf("producer %s did not close within %v and is left behind", c.id, closeTimeout)
+	}
+	return nil
+}
+
+// sickError marks what the broker would refuse again.
+type sickError struct{ error }
+
+func (e sickError) Unwrap() error { return e.error }
+
+func sick(err error) error { return sickError{err} }
+
+// isSick says whether the broker refused something in the bundles themselves, and would again.
+func isSick(err error) bool {
+	var s sickError
+	if errors.As(err, &s) {
+		return true
+	}
+	switch codeOf(err) {
+	case rdk.ErrMsgSizeTooLarge, rdk.ErrRecordListTooLarge, rdk.ErrInvalidMsgSize, rdk.ErrInvalidMsg, rdk.ErrInvalidRecord,
+		rdk.ErrInvalidTimestamp, rdk.ErrTopicAuthorizationFailed, rdk.ErrUnknownTopicOrPart, rdk.ErrUnknownTopic,
+		rdk.ErrUnknownPartition, rdk.ErrTopicException, rdk.ErrOffsetMetadataTooLarge, rdk.ErrInvalidCommitOffsetSize,
+		rdk.ErrPolicyViolation, rdk.ErrUnsupportedForMessageFormat, rdk.ErrUnsupportedCompressionType:
+		return true
+	}
+	return false
+}
+
+// isFenced says whether another producer has taken this one's transactional id.
+func isFenced(err error) bool {
+	switch codeOf(err) {
+	case rdk.ErrFenced, rdk.ErrProducerFenced, rdk.ErrInvalidProducerEpoch:
+		return true
+	}
+	return false
+}
+
+// codeOf returns the first code of the client or of the broker in an error; librdkafka uses the broker's numbers.
+func codeOf(err error) rdk.ErrorCode {
+	var ke rdk.Error
+	if errors.As(err, &ke) {
+		return ke.Code()
+	}
+	var be *kerr.Error
+	if errors.As(err, &be) {
+		return rdk.ErrorCode(be.Code)
+	}
+	return rdk.ErrNoError
+}

@@ -1,0 +1,274 @@
+package tables
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidwall/buntdb"
+)
+
+// Identity is what a checkpoint belongs to. One of another identity is dropped.
+type Identity struct {
+	Topology    string
+	Table       string
+	Partition   int32
+	ChangelogID string // the changelog's topic id: another topic of the same name is another log
+}
+
+// metaKey is where a checkpoint's meta record is; pagePrefix begins the keys of pages: PREFIX/number of pages/page.
+const (
+	metaKey     = "meta"
+	pagePrefix  = "page"
+	metaVersion = 1
+)
+
+// meta says what the pages of a checkpoint are worth. It is written after them.
+type meta struct {
+	Version  int
+	Identity Identity
+	Layout   int   // number of pages: all of them are there
+	Offset   int64 // of the changelog: everything before it is in the pages
+	Written  int64 // milliseconds since the Unix epoch
+}
+
+// CorruptError says that a checkpoint cannot be trusted.
+type CorruptError struct {
+	Path string
+	Err  error
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("checkpoint %s: %v", e.Path, e.Err) }
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// Checkpoint is the file that makes a shard's restarts fast. It is never the truth: one that is missing, damaged or another
+// table's is dropped, and the changelog replayed from its start. One goroutine at a time may use it, and one process:
+// the data directory's lock sees to that.
+//
+// Pages are written first and the offset later, and the file is an append-only log: what is in it up to any point is an
+// old offset with pages that are as new or newer, which is as good as old pages, since a restore replays everything from
+// the offset on. When the number of pages changes, the new ones are written beside the old, and the meta record switches.
+type Checkpoint struct {
+	path    string
+	id      Identity
+	log     *slog.Logger
+	db      *buntdb.DB
+	meta    meta
+	ok      bool   // meta holds
+	dropped string // why the file that was there is not used
+}
+
+// OpenCheckpoint opens a shard's checkpoint, or makes it. A file that cannot be used is removed, and the reason is logged
+// and kept in Dropped. It fails only if the directory cannot be written.
+func OpenCheckpoint(path string, id Identity, log *slog.Logger) (*Checkpoint, error) {
+	c := &Checkpoint{path: path, id: id, log: log}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil, fmt.Errorf("checkpoint %s is a directory: move it away", path)
+	}
+	if err := c.open(); err != nil {
+		log.Warn("checkpoint dropped: the changelog is replayed", "path", path, "reason", err)
+		return c, c.drop(err.Error())
+	}
+	return c, nil
+}
+
+func (c *Checkpoint) open() (err error) {
+	if err := os.MkdirAll(filepath.Dir(c.path), 0o750); err != nil {
+		return err
+	}
+	if c.db, err = buntdb.Open(c.path); err != nil {
+		return fmt.Errorf("not a readable file of buntdb: %w", err)
+	}
+	text, found := "", false
+	foreign := ""
+	err = c.db.View(func(tx *buntdb.Tx) error {
+		return tx.Ascend("", func(key, value string) bool {
+			switch {
+			case key == metaKey:
+				text, found = value, true
+			case !strings.HasPrefix(key, pagePrefix+"/"):
+				foreign = key
+			}
+			return true
+		})
+	})
+	switch {
+	case err != nil:
+		return err
+	case foreign != "":
+		return fmt.Errorf("it holds the foreign key %.40q", foreign)
+	case !found:
+		return nil // nothing has been finished yet
+	}
+	return c.readMeta(text)
+}
+
+func (c *Checkpoint) readMeta(text string) error {
+	b, err := cutChecksum([]byte(text))
+	if err != nil {
+		return fmt.Errorf("its meta record is damaged: %w", err)
+	}
+	var m meta
+	if err := json.Unmarshal(b, &m); err != nil {
+		return fmt.Errorf("its meta record is damaged: %w", err)
+	}
+	switch {
+	case m.Version != metaVersion:
+		return fmt.Errorf("it has version %d, this program writes %d", m.Version, metaVersion)
+	case m.Identity != c.id:
+		return fmt.Errorf("it is of %+v, not of %+v", m.Identity, c.id)
+	case m.Layout < minBuckets || m.Layout&(m.Layout-1) != 0 || m.Offset < 0:
+		return errors.New("its meta record makes no sense")
+	}
+	c.meta, c.ok = m, true
+	return nil
+}
+
+// Dropped says why a file that was there is not used; empty if there was none, or it is used.
+func (c *Checkpoint) Dropped() string { return c.dropped }
+
+// Offset returns the changelog offset from which on a restore must replay, and when that was written; ok is false if there
+// is nothing to go on from.
+func (c *Checkpoint) Offset() (offset int64, written time.Time, ok bool) {
+	return c.meta.Offset, time.UnixMilli(c.meta.Written), c.ok
+}
+
+// Load puts the pages into an empty shard. After an error, a *CorruptError, the shard must be cleared and the checkpoint
+// dropped.
+func (c *Checkpoint) Load(s Shard) error {
+	if !c.ok {
+		return nil
+	}
+	p := s.pages()
+	p.setLayout(c.meta.Layout)
+	err := c.db.View(func(tx *buntdb.Tx) error {
+		for bucket := range c.meta.Layout {
+			text, err := tx.Get(pageKey(c.meta.Layout, bucket))
+			if err != nil {
+				return fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)
+			}
+			if err := p.loadPage(bucket, []byte(text)); err != nil {
+				return fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return &CorruptError{c.path, err}
+	}
+	return nil
+}
+
+func pageKey(layout, bucket int) string {
+	return pagePrefix + "/" + strconv.Itoa(layout) + "/" + strconv.Itoa(bucket)
+}
+
+// Write writes up to maxPages pages that are due, with committed values, and says whether there are more. After an error
+// the page is due again.
+func (c *Checkpoint) Write(s Shard, maxPages int) (more bool, err error) {
+	p := s.pages()
+	type page struct {
+		bucket int
+		bytes  []byte
+	}
+	var due []page
+	for range maxPages {
+		bucket, bytes, ok, err := p.takePage()
+		if err != nil {
+			return true, err
+		}
+		if !ok {
+			break
+		}
+		due = append(due, page{bucket, bytes})
+	}
+	err = c.db.Update(func(tx *buntdb.Tx) error {
+		for _, x := range due {
+			if _, _, err := tx.Set(pageKey(p.layout(), x.bucket), string(x.bytes), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		for _, x := range due {
+			p.putBack(x.bucket)
+		}
+		return true, fmt.Errorf("checkpoint %s: %w", c.path, err)
+	}
+	return s.Stats().Dirty > 0, nil
+}
+
+// Mark says that the pages hold everything of the changelog before an offset. All pages that were due must have been
+// written.
+func (c *Checkpoint) Mark(s Shard, offset int64, now time.Time) error {
+	m := meta{Version: metaVersion, Identity: c.id, Layout: s.pages().layout(), Offset: offset, Written: now.UnixMilli()}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	err = c.db.Update(func(tx *buntdb.Tx) error {
+		_, _, err := tx.Set(metaKey, string(appendChecksum(b)), nil)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("checkpoint %s: %w", c.path, err)
+	}
+	grown := c.ok && c.meta.Layout != m.Layout
+	c.meta, c.ok = m, true
+	for n := minBuckets; grown && n < m.Layout; n *= 2 {
+		if err := c.forget(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget deletes the pages of an older layout.
+func (c *Checkpoint) forget(layout int) error {
+	err := c.db.Update(func(tx *buntdb.Tx) error {
+		for bucket := range layout {
+			if _, err := tx.Delete(pageKey(layout, bucket)); err != nil && !errors.Is(err, buntdb.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("checkpoint %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// Drop removes the file and begins an empty one.
+func (c *Checkpoint) Drop(reason string) error { return c.drop(reason) }
+
+func (c *Checkpoint) drop(reason string) error {
+	c.dropped, c.ok, c.meta = reason, false, meta{}
+	if err := c.Close(); err != nil {
+		c.log.Warn("close a dropped checkpoint", "path", c.path, "error", err)
+	}
+	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove checkpoint %s: %w", c.path, err)
+	}
+	if err := c.open(); err != nil {
+		return fmt.Errorf("make checkpoint %s: %w; is the directory writable?", c.path, err)
+	}
+	return nil
+}
+
+// Close closes the file. It may be called twice.
+func (c *Checkpoint) Close() error {
+	if c.db == nil {
+		return nil
+	}
+	err := c.db.Close()
+	c.db = nil
+	return err
+}

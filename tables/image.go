@@ -1,0 +1,56 @@
+package tables
+
+import (
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// Image is what a changelog says a table holds, as bytes: for commands that read a table without a node. The zero value
+// is empty and ready to use. Keep one per partition: generations of owners are compared within one.
+type Image struct {
+	rows   map[string][]byte
+	newest uint64
+}
+
+// Apply applies a batch of the changelog; batches must come in order.
+func (m *Image) Apply(b *kafka.Batch) {
+	if m.rows == nil {
+		m.rows = map[string][]byte{}
+	}
+	for i := range b.Records {
+		if g, ok := generationOf(b, i); ok {
+			if g < m.newest {
+				continue
+			}
+			m.newest = g
+		}
+		if v := b.Value(i); v == nil {
+			delete(m.rows, string(b.Key(i)))
+		} else {
+			m.rows[string(b.Key(i))] = v
+		}
+	}
+}
+
+// Len is the number of keys.
+func (m *Image) Len() int { return len(m.rows) }
+
+// Get returns the value of a key.
+func (m *Image) Get(key []byte) ([]byte, bool) {
+	v, ok := m.rows[string(key)]
+	return v, ok
+}
+
+// All yields keys and values, sorted by the bytes of the keys.
+func (m *Image) All() iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m.rows)) {
+			if !yield([]byte(k), m.rows[k]) {
+				return
+			}
+		}
+	}
+}

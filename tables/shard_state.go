@@ -1,0 +1,490 @@
+package tables
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"reflect"
+	"unsafe"
+
+	"github.com/tidwall/btree"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// generationHeader is the header of a changelog record that carries its owner's generation of the slot.
+const generationHeader = "g"
+
+// entry is one key and its value.
+type entry[V any] struct {
+	key   string
+	val   V
+	enc   []byte // instead of val, where values are kept encoded
+	live  bool
+	hash  uint32
+	epoch int64 // in which it was touched last
+	pins  int32 // undo values of it
+	first ref   // the oldest undo value, if pins > 0
+	last  ref   // the newest
+}
+
+// ref is a place in the undo lists.
+type ref struct {
+	epoch int64
+	at    int32
+}
+
+// undo is what an entry was before an epoch touched it.
+type undo[V any] struct {
+	entry int32
+	live  bool
+	val   V
+	enc   []byte
+	epoch int64 // the entry's epoch before
+	prev  ref   // the undo value before, if had
+	had   bool
+	next  ref // the undo value after this one, if more
+	more  bool
+}
+
+// epochLog is the undo list of one epoch: what it touched, and so what is to be journaled for it.
+type epochLog[V any] struct {
+	epoch int64
+	undos []undo[V]
+}
+
+// ShardOf is the state of one partition of a table with values of type V. It implements Shard.
+type ShardOf[V any] struct {
+	spec    *Spec[V]
+	cfg     Config
+	encoded bool
+
+	index   map[string]int32
+	entries []entry[V]
+	free    []int32
+	slab    []byte // keys are cut from it
+	order   *btree.Map[string, int32]
+	logs    []epochLog[V] // oldest first
+	failed  bool
+	newest  uint64 // generation seen while restoring
+	bytes   int64
+	live    int
+	undos   int
+	buckets buckets
+	loading bool   // pages are being loaded: their number is given
+	header  []byte // of changelog records
+	scratch []byte
+}
+
+// New makes an empty shard.
+func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
+	x := &ShardOf[V]{spec: s, cfg: cfg, encoded: s.encoded()}
+	if cfg.Generation > 0 {
+		x.header = kafka.AppendHeaders(nil, kafka.Header{Key: generationHeader, Value: binary.AppendUvarint(nil, cfg.Generation)})
+	}
+	x.Clear()
+	return x
+}
+
+// Clear implements Shard.
+func (s *ShardOf[V]) Clear() {
+	s.index, s.entries, s.free, s.logs = map[string]int32{}, nil, nil, nil
+	s.failed, s.newest, s.bytes, s.live, s.undos = false, 0, 0, 0, 0
+	s.order = nil
+	if s.spec.Ordered {
+		s.order = new(btree.Map[string, int32])
+	}
+	s.buckets.reset(minBuckets)
+}
+
+// Apply implements Shard.
+func (s *ShardOf[V]) Apply(epoch int64, ops Ops, out *kafka.Outputs) error {
+	if s.failed {
+		return ErrFailed
+	}
+	o, ok := ops.(*OpsOf[V])
+	if !ok {
+		return fmt.Errorf("table %s: operations of type %T on values of type %s", s.spec.Name, ops, reflect.TypeFor[V]())
+	}
+	s.failed = true // a panic leaves it so
+	if err := s.apply(epoch, o, out); err != nil {
+		return err
+	}
+	s.failed = false
+	return nil
+}
+
+func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
+	row := Row[V]{shard: s, epoch: epoch, Out: out}
+	for i := range o.ops {
+		x := &o.ops[i]
+		key := o.key(x)
+		var err error
+		switch x.kind {
+		case opSet:
+			e := s.touch(epoch, key)
+			s.store(e, x.val, o.value(x))
+		case opDelete:
+			s.delete(epoch, key)
+		case opUpdate:
+			err = s.update(epoch, key, x.update)
+		case opRow:
+			row.key, row.err = key, nil
+			if err = x.row(&row, x.arg); err == nil {
+				err = row.err
+			}
+		}
+		if err != nil {
+			return &FuncError{s.spec.Name, append([]byte(nil), key...), err}
+		}
+	}
+	return nil
+}
+
+func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)) error {
+	old, ok, err := s.get(key)
+	if err != nil {
+		return err
+	}
+	v, err := fn(old, ok)
+	if err != nil {
+		return err
+	}
+	return s.set(epoch, key, v)
+}
+
+// get returns the value of a key as applied.
+func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
+	i, found := s.index[string(key)]
+	if !found || !s.entries[i].live {
+		return v, false, nil
+	}
+	e := &s.entries[i]
+	if !s.encoded {
+		return e.val, true, nil
+	}
+	v, err = s.decode(key, e.enc)
+	return v, err == nil, err
+}
+
+func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
+	v, err := s.spec.Codec.Decode(enc)
+	if err != nil {
+		err = fmt.Errorf("decode the value of table %s, key %q: %w", s.spec.Name, key, err)
+	}
+	return v, err
+}
+
+// set encodes before it touches anything: a codec's error changes nothing.
+func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
+	var enc []byte
+	if s.encoded {
+		var err error
+		if enc, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
+			return fmt.Errorf("encode the value: %w", err)
+		}
+		s.scratch = enc
+	}
+	s.store(s.touch(epoch, key), v, enc)
+	return nil
+}
+
+// store puts a value into an entry; encoded bytes are copied.
+func (s *ShardOf[V]) store(i int32, v V, enc []byte) {
+	e := &s.entries[i]
+	if !e.live {
+		e.live = true
+		s.live++
+	}
+	if s.encoded {
+		s.bytes += int64(len(enc) - len(e.enc))
+		e.enc = append(make([]byte, 0, len(enc)), enc...) // the old one may be in an undo list
+		return
+	}
+	e.val = v
+}
+
+func (s *ShardOf[V]) delete(epoch int64, key []byte) {
+	i, ok := s.index[string(key)]
+	if !ok || !s.entries[i].live {
+		return
+	}
+	s.touch(epoch, key)
+	e := &s.entries[i]
+	s.bytes -= int64(len(e.enc))
+	e.live, e.enc = false, nil
+	var zero V
+	e.val = zero
+	s.live--
+}
+
+// touch returns the entry of a key, made if need be, with its value noted for undo if the epoch has not touched it yet.
+func (s *ShardOf[V]) touch(epoch int64, key []byte) int32 {
+	i, ok := s.index[string(key)]
+	if !ok {
+		i = s.insert(key)
+	}
+	e := &s.entries[i]
+	if e.pins > 0 && e.epoch == epoch {
+		return i
+	}
+	log := s.log(epoch)
+	u := undo[V]{entry: i, live: e.live, val: e.val, enc: e.enc, epoch: e.epoch}
+	here := ref{epoch, int32(len(log.undos))}
+	if e.pins > 0 {
+		u.prev, u.had = e.last, true
+		p := s.at(e.last)
+		p.next, p.more = here, true
+	} else {
+		e.first = here
+	}
+	log.undos = append(log.undos, u)
+	e.last, e.epoch = here, epoch
+	e.pins++
+	s.undos++
+	return i
+}
+
+// log returns the undo list of an epoch, which is the newest or newer.
+func (s *ShardOf[V]) log(epoch int64) *epochLog[V] {
+	if n := len(s.logs); n == 0 || s.logs[n-1].epoch < epoch {
+		s.logs = append(s.logs, epochLog[V]{epoch: epoch})
+	}
+	return &s.logs[len(s.logs)-1]
+}
+
+func (s *ShardOf[V]) at(r ref) *undo[V] {
+	for i := len(s.logs) - 1; i >= 0; i-- {
+		if s.logs[i].epoch == r.epoch {
+			return &s.logs[i].undos[r.at]
+		}
+	}
+	panic(fmt.Sprintf("tables: no undo list of epoch %d", r.epoch)) // a bug here
+}
+
+// insert makes an entry without a value.
+func (s *ShardOf[V]) insert(key []byte) int32 {
+	if len(s.slab)+len(key) > cap(s.slab) {
+		s.slab = make([]byte, 0, max(64<<10, len(key)))
+	}
+	n := len(s.slab)
+	s.slab = append(s.slab, key...)
+	k := ""
+	if len(key) > 0 {
+		k = unsafe.String(&s.slab[n], len(key)) // the slab is only ever appended to
+	}
+	e := entry[V]{key: k, hash: crc32.Checksum(key, castagnoli)}
+	i := int32(len(s.entries))
+	if m := len(s.free); m > 0 {
+		i, s.free = s.free[m-1], s.free[:m-1]
+		s.entries[i] = e
+	} else {
+		s.entries = append(s.entries, e)
+	}
+	s.index[k] = i
+	if s.order != nil {
+		s.order.Set(k, i)
+	}
+	s.bytes += int64(len(key)) + int64(unsafe.Sizeof(e))
+	s.buckets.add(i, e.hash)
+	if s.buckets.full(len(s.index)) && !s.loading {
+		s.buckets.grow(func(yield func(int32, uint32)) {
+			for _, i := range s.index {
+				yield(i, s.entries[i].hash)
+			}
+		})
+	}
+	return i
+}
+
+// remove forgets an entry that is not live and has no undo values.
+func (s *ShardOf[V]) remove(i int32) {
+	e := &s.entries[i]
+	s.buckets.remove(i, e.hash)
+	delete(s.index, e.key)
+	if s.order != nil {
+		s.order.Delete(e.key)
+	}
+	s.bytes -= int64(len(e.key)) + int64(unsafe.Sizeof(*e))
+	*e = entry[V]{}
+	s.free = append(s.free, i)
+}
+
+// Seal implements Shard.
+func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
+	if s.failed {
+		return ErrFailed
+	}
+	if n := len(s.logs); n == 0 || s.logs[n-1].epoch != epoch {
+		return nil
+	}
+	s.failed = true
+	log := &s.logs[len(s.logs)-1]
+	for j := range log.undos {
+		u := &log.undos[j]
+		e := &s.entries[u.entry]
+		if !e.live && !u.live {
+			continue // made and deleted again
+		}
+		value := e.enc
+		if e.live && !s.encoded {
+			var err error
+			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], e.val); err != nil {
+				return &FuncError{s.spec.Name, []byte(e.key), fmt.Errorf("encode the value: %w", err)}
+			}
+			value = s.scratch
+		}
+		if !e.live {
+			value = nil
+		} else if value == nil {
+			value = []byte{}
+		}
+		if size := len(e.key) + len(value); s.cfg.MaxBytes > 0 && size+recordOverhead > s.cfg.MaxBytes {
+			return &TooLargeError{s.spec.Name, []byte(e.key), size, s.cfg.MaxBytes}
+		}
+		out.Append(s.cfg.Changelog, s.cfg.Partition, 0, keyBytes(e.key), value, s.header)
+	}
+	s.failed = false
+	return nil
+}
+
+// keyBytes is a key as bytes, which must not be changed; an empty key is not null.
+func keyBytes(k string) []byte {
+	if k == "" {
+		return []byte{}
+	}
+	return unsafe.Slice(unsafe.StringData(k), len(k))
+}
+
+// Undo implements Shard.
+func (s *ShardOf[V]) Undo(to int64) {
+	s.failed = false
+	for n := len(s.logs); n > 0 && s.logs[n-1].epoch > to; n = len(s.logs) {
+		log := &s.logs[n-1]
+		for j := len(log.undos) - 1; j >= 0; j-- {
+			s.revert(&log.undos[j])
+		}
+		s.logs[n-1] = epochLog[V]{}
+		s.logs = s.logs[:n-1]
+	}
+}
+
+func (s *ShardOf[V]) revert(u *undo[V]) {
+	e := &s.entries[u.entry]
+	if e.live != u.live {
+		if u.live {
+			s.live++
+		} else {
+			s.live--
+		}
+	}
+	s.bytes += int64(len(u.enc) - len(e.enc))
+	e.live, e.val, e.enc, e.epoch = u.live, u.val, u.enc, u.epoch
+	e.pins--
+	s.undos--
+	if u.had {
+		e.last = u.prev
+		s.at(u.prev).more = false
+	}
+	if e.pins == 0 && !e.live {
+		s.remove(u.entry)
+	}
+}
+
+// Committed implements Shard.
+func (s *ShardOf[V]) Committed(epoch int64) {
+	n := 0
+	for n < len(s.logs) && s.logs[n].epoch <= epoch {
+		for j := range s.logs[n].undos {
+			u := &s.logs[n].undos[j]
+			e := &s.entries[u.entry]
+			e.pins--
+			s.undos--
+			s.buckets.touch(e.hash)
+			if u.more {
+				e.first = u.next
+				s.at(u.next).had = false
+			}
+			if e.pins == 0 && !e.live {
+				s.remove(u.entry)
+			}
+		}
+		n++
+	}
+	if n > 0 {
+		m := copy(s.logs, s.logs[n:])
+		clear(s.logs[m:])
+		s.logs = s.logs[:m]
+	}
+}
+
+// committedOf is an entry's committed value: the oldest undo value where there is one.
+func (s *ShardOf[V]) committedOf(e *entry[V]) (v V, enc []byte, live bool) {
+	if e.pins > 0 {
+		u := s.at(e.first)
+		return u.val, u.enc, u.live
+	}
+	return e.val, e.enc, e.live
+}
+
+// Replay implements Shard.
+func (s *ShardOf[V]) Replay(b *kafka.Batch) (applied int, err error) {
+	for i := range b.Records {
+		key, value := b.Key(i), b.Value(i)
+		if g, ok := generationOf(b, i); ok {
+			if g < s.newest {
+				continue // a zombie's queue
+			}
+			s.newest = g
+		}
+		applied++
+		if err := s.load(key, value); err != nil {
+			return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
+		}
+	}
+	return applied, nil
+}
+
+func generationOf(b *kafka.Batch, i int) (uint64, bool) {
+	for h := range b.Headers(i) {
+		if h.Key == generationHeader {
+			g, n := binary.Uvarint(h.Value)
+			return g, n > 0
+		}
+	}
+	return 0, false
+}
+
+// load sets or, with a null value, deletes a key while restoring: there is nothing to undo.
+func (s *ShardOf[V]) load(key, value []byte) error {
+	i, ok := s.index[string(key)]
+	if value == nil {
+		if ok {
+			e := &s.entries[i]
+			s.buckets.touch(e.hash)
+			s.live--
+			s.bytes -= int64(len(e.enc))
+			e.live, e.enc = false, nil
+			s.remove(i)
+		}
+		return nil
+	}
+	var v V
+	var err error
+	if !s.encoded {
+		if v, err = s.decode(key, value); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		i = s.insert(key)
+	}
+	s.buckets.touch(s.entries[i].hash)
+	s.store(i, v, value)
+	return nil
+}
+
+// Stats implements Shard.
+func (s *ShardOf[V]) Stats() Stats {
+	return Stats{Entries: s.live, Bytes: s.bytes, Undo: s.undos, Dirty: s.buckets.dirtyCount}
+}

@@ -1,0 +1,143 @@
+// Package troupe runs topologies: stream processing in plain Go on Kafka, built from actors, exactly once.
+//
+// A program of one's own is three lines, and has the whole command line of node:
+//
+//	func main() { troupe.Main(wordcount.Topology()) }
+//
+// Run embeds a node in a larger program instead. What a topology is, and how to write one, is in package topology.
+package troupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/troupe-stream/troupe/internal/command"
+	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Guarantee is what a crash may do to tables and output topics.
+type Guarantee uint8
+
+const (
+	// ExactlyOnce: they end as if the crash had not happened.
+	ExactlyOnce Guarantee = iota
+	// AtLeastOnce: nothing is lost, but the effects of the last moments may be there twice.
+	AtLeastOnce
+)
+
+// String returns the name that the flag --guarantee takes.
+func (g Guarantee) String() string {
+	switch g {
+	case ExactlyOnce:
+		return command.ExactlyOnce
+	case AtLeastOnce:
+		return command.AtLeastOnce
+	}
+	return fmt.Sprintf("Guarantee(%d)", uint8(g))
+}
+
+// Config says how Run runs nodes. Its zero value is a working configuration: an embedded broker, with its data in the
+// user's state directory.
+type Config struct {
+	// Brokers are addresses, host:port. Defaults to none: an embedded broker then runs inside this process, or the one
+	// that runs already in the same data directory is used.
+	Brokers []string
+	// DataDir holds checkpoints, the identity of the node, and the embedded broker's data; one process owns it at a
+	// time. Defaults to troupe/<name of the first topology> in $XDG_STATE_HOME or ~/.local/state.
+	DataDir string
+	// Guarantee defaults to ExactlyOnce.
+	Guarantee Guarantee
+	// CreateTopics makes missing source and output topics. Defaults to false: they must exist. Internal topics are always
+	// made, and on an embedded broker all are.
+	CreateTopics bool
+	// CommitInterval is the time between two commits. Defaults to 100 ms.
+	CommitInterval time.Duration
+	// StopTimeout bounds how long a graceful stop may take. Defaults to 30 s.
+	StopTimeout time.Duration
+	// InstanceID is the identity of this node in its group: letters, digits, dots, dashes and underscores. Defaults to
+	// one that is made once and kept in DataDir. Two processes that run at once must not share one.
+	InstanceID string
+	// KeepSlots stops without leaving the group: the partitions wait for this node to come back, for as long as a
+	// session lasts. For rolling restarts. Defaults to false.
+	KeepSlots bool
+	// Kafka are settings of librdkafka that are passed through, TLS and SASL among them. Those that the engine must own are
+	// refused by name. Defaults to none.
+	Kafka map[string]string
+	// Logger takes the log. Defaults to none: nothing is logged.
+	Logger *slog.Logger
+	// Started is called once when all nodes are members of their groups and poll, on Run's goroutine. Defaults to nothing.
+	Started func()
+}
+
+// Validate returns every fault of the configuration, joined.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Guarantee > AtLeastOnce {
+		errs = append(errs, fmt.Errorf("Guarantee is %d: use ExactlyOnce or AtLeastOnce", uint8(c.Guarantee)))
+	}
+	if c.CommitInterval < 0 {
+		errs = append(errs, fmt.Errorf("CommitInterval is %s: use a positive duration, or 0 for the default", c.CommitInterval))
+	}
+	if c.StopTimeout < 0 {
+		errs = append(errs, fmt.Errorf("StopTimeout is %s: use a positive duration, or 0 for the default", c.StopTimeout))
+	}
+	for i, b := range c.Brokers {
+		if b == "" {
+			errs = append(errs, fmt.Errorf("Brokers[%d] is empty: use host:port", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run runs a node for each topology in this process, until ctx ends or one of them fails. It blocks; it returns nil after an
+// orderly stop, in which everything that was done has been committed. A topology with faults is refused with all of
+// them before anything starts. Several Runs may be active in one process, in different data directories.
+func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("troupe.Config: %w", err)
+	}
+	plans := make([]*plan.Plan, len(topologies))
+	var errs []error
+	for i, t := range topologies {
+		p, err := t.Plan()
+		plans[i], errs = p, append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(plans) == 0 {
+		return errors.New("troupe.Run: no topology to run: give at least one")
+	}
+	if cfg.DataDir == "" {
+		dir, err := host.DefaultDir(plans[0].Name)
+		if err != nil {
+			return err
+		}
+		cfg.DataDir = dir
+	}
+	h, err := host.Open(ctx, host.Config{
+		Brokers: cfg.Brokers, Settings: cfg.Kafka, DataDir: cfg.DataDir, InstanceID: cfg.InstanceID,
+		AtLeastOnce: cfg.Guarantee == AtLeastOnce, CreateTopics: cfg.CreateTopics, KeepSlots: cfg.KeepSlots,
+		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger,
+	}, plans...)
+	if err != nil {
+		return err
+	}
+	return h.Run(ctx, cfg.Started)
+}
+
+// Main is the main function of a program that runs topologies: the whole node command line, with the given ones
+// compiled in. It does not return; the exit code is 0 after a clean end, 1 after a failure, 2 after wrong use.
+func Main(topologies ...*topology.Topology) {
+	all := make([]command.Topology, len(topologies))
+	for i, t := range topologies {
+		all[i] = t
+	}
+	os.Exit(command.Main(all...))
+}
