@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -179,9 +177,4 @@ func ReadAll(ctx context.Context, r Reader, tp TopicPartition, from, end int64) 
 		}
 	}
 	return batches, nil
-}
-
-// StageKey returns the key of a stage in the slot map: the names of its sources, sorted, joined by commas.
-func StageKey(sources ...string) string {
-	return strings.Join(slices.Sorted(slices.Values(sources)), ",")
 }

@@ -1,12 +1,14 @@
 package tables
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +37,10 @@ type meta struct {
 	Identity Identity
 	Layout   int   // number of pages: all of them are there
 	Offset   int64 // of the changelog: everything before it is in the pages
-	Written  int64 // milliseconds since the Unix epoch
+	// Rounds holds for each page the round in which it was written last, as little-endian uint32: a page that is there in
+	// an older version is damage too (a flipped bit in a key of the file makes one).
+	Rounds  []byte
+	Written int64 // milliseconds since the Unix epoch
 }
 
 // CorruptError says that a checkpoint cannot be trusted.
@@ -61,6 +66,8 @@ type Checkpoint struct {
 	db      *buntdb.DB
 	meta    meta
 	ok      bool   // meta holds
+	round   uint32 // counts Marks
+	rounds  []byte // as in meta, as of now
 	dropped string // why the file that was there is not used
 }
 
@@ -80,6 +87,9 @@ func OpenCheckpoint(path string, id Identity, log *slog.Logger) (*Checkpoint, er
 
 func (c *Checkpoint) open() (err error) {
 	if err := os.MkdirAll(filepath.Dir(c.path), 0o750); err != nil {
+		return err
+	}
+	if err := checkMagic(c.path); err != nil {
 		return err
 	}
 	if c.db, err = buntdb.Open(c.path); err != nil {
@@ -109,6 +119,20 @@ func (c *Checkpoint) open() (err error) {
 	return c.readMeta(text)
 }
 
+// checkMagic refuses what is certainly no file of buntdb's: it would be truncated without a word.
+func checkMagic(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil //nolint:nilerr // there is none yet, or opening it for writing will say what is wrong
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	first := make([]byte, 1)
+	if n, _ := f.Read(first); n == 1 && first[0] != '*' {
+		return errors.New("not a file of buntdb")
+	}
+	return nil
+}
+
 func (c *Checkpoint) readMeta(text string) error {
 	b, err := cutChecksum([]byte(text))
 	if err != nil {
@@ -123,10 +147,13 @@ func (c *Checkpoint) readMeta(text string) error {
 		return fmt.Errorf("it has version %d, this program writes %d", m.Version, metaVersion)
 	case m.Identity != c.id:
 		return fmt.Errorf("it is of %+v, not of %+v", m.Identity, c.id)
-	case m.Layout < minBuckets || m.Layout&(m.Layout-1) != 0 || m.Offset < 0:
+	case m.Layout < minBuckets || m.Layout&(m.Layout-1) != 0 || m.Offset < 0 || len(m.Rounds) != 4*m.Layout:
 		return errors.New("its meta record makes no sense")
 	}
-	c.meta, c.ok = m, true
+	c.meta, c.ok, c.rounds = m, true, m.Rounds
+	for i := range m.Layout {
+		c.round = max(c.round, binary.LittleEndian.Uint32(m.Rounds[4*i:])+1)
+	}
 	return nil
 }
 
@@ -153,7 +180,11 @@ func (c *Checkpoint) Load(s Shard) error {
 			if err != nil {
 				return fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)
 			}
-			if err := p.loadPage(bucket, []byte(text)); err != nil {
+			page, err := c.openPage(bucket, []byte(text))
+			if err == nil {
+				err = p.loadPage(bucket, page)
+			}
+			if err != nil {
 				return fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)
 			}
 		}
@@ -163,6 +194,28 @@ func (c *Checkpoint) Load(s Shard) error {
 		return &CorruptError{c.path, err}
 	}
 	return nil
+}
+
+// sealPage adds the round to a page; openPage checks and removes it.
+func (c *Checkpoint) sealPage(page []byte) string {
+	return string(appendChecksum(binary.LittleEndian.AppendUint32(page, c.round)))
+}
+
+func (c *Checkpoint) openPage(bucket int, b []byte) ([]byte, error) {
+	b, err := cutChecksum(b)
+	if err != nil {
+		return nil, err
+	}
+	n := len(b) - 4
+	if n < 0 {
+		return nil, errPage
+	}
+	got, want := binary.LittleEndian.Uint32(b[n:]), binary.LittleEndian.Uint32(c.meta.Rounds[4*bucket:])
+	c.round = max(c.round, got+1)
+	if got < want {
+		return nil, fmt.Errorf("%w: it is of round %d, round %d was written", errPage, got, want)
+	}
+	return b[:n], nil
 }
 
 func pageKey(layout, bucket int) string {
@@ -188,11 +241,15 @@ func (c *Checkpoint) Write(s Shard, maxPages int) (more bool, err error) {
 		}
 		due = append(due, page{bucket, bytes})
 	}
+	if len(c.rounds) != 4*p.layout() {
+		c.rounds = make([]byte, 4*p.layout())
+	}
 	err = c.db.Update(func(tx *buntdb.Tx) error {
 		for _, x := range due {
-			if _, _, err := tx.Set(pageKey(p.layout(), x.bucket), string(x.bytes), nil); err != nil {
+			if _, _, err := tx.Set(pageKey(p.layout(), x.bucket), c.sealPage(x.bytes), nil); err != nil {
 				return err
 			}
+			binary.LittleEndian.PutUint32(c.rounds[4*x.bucket:], c.round)
 		}
 		return nil
 	})
@@ -208,7 +265,7 @@ func (c *Checkpoint) Write(s Shard, maxPages int) (more bool, err error) {
 // Mark says that the pages hold everything of the changelog before an offset. All pages that were due must have been
 // written.
 func (c *Checkpoint) Mark(s Shard, offset int64, now time.Time) error {
-	m := meta{Version: metaVersion, Identity: c.id, Layout: s.pages().layout(), Offset: offset, Written: now.UnixMilli()}
+	m := meta{Version: metaVersion, Identity: c.id, Layout: s.pages().layout(), Offset: offset, Rounds: slices.Clone(c.rounds), Written: now.UnixMilli()}
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -220,6 +277,7 @@ func (c *Checkpoint) Mark(s Shard, offset int64, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
+	c.round++
 	grown := c.ok && c.meta.Layout != m.Layout
 	c.meta, c.ok = m, true
 	for n := minBuckets; grown && n < m.Layout; n *= 2 {
@@ -250,7 +308,7 @@ func (c *Checkpoint) forget(layout int) error {
 func (c *Checkpoint) Drop(reason string) error { return c.drop(reason) }
 
 func (c *Checkpoint) drop(reason string) error {
-	c.dropped, c.ok, c.meta = reason, false, meta{}
+	c.dropped, c.ok, c.meta, c.round, c.rounds = reason, false, meta{}, 0, nil
 	if err := c.Close(); err != nil {
 		c.log.Warn("close a dropped checkpoint", "path", c.path, "error", err)
 	}

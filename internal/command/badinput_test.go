@@ -37,7 +37,8 @@ func TestWrongUse(t *testing.T) {
 		"flag value":        {[]string{"--commit-interval", "often"}, nil, []string{"--commit-interval", "often"}},
 		"unknown command":   {[]string{"sacn"}, nil, []string{`unknown command "sacn"`, `did you mean "scan"`}},
 		"topology as command": {
-			[]string{"wordcount"}, nil,
+			[]string{"wordcount"},
+			nil,
 			[]string{`unknown command "wordcount"`, "--topology wordcount"},
 		},
 		"missing feed file":    {[]string{"-t", "wordcount", "--feed", "lines=" + missing}, nil, []string{"--feed lines", missing, "no such file"}},
@@ -52,6 +53,7 @@ func TestWrongUse(t *testing.T) {
 		"guarantee":            {[]string{"-t", "wordcount", "--guarantee", "maybe"}, nil, []string{`--guarantee "maybe"`, "exactly-once", "at-least-once"}},
 		"zero interval":        {[]string{"-t", "wordcount", "--commit-interval", "0s"}, nil, []string{"--commit-interval", "more than 0"}},
 		"kafka setting":        {[]string{"-t", "wordcount", "--kafka", "secret"}, nil, []string{"--kafka", "KEY=VALUE"}},
+		"instance id":          {[]string{"-t", "wordcount", "--data-dir", dir, "--instance-id", "a b"}, nil, []string{`instance id "a b"`, "letters"}},
 		"log format":           {[]string{"-t", "wordcount", "--log-format", "xml"}, nil, []string{`--log-format "xml"`, "text or json"}},
 		"scan format":          {[]string{"scan", "-t", "wordcount", "counts", "--format", "xml"}, nil, []string{`--format "xml"`, "table, tsv or json"}},
 		"scan arguments":       {[]string{"scan", "-t", "wordcount"}, nil, []string{"scan takes one table"}},
@@ -118,7 +120,7 @@ func TestUnreachableBroker(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends with the test
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, silent.Close()) }) // the subtests run after this function
-	gone, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only to find a free port
+	gone, err := net.Listen("tcp", "127.0.0.1:0")            //nolint:noctx // only to find a free port
 	require.NoError(t, err)
 	require.NoError(t, gone.Close())
 	for name, addr := range map[string]string{"silent": silent.Addr().String(), "gone": gone.Addr().String()} {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/troupe-stream/troupe/internal/host"
 )
 
 // Exit codes of every command.
@@ -28,10 +30,11 @@ func wrongUse(format string, args ...any) error {
 // exitCode is the exit code for what a command returned.
 func exitCode(err error) int {
 	var u *usageError
+	var c *host.ConfigError
 	switch {
 	case err == nil:
 		return exitClean
-	case errors.As(err, &u):
+	case errors.As(err, &u), errors.As(err, &c):
 		return exitWrongUse
 	default:
 		return exitFailed

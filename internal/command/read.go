@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -14,19 +15,26 @@ const (
 	openWait = 5 * time.Second
 )
 
+// reading reads logs to where they end.
+type reading struct {
+	driver kafka.Driver
+	admin  kafka.Admin
+	wait   time.Duration // for an open transaction; defaults to openWait
+}
+
 // through reads topic-partitions from the given offsets to where they end now, committed records only, and gives the batches
 // to take, in order for each partition. The end is that of all that is written, transactions in flight included,
 // so what was committed before the call is seen for certain. whole is false if a transaction stayed open.
-func through(ctx context.Context, driver kafka.Driver, admin kafka.Admin, from map[kafka.TopicPartition]int64, take func(*kafka.Batch) error) (whole bool, err error) {
+func (r reading) through(ctx context.Context, from map[kafka.TopicPartition]int64, take func(*kafka.Batch) error) (whole bool, err error) {
 	tps := make([]kafka.TopicPartition, 0, len(from))
 	for tp := range from {
 		tps = append(tps, tp)
 	}
-	ends, err := admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	ends, err := r.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
 	if err != nil {
 		return false, err
 	}
-	reader, err := driver.OpenReader()
+	reader, err := r.driver.OpenReader()
 	if err != nil {
 		return false, err
 	}
@@ -41,6 +49,7 @@ func through(ctx context.Context, driver kafka.Driver, admin kafka.Admin, from m
 			return false, err
 		}
 	}
+	wait := cmp.Or(r.wait, openWait)
 	last := time.Now()
 	for len(at) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -51,8 +60,8 @@ func through(ctx context.Context, driver kafka.Driver, admin kafka.Admin, from m
 			return false, err
 		}
 		if b == nil {
-			if quiet := time.Since(last); quiet > openWait {
-				return false, stalled(ctx, admin, at, quiet)
+			if quiet := time.Since(last); quiet > wait {
+				return false, r.stalled(ctx, at, quiet)
 			}
 			continue
 		}
@@ -75,12 +84,12 @@ func through(ctx context.Context, driver kafka.Driver, admin kafka.Admin, from m
 }
 
 // stalled tells an open transaction, which is no error, from a broker that does not answer.
-func stalled(ctx context.Context, admin kafka.Admin, at map[kafka.TopicPartition]int64, quiet time.Duration) error {
+func (r reading) stalled(ctx context.Context, at map[kafka.TopicPartition]int64, quiet time.Duration) error {
 	tps := make([]kafka.TopicPartition, 0, len(at))
 	for tp := range at {
 		tps = append(tps, tp)
 	}
-	ends, err := admin.Ends(ctx, kafka.ReadCommitted, tps...)
+	ends, err := r.admin.Ends(ctx, kafka.ReadCommitted, tps...)
 	if err != nil {
 		return err
 	}

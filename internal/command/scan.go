@@ -124,7 +124,7 @@ func (c *cli) withTable(ctx context.Context, name string, use func(*plan.Table, 
 		return fmt.Errorf("table %s: %w", name, err)
 	}
 	image := tableImage{}
-	whole, err := through(ctx, cluster.Driver, cluster.Admin, from, func(b *kafka.Batch) error {
+	whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, func(b *kafka.Batch) error {
 		image.apply(b)
 		return nil
 	})

@@ -77,7 +77,7 @@ func (c *cli) tail(ctx context.Context, cluster *host.Cluster, t *plan.Topic, fo
 	take := func(b *kafka.Batch) error { return printRecords(c.app.Out, t, b, format) }
 	// Nobody else can write to a broker that runs in this process: waiting would only keep a node from starting.
 	if once || cluster.Kind == host.Embedded {
-		whole, err := through(ctx, cluster.Driver, cluster.Admin, from, take)
+		whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, take)
 		if err == nil && !whole {
 			fmt.Fprintf(c.app.Err, "%s: topic %s: a transaction has been open for %s: what it will commit is not shown\n", c.app.Name, t.Name, openWait)
 		}

@@ -16,6 +16,13 @@ import (
 // ReachTimeout is how long a broker may take to answer the first question before it counts as unreachable.
 const ReachTimeout = 10 * time.Second
 
+// ConfigError says that what the user asked for cannot be: a fault of the configuration, not of the surroundings.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
 // Broker says which broker a cluster has.
 type Broker uint8
 
@@ -71,7 +78,7 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 		}
 	}
 	if c.Driver, err = openDriver(cfg, c.Brokers); err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	if c.Admin, err = c.Driver.OpenAdmin(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", strings.Join(c.Brokers, ","), err)

@@ -35,7 +35,7 @@ var validInstance = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
 // file, it is not writable, another node has it.
 func OpenDir(path, instance string) (*Dir, error) {
 	if instance != "" && !validInstance.MatchString(instance) {
-		return nil, fmt.Errorf("instance id %q: use letters, digits, dot, dash and underscore, 200 at most", instance)
+		return nil, &ConfigError{fmt.Errorf("instance id %q: use letters, digits, dot, dash and underscore, 200 at most", instance)}
 	}
 	path, err := MakeDir(path)
 	if err != nil {

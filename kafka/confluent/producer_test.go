@@ -68,14 +68,24 @@ func TestExactlyOnceThroughAbortsAndRetakes(t *testing.T) {
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource)
 	n.chaos = chaos
 	n.start()
-	for i := range 20 {
-		fill(t, c, "a", 4, i*50, 50)
+	var other *node
+	for i := range 40 {
+		fill(t, c, "a", 4, i*10, 10)
+		switch i { // and a second member that comes and goes
+		case 10:
+			other = open(t, d, kafka.GroupConfig{Instance: "B", Nonce: "1"}, oneSource).start()
+		case 25:
+			other.stop()
+		}
+		exactly(t, c, 4, (i+1)*10)
 	}
-	exactly(t, c, 4, 1000)
 	n.stop()
 	require.NoError(t, n.fatal)
-	t.Logf("outcomes %v, %d grants", n.outcomes, len(n.grants))
-	exactly(t, c, 4, 1000)
+	require.NoError(t, other.fatal)
+	t.Logf("outcomes %v and %v, %d and %d grants", n.outcomes, other.outcomes, len(n.grants), len(other.grants))
+	require.Greater(t, len(n.grants), 4)
+	require.Positive(t, n.outcomes[kafka.Aborted])
+	exactly(t, c, 4, 400)
 }
 
 // endTxn answers the next EndTxn requests by f.
