@@ -25,9 +25,9 @@ import (
 type Guarantee uint8
 
 const (
-	// ExactlyOnce: they end as if the crash had not happened.
+	// ExactlyOnce means that they end as if the crash had not happened.
 	ExactlyOnce Guarantee = iota
-	// AtLeastOnce: nothing is lost, but the effects of the last moments may be there twice.
+	// AtLeastOnce means that nothing is lost, but the effects of the last moments may be there twice.
 	AtLeastOnce
 )
 
@@ -79,17 +79,17 @@ type Config struct {
 func (c Config) Validate() error {
 	var errs []error
 	if c.Guarantee > AtLeastOnce {
-		errs = append(errs, fmt.Errorf("Guarantee is %d: use ExactlyOnce or AtLeastOnce", uint8(c.Guarantee)))
+		errs = append(errs, fmt.Errorf("guarantee is %d: use ExactlyOnce or AtLeastOnce", uint8(c.Guarantee)))
 	}
 	if c.CommitInterval < 0 {
-		errs = append(errs, fmt.Errorf("CommitInterval is %s: use a positive duration, or 0 for the default", c.CommitInterval))
+		errs = append(errs, fmt.Errorf("commit interval is %s: use a positive duration, or 0 for the default", c.CommitInterval))
 	}
 	if c.StopTimeout < 0 {
-		errs = append(errs, fmt.Errorf("StopTimeout is %s: use a positive duration, or 0 for the default", c.StopTimeout))
+		errs = append(errs, fmt.Errorf("stop timeout is %s: use a positive duration, or 0 for the default", c.StopTimeout))
 	}
 	for i, b := range c.Brokers {
 		if b == "" {
-			errs = append(errs, fmt.Errorf("Brokers[%d] is empty: use host:port", i))
+			errs = append(errs, fmt.Errorf("broker %d is empty: use host:port", i))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,149 +1,141 @@
 package tables
 
-// OpsOf is a batch of operations on one shard of a table with values of type V. Nothing is allocated per operation but
-// the growth of a few slices.
-//
-// One goroutine at a time may add operations; keys are copied. Once handed to a shard a batch must not be changed.
-type OpsOf[V any] struct {
-	// MaxBytes is max.message.bytes of the changelog topic: Set refuses a value that would not fit. Defaults to 0, no limit.
-	MaxBytes int
+import "github.com/troupe-stream/troupe/kafka"
 
-	spec    *Spec[V]
-	layout  layout
-	ops     []op
-	arena   []byte // keys and encoded values
-	values  []V    // of sets, where values are kept typed
-	updates []func(old V, ok bool) (V, error)
-	rows    []func(row *Row[V], arg int32) error
-	scratch []byte
-}
-
-type opKind uint8
+// kind is what an operation does.
+type kind uint8
 
 const (
-	opSet opKind = iota
+	opSet kind = iota
 	opDelete
 	opUpdate
 	opRow
 )
 
-// op is one operation: where its key is in the arena, the encoded value behind it, and where its value or function is in
-// the slice of its kind.
-type op struct {
-	pos      int
-	keyLen   int32
-	valueLen int32
-	at       int32
-	arg      int32
-	kind     opKind
+// op is one operation. Its key, and its value where values are kept encoded, are in the arena.
+type op[V any] struct {
+	keyPos, keyLen uint32
+	valPos, valLen uint32
+	kind           kind
+	arg            int32
+	val            V
+	update         func(V, bool) (V, error)
+	row            func(*Row[V], int32) error
 }
 
-// NewOps returns an empty batch of operations on a table.
-func NewOps[V any](spec *Spec[V]) *OpsOf[V] { return &OpsOf[V]{spec: spec, layout: layoutOf[V]()} }
+// OpsOf is a flat batch of operations on a shard with values of type V. It has one owner at a time.
+type OpsOf[V any] struct {
+	spec    *Spec[V]
+	encoded bool
+	arena   []byte
+	ops     []op[V]
+}
 
-// Set sets the value of a key. Where the value's type holds references it is encoded before Set returns, so the caller may
-// change it afterwards. Errors are a [*FuncError] with the codec's error, and a [*TooLargeError]; nothing is added then.
+// NewOps makes an empty batch of operations on a table.
+func NewOps[V any](s *Spec[V]) *OpsOf[V] { return &OpsOf[V]{spec: s, encoded: s.encoded()} }
+
+func (o *OpsOf[V]) add(key []byte, x op[V]) {
+	x.keyPos, x.keyLen = uint32(len(o.arena)), uint32(len(key))
+	o.arena = append(o.arena, key...)
+	o.ops = append(o.ops, x)
+}
+
+// Set sets the value of a key. A value of a type with references is encoded at once: the caller may change it afterwards.
+// The error is the codec's.
 func (o *OpsOf[V]) Set(key []byte, v V) error {
-	next := op{pos: len(o.arena), keyLen: int32(len(key)), kind: opSet}
-	switch {
-	case !o.layout.typed:
-		arena, err := o.spec.Codec.Append(append(o.arena, key...), v)
+	x := op[V]{kind: opSet, keyPos: uint32(len(o.arena)), keyLen: uint32(len(key))}
+	before := len(o.arena)
+	o.arena = append(o.arena, key...)
+	if o.encoded {
+		x.valPos = uint32(len(o.arena))
+		arena, err := o.spec.Codec.Append(o.arena, v)
 		if err != nil {
-			return failed(o.spec.Name, key, err)
-		}
-		n := len(arena) - len(o.arena) - len(key)
-		if err := tooLarge(o.spec.Name, key, n, o.MaxBytes); err != nil {
+			o.arena = o.arena[:before]
 			return err
 		}
-		next.valueLen = int32(n)
-		o.arena = arena
-	default:
-		if o.layout.strings && o.MaxBytes > 0 {
-			b, err := o.spec.Codec.Append(o.scratch[:0], v)
-			if err != nil {
-				return failed(o.spec.Name, key, err)
-			}
-			o.scratch = b
-			if err := tooLarge(o.spec.Name, key, len(b), o.MaxBytes); err != nil {
-				return err
-			}
-		}
-		next.at = int32(len(o.values))
-		o.values = append(o.values, v)
-		o.arena = append(o.arena, key...)
+		o.arena, x.valLen = arena, uint32(len(arena))-x.valPos
+	} else {
+		x.val = v
 	}
-	o.ops = append(o.ops, next)
+	o.ops = append(o.ops, x)
 	return nil
 }
 
-// Delete deletes a key; nothing happens if it is not there.
-func (o *OpsOf[V]) Delete(key []byte) { o.add(key, opDelete, 0, 0) }
+// Delete deletes a key.
+func (o *OpsOf[V]) Delete(key []byte) { o.add(key, op[V]{kind: opDelete}) }
 
-// Update sets a key to what fn returns for its old value; ok is false and old the zero value if it has none. fn runs
-// later, in the shard, perhaps more than once: it must depend on nothing but its arguments, and may change old and keep
-// it. An error or panic changes nothing and fails the record.
+// Update replaces the value of a key by what fn makes of it, in the shard, later, perhaps twice: fn must be pure.
 func (o *OpsOf[V]) Update(key []byte, fn func(old V, ok bool) (V, error)) {
-	o.add(key, opUpdate, len(o.updates), 0)
-	o.updates = append(o.updates, fn)
+	o.add(key, op[V]{kind: opUpdate, update: fn})
 }
 
-// Row runs fn with the row of a key, and with arg, by which a function shared by many operations tells them apart. What
-// is said of the function of Update holds for it too.
+// Row lets fn read and write the row of a key, in the shard, later, perhaps twice. arg is passed on to it: one function
+// serves a whole run of records.
 func (o *OpsOf[V]) Row(key []byte, arg int32, fn func(row *Row[V], arg int32) error) {
-	o.add(key, opRow, len(o.rows), arg)
-	o.rows = append(o.rows, fn)
+	o.add(key, op[V]{kind: opRow, arg: arg, row: fn})
 }
 
-func (o *OpsOf[V]) add(key []byte, kind opKind, at int, arg int32) {
-	o.ops = append(o.ops, op{pos: len(o.arena), keyLen: int32(len(key)), at: int32(at), arg: arg, kind: kind})
-	o.arena = append(o.arena, key...)
-}
-
-// Len is the number of operations.
+// Len implements Ops.
 func (o *OpsOf[V]) Len() int { return len(o.ops) }
 
-// AppendAll adds all operations of other, which must be of the same table and is left as it is.
+// AppendAll implements Ops.
 func (o *OpsOf[V]) AppendAll(other Ops) {
-	from := other.(*OpsOf[V])
-	pos, values, updates, rows := len(o.arena), int32(len(o.values)), int32(len(o.updates)), int32(len(o.rows))
-	for _, p := range from.ops {
-		p.pos += pos
-		switch p.kind {
-		case opSet:
-			p.at += values
-		case opUpdate:
-			p.at += updates
-		case opRow:
-			p.at += rows
-		case opDelete:
-		}
-		o.ops = append(o.ops, p)
-	}
+	from := other.(*OpsOf[V]) //nolint:forcetypeassert // a table has one type of operations
+	base := uint32(len(o.arena))
 	o.arena = append(o.arena, from.arena...)
-	o.values = append(o.values, from.values...)
-	o.updates = append(o.updates, from.updates...)
-	o.rows = append(o.rows, from.rows...)
+	n := len(o.ops)
+	o.ops = append(o.ops, from.ops...)
+	for i := n; i < len(o.ops); i++ {
+		o.ops[i].keyPos += base
+		o.ops[i].valPos += base
+	}
 }
 
-// Fresh returns a new empty batch for the same table, with the same limit.
-func (o *OpsOf[V]) Fresh() Ops {
-	return &OpsOf[V]{MaxBytes: o.MaxBytes, spec: o.spec, layout: o.layout}
-}
+// Fresh implements Ops.
+func (o *OpsOf[V]) Fresh() Ops { return NewOps(o.spec) }
 
-// Reset empties the batch and keeps its memory: only for one that nobody else has seen.
+// Reset implements Ops.
 func (o *OpsOf[V]) Reset() {
-	clear(o.values)
-	clear(o.updates)
-	clear(o.rows)
-	o.ops, o.arena, o.values, o.updates, o.rows = o.ops[:0], o.arena[:0], o.values[:0], o.updates[:0], o.rows[:0]
+	clear(o.ops) // their functions and values are garbage now
+	o.arena, o.ops = o.arena[:0], o.ops[:0]
 }
 
-func (o *OpsOf[V]) key(p *op) []byte {
-	end := p.pos + int(p.keyLen)
-	return o.arena[p.pos:end:end]
+func (o *OpsOf[V]) key(x *op[V]) []byte {
+	return o.arena[x.keyPos : x.keyPos+x.keyLen : x.keyPos+x.keyLen]
 }
 
-func (o *OpsOf[V]) encoded(p *op) []byte {
-	from := p.pos + int(p.keyLen)
-	return o.arena[from : from+int(p.valueLen)]
+func (o *OpsOf[V]) value(x *op[V]) []byte {
+	return o.arena[x.valPos : x.valPos+x.valLen : x.valPos+x.valLen]
+}
+
+// Row is the row of one key while a function runs inside the shard. It must not be kept.
+type Row[V any] struct {
+	// Out takes what the function sends.
+	Out   *kafka.Outputs
+	shard *ShardOf[V]
+	key   []byte
+	epoch int64
+	err   error
+}
+
+// Key returns the row's key, encoded. It must not be changed or kept.
+func (r *Row[V]) Key() []byte { return r.key }
+
+// Get returns the row's value; for a type with references, a copy of its own.
+func (r *Row[V]) Get() (v V, ok bool) {
+	v, ok, err := r.shard.get(r.key)
+	r.fail(err)
+	return v, ok
+}
+
+// Set sets the row's value.
+func (r *Row[V]) Set(v V) { r.fail(r.shard.set(r.epoch, r.key, v)) }
+
+// Delete deletes the row.
+func (r *Row[V]) Delete() { r.shard.delete(r.epoch, r.key) }
+
+func (r *Row[V]) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
 }

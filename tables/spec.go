@@ -1,50 +1,34 @@
 package tables
 
 import (
+	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
-// Spec is what all shards of a table and all batches of operations on it have in common. It is immutable once used.
+// Spec describes the values of a table. It is immutable once in use.
 type Spec[V any] struct {
-	Name  string         // of the table, for messages
-	Codec codec.Codec[V] // of the values
-	// Ordered says that scans by ranges of keys are wanted. It costs some memory and time for each new key.
-	Ordered bool
+	Name    string
+	Codec   codec.Codec[V]
+	Ordered bool // keys can be scanned in the order of their encoded bytes
 }
 
-// HoldsReferences says whether values of a type can share memory that may change: pointers, slices, maps, channels,
-// functions, interfaces, and arrays and structs that hold any. Strings cannot be changed and count as none.
+// encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its
+// user changes nothing.
+func (s *Spec[V]) encoded() bool { return HoldsReferences(reflect.TypeFor[V]()) }
+
+// HoldsReferences says whether values of a type can share memory that may change. Strings cannot.
 func HoldsReferences(t reflect.Type) bool {
 	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return true
 	case reflect.Array:
-		return t.Len() > 0 && HoldsReferences(t.Elem())
+		return HoldsReferences(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
 			if HoldsReferences(t.Field(i).Type) {
-				return true
-			}
-		}
-		return false
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
-		return true
-	default:
-		return false
-	}
-}
-
-// holdsStrings says whether values of a type without references hold strings: then their size varies, and what a codec
-// decodes may share the bytes it was given.
-func holdsStrings(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.String:
-		return true
-	case reflect.Array:
-		return t.Len() > 0 && holdsStrings(t.Elem())
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if holdsStrings(t.Field(i).Type) {
 				return true
 			}
 		}
@@ -53,16 +37,36 @@ func holdsStrings(t reflect.Type) bool {
 	return false
 }
 
-// layout says how values of a type are kept.
-type layout struct {
-	typed   bool // as they are; else encoded
-	strings bool // typed, and they hold strings
+// ErrFailed is what a shard answers between a failure and the undo that follows it.
+var ErrFailed = errors.New("the shard waits for an undo")
+
+// FuncError is the failure of a function of the user's inside a shard.
+type FuncError struct {
+	Table string
+	Key   []byte
+	Err   error
 }
 
-func layoutOf[V any]() layout {
-	t := reflect.TypeFor[V]()
-	if HoldsReferences(t) {
-		return layout{}
-	}
-	return layout{typed: true, strings: holdsStrings(t)}
+func (e *FuncError) Error() string {
+	return fmt.Sprintf("table %s, key %q: %v", e.Table, e.Key, e.Err)
 }
+
+func (e *FuncError) Unwrap() error { return e.Err }
+
+// TooLargeError says that a value does not fit its changelog topic.
+type TooLargeError struct {
+	Table string
+	Key   []byte
+	Size  int // bytes of key and value
+	Limit int // the topic's max.message.bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("table %s, key %.40q: key and value have %d bytes, the changelog takes records of at most %d (max.message.bytes)", e.Table, e.Key, e.Size, e.Limit)
+}
+
+// Permanent says that trying again does not help.
+func (e *TooLargeError) Permanent() bool { return true }
+
+// recordOverhead is what a record takes in a batch of its own beside its key and value, at most.
+const recordOverhead = 100

@@ -63,10 +63,10 @@ func (a *App) watch(signals <-chan os.Signal, cancel context.CancelFunc, exit fu
 	if !ok {
 		return
 	}
-	fmt.Fprintf(a.Err, "%s: %s: stopping in order; again to stop at once\n", a.Name, sig)
+	a.say("%s: stopping in order; again to stop at once", sig)
 	cancel()
 	if _, ok := <-signals; ok {
-		fmt.Fprintf(a.Err, "%s: stopped at once: what was not committed will be done again\n", a.Name)
+		a.say("stopped at once: what was not committed will be done again")
 		exit(exitFailed)
 	}
 }
@@ -74,7 +74,7 @@ func (a *App) watch(signals <-chan os.Signal, cancel context.CancelFunc, exit fu
 // Run runs one command and returns its exit code. An error is one line on Err.
 func (a *App) Run(ctx context.Context, args []string) int {
 	if err := host.CheckPlatform(); err != nil {
-		fmt.Fprintf(a.Err, "%s: %s\n", a.Name, err)
+		a.say("%s", err)
 		return exitFailed
 	}
 	shared := *a
@@ -87,9 +87,15 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	root.SetErr(shared.Err)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintf(a.Err, "%s: %s\n", a.Name, oneLine(err))
+		a.say("%s", oneLine(err))
 	}
 	return exitCode(err)
+}
+
+// say writes a line for people: on the error stream, after the program's name.
+func (a *App) say(format string, args ...any) {
+	// There is nowhere to say that this failed.
+	_, _ = fmt.Fprintf(a.Err, "%s: %s\n", a.Name, fmt.Sprintf(format, args...))
 }
 
 // logger makes the log that the flags ask for. On a terminal, where a banner tells what happens, it starts at warnings.

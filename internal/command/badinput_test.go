@@ -67,7 +67,7 @@ func TestWrongUse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := run(t, c.env, "", c.args...)
+			r := run(t, c.env, c.args...)
 			require.Equal(t, exitWrongUse, r.code, r.err)
 			line := oneLineOf(t, r)
 			for _, w := range c.want {
@@ -82,16 +82,16 @@ func TestUnusableDataDirectory(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	r := run(t, nil, "", "-t", "wordcount", "--data-dir", file)
+	r := run(t, nil, "-t", "wordcount", "--data-dir", file)
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, oneLineOf(t, r), file+" is a file: name a directory with --data-dir")
 
-	r = run(t, nil, "", "-t", "wordcount", "--data-dir", filepath.Join(file, "below"))
+	r = run(t, nil, "-t", "wordcount", "--data-dir", filepath.Join(file, "below"))
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, oneLineOf(t, r), "cannot be written")
 
 	if runtime.GOOS == "linux" { // where even root cannot write there
-		r = run(t, nil, "", "-t", "wordcount", "--data-dir", "/sys/troupe")
+		r = run(t, nil, "-t", "wordcount", "--data-dir", "/sys/troupe")
 		require.Equal(t, exitFailed, r.code)
 		require.Contains(t, oneLineOf(t, r), "/sys/troupe cannot be written")
 	}
@@ -99,7 +99,7 @@ func TestUnusableDataDirectory(t *testing.T) {
 	used, err := host.OpenDir(t.TempDir(), "")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, used.Close()) }()
-	r = run(t, nil, "", "-t", "wordcount", "--data-dir", used.Path)
+	r = run(t, nil, "-t", "wordcount", "--data-dir", used.Path)
 	require.Equal(t, exitFailed, r.code)
 	line := oneLineOf(t, r)
 	require.Contains(t, line, used.Path+" is in use by another node (process ")
@@ -109,7 +109,7 @@ func TestUnusableDataDirectory(t *testing.T) {
 func TestFaultyTopology(t *testing.T) {
 	t.Parallel()
 	faulty := fakeTopology{p: &plan.Plan{Name: "faulty"}, err: errors.Join(errors.New("first fault"), errors.New("second fault"))}
-	r := runWith(t.Context(), nil, "", []Topology{faulty})
+	r := runWith(t.Context(), nil, []Topology{faulty})
 	require.Equal(t, exitFailed, r.code)
 	require.Equal(t, "node: topology faulty cannot run: first fault; second fault", oneLineOf(t, r))
 }
@@ -126,7 +126,7 @@ func TestUnreachableBroker(t *testing.T) {
 	for name, addr := range map[string]string{"silent": silent.Addr().String(), "gone": gone.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := run(t, nil, "", "-t", "wordcount", "--data-dir", t.TempDir(), "--brokers", addr)
+			r := run(t, nil, "-t", "wordcount", "--data-dir", t.TempDir(), "--brokers", addr)
 			require.Equal(t, exitFailed, r.code)
 			line := oneLineOf(t, r)
 			require.Contains(t, line, "no broker answers at "+addr+" within 10s")

@@ -35,9 +35,9 @@ func (r *running) banner() {
 		if l[0] != "" {
 			l[0] += ":"
 		}
-		fmt.Fprintf(&b, "%s: %-9s %s\n", r.app.Name, l[0], l[1])
+		_, _ = fmt.Fprintf(&b, "%s: %-9s %s\n", r.app.Name, l[0], l[1]) // to memory
 	}
-	fmt.Fprint(r.app.Err, b.String())
+	_, _ = fmt.Fprint(r.app.Err, b.String()) // there is nowhere to say that this failed
 }
 
 // summary describes a topology in one line.
@@ -90,14 +90,14 @@ func (r *restoreReport) report(all []actors.Restoring) {
 	}
 	if len(all) == 0 || done >= total {
 		if r.open {
-			fmt.Fprint(r.app.Err, "\r\x1b[K")
+			_, _ = fmt.Fprint(r.app.Err, "\r\x1b[K")
 		}
 		r.open = false
 		return
 	}
 	const width = 30
 	filled := int(done * width / max(total, 1))
-	fmt.Fprintf(r.app.Err, "\r\x1b[Krestoring %d shards [%s%s] %d%% %s left", len(all),
+	_, _ = fmt.Fprintf(r.app.Err, "\r\x1b[Krestoring %d shards [%s%s] %d%% %s left", len(all),
 		strings.Repeat("=", filled), strings.Repeat(" ", width-filled), done*100/max(total, 1), eta.Round(time.Second))
 	r.open = true
 }

@@ -37,7 +37,7 @@ func (c *cli) topologiesCommand() *cobra.Command {
 					continue
 				}
 				name, rest, _ := strings.Cut(summary(p), ", ")
-				fmt.Fprintf(w, "%s\t%s\n", name, rest)
+				_, _ = fmt.Fprintf(w, "%s\t%s\n", name, rest) // errors stick until Flush
 			}
 			return errors.Join(w.Flush(), errors.Join(errs...))
 		},
@@ -91,8 +91,8 @@ logged decision, so killing it may tear the last one. Stopping it in order does 
 				return wrongUse("broker runs a broker of its own: leave out --brokers; --listen says where")
 			}
 			return host.RunBroker(cmd.Context(), dir, addr, c.quietLogger(), func(at string) {
-				fmt.Fprintf(c.app.Err, "%s: broker: %s, data in %s\n", c.app.Name, at, dir)
-				fmt.Fprintln(c.app.Out, at)
+				c.app.say("broker: %s, data in %s", at, dir)
+				_, _ = fmt.Fprintln(c.app.Out, at) // it runs on without a reader
 			})
 		},
 	}

@@ -78,7 +78,7 @@ func TestReadTables(t *testing.T) {
 	// By its address and by the data directory in which it runs.
 	for _, where := range [][]string{{"--brokers", addr}, {"--data-dir", dir}} {
 		at := func(args ...string) result {
-			return run(t, nil, "", append(append([]string{"-t", "wordcount"}, where...), args...)...)
+			return run(t, nil, append(append([]string{"-t", "wordcount"}, where...), args...)...)
 		}
 		require.Equal(t, result{out: "a\t4\nb\t2\ntab\\there\t3\n"}, at("scan", "counts", "--format", "tsv"))
 		require.Equal(t, result{out: "KEY        VALUE\na          4\nb          2\ntab\\there  3\n"}, at("scan", "counts"))
@@ -100,7 +100,7 @@ func TestSendAndTail(t *testing.T) {
 	dir := t.TempDir()
 	// No node runs: each command starts the broker on what the one before left.
 	at := func(args ...string) result {
-		return run(t, nil, "", append([]string{"-t", "wordcount", "--data-dir", dir}, args...)...)
+		return run(t, nil, append([]string{"-t", "wordcount", "--data-dir", dir}, args...)...)
 	}
 	require.Equal(t, result{out: "lines/0@0\n"}, at("send", "lines", "a\tb"))
 	require.Equal(t, result{out: "lines/1@0\n"}, at("send", "lines", "--key", "a", "--header", "h=v", "--timestamp", "2026-01-31T12:00:00.5Z", "c"))
@@ -120,7 +120,7 @@ func TestTailFollows(t *testing.T) {
 	addr := startBroker(t, t.TempDir())
 	makeTopics(t, addr)
 	args := []string{"-t", "wordcount", "--brokers", addr}
-	require.Zero(t, run(t, nil, "", append(args, "send", "lines", "before")...).code)
+	require.Zero(t, run(t, nil, append(args, "send", "lines", "before")...).code)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	got, ended := make(chan struct{}), make(chan int, 1)
@@ -137,7 +137,7 @@ func TestSecondBrokerRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	addr := startBroker(t, dir)
-	r := run(t, nil, "", "broker", "--data-dir", dir)
+	r := run(t, nil, "broker", "--data-dir", dir)
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, oneLineOf(t, r), "has a broker running already, at "+addr)
 }

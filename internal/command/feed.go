@@ -109,6 +109,10 @@ func (f *feed) send(ctx context.Context, admin kafka.Admin, chunks <-chan chunk)
 			}
 			if c.out != nil && c.out.Len() > 0 {
 				if _, err := admin.Produce(ctx, names, c.out); err != nil {
+					if ctx.Err() != nil {
+						done.err = ctx.Err()
+						return done
+					}
 					done.err = fmt.Errorf("feed %s from %s: lines %d to %d: %w", f.topic.Name, f.name, done.last+1, c.last, err)
 					return done
 				}
@@ -193,7 +197,7 @@ func (f *feed) tooLong(size int) error {
 	if size > longestScan {
 		over = "more than "
 	}
-	return fmt.Errorf("it has %s%d bytes, and topic %s takes %d in a record: split the line, or raise the topic's max.message.bytes (and --kafka message.max.bytes)",
+	return fmt.Errorf("it has %s%d bytes, and topic %s takes %d in a record: split the line, or raise the topic's max.message.bytes",
 		over, size, f.topic.Name, f.limit-recordOverhead)
 }
 

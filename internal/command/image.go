@@ -19,11 +19,12 @@ type row struct {
 	partition  int32
 }
 
-func (m tableImage) apply(b *kafka.Batch) {
+// apply takes a batch of the changelog.
+func (m tableImage) apply(b *kafka.Batch) error {
 	if m[b.Partition] == nil {
-		m[b.Partition] = new(tables.Image)
+		m[b.Partition] = tables.NewImage()
 	}
-	m[b.Partition].Apply(b)
+	return m[b.Partition].Apply(b)
 }
 
 // get returns the entries of a key: one, or of a Local table one of each partition that has it.

@@ -66,14 +66,14 @@ type result struct {
 }
 
 // run runs a command line in this process.
-func run(t *testing.T, env []string, stdin string, args ...string) result {
+func run(t *testing.T, env []string, args ...string) result {
 	t.Helper()
-	return runWith(t.Context(), env, stdin, []Topology{fakeTopology{p: wordcount()}, fakeTopology{p: &plan.Plan{Name: "audit"}}}, args...)
+	return runWith(t.Context(), env, []Topology{fakeTopology{p: wordcount()}, fakeTopology{p: &plan.Plan{Name: "audit"}}}, args...)
 }
 
-func runWith(ctx context.Context, env []string, stdin string, topologies []Topology, args ...string) result {
+func runWith(ctx context.Context, env []string, topologies []Topology, args ...string) result {
 	var out, errs buffer
-	app := &App{Name: "node", Topologies: topologies, In: strings.NewReader(stdin), Out: &out, Err: &errs, Environ: env}
+	app := &App{Name: "node", Topologies: topologies, In: strings.NewReader(""), Out: &out, Err: &errs, Environ: env}
 	code := app.Run(ctx, args)
 	return result{code, out.String(), errs.String()}
 }

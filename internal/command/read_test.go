@@ -65,8 +65,8 @@ func (r *fakeReader) Close() error {
 func (f *fakeAdmin) Close() error { return nil }
 
 // batch makes a batch of records: key, value, key, value. A value "-" is null.
-func batch(topic string, partition int32, from, next int64, texts ...string) *kafka.Batch {
-	b := &kafka.Batch{Topic: topic, Partition: partition}
+func batch(partition int32, from, next int64, texts ...string) *kafka.Batch {
+	b := &kafka.Batch{Topic: changelog, Partition: partition}
 	for i := 0; i+1 < len(texts); i += 2 {
 		value := []byte(texts[i+1])
 		if texts[i+1] == "-" {
@@ -90,16 +90,13 @@ func TestReadToTheEnd(t *testing.T) {
 	admin := newFakeAdmin()
 	admin.ends = map[kafka.TopicPartition]int64{log0: 4, log1: 0}
 	reader := &fakeReader{batches: []*kafka.Batch{
-		batch(changelog, 0, 0, 2, "a", "1", "b", "2"),
-		batch(changelog, 0, 2, 3, "a", "3"),
-		batch(changelog, 0, 0, 4), // a control record
-		batch(changelog, 0, 4, 5, "late", "1"),
+		batch(0, 0, 2, "a", "1", "b", "2"),
+		batch(0, 2, 3, "a", "3"),
+		batch(0, 0, 4), // a control record
+		batch(0, 4, 5, "late", "1"),
 	}}
 	image := tableImage{}
-	whole, err := reading{driver: &fakeDriver{reader: reader}, admin: admin}.through(t.Context(), map[kafka.TopicPartition]int64{log0: 0, log1: 0}, func(b *kafka.Batch) error {
-		image.apply(b)
-		return nil
-	})
+	whole, err := reading{driver: &fakeDriver{reader: reader}, admin: admin}.through(t.Context(), map[kafka.TopicPartition]int64{log0: 0, log1: 0}, image.apply)
 	require.NoError(t, err)
 	require.True(t, whole)
 	require.True(t, reader.closed)
@@ -113,7 +110,7 @@ func TestReadToAnOpenTransaction(t *testing.T) {
 	admin := newFakeAdmin()
 	admin.ends = map[kafka.TopicPartition]int64{log0: 9}
 	admin.stable = map[kafka.TopicPartition]int64{log0: 1}
-	r := reading{driver: &fakeDriver{reader: &fakeReader{batches: []*kafka.Batch{batch(changelog, 0, 0, 1, "a", "1")}}}, admin: admin, wait: time.Millisecond}
+	r := reading{driver: &fakeDriver{reader: &fakeReader{batches: []*kafka.Batch{batch(0, 0, 1, "a", "1")}}}, admin: admin, wait: time.Millisecond}
 	n := 0
 	whole, err := r.through(t.Context(), map[kafka.TopicPartition]int64{log0: 0}, func(b *kafka.Batch) error {
 		n += b.Len()
@@ -137,7 +134,7 @@ func TestShow(t *testing.T) {
 	admin := newFakeAdmin()
 	admin.topics[changelog] = kafka.TopicState{Partitions: 2}
 	admin.ends = map[kafka.TopicPartition]int64{log0: 3, log1: 0}
-	reader := &fakeReader{batches: []*kafka.Batch{batch(changelog, 0, 3, 6, "a", "1", "b", "-", "c", "x")}}
+	reader := &fakeReader{batches: []*kafka.Batch{batch(0, 3, 6, "a", "1", "b", "-", "c", "x")}}
 	var out buffer
 	c := &cli{app: &App{Out: &out}}
 	s := newShow(c, p.Tables[0])
@@ -150,8 +147,9 @@ func TestShow(t *testing.T) {
 
 	// What is committed while the node stops is shown too.
 	admin.ends = map[kafka.TopicPartition]int64{log0: 6, log1: 2}
-	reader.batches = []*kafka.Batch{batch(changelog, 1, 0, 2, "z", "9")}
+	reader.batches = []*kafka.Batch{batch(1, 0, 2, "z", "9")}
 	require.NoError(t, s.finish(t.Context(), admin))
 	require.Contains(t, out.String(), "\nz\t9\n")
+	s.close()
 	require.True(t, reader.closed)
 }

@@ -45,6 +45,7 @@ below it). A flag wins over the environment, the environment over the file.
 Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 		Example: fmt.Sprintf(`  %[1]s --topology wordcount --feed lines=book.txt --show counts
   %[1]s --topology wordcount --feed lines=book.txt --drain && %[1]s scan counts --topology wordcount`, c.app.Name),
+		Version:           version(),
 		Args:              c.noCommand,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -89,8 +90,7 @@ func (c *cli) noCommand(cmd *cobra.Command, args []string) error {
 // flagError names the flag that was probably meant.
 func flagError(cmd *cobra.Command, err error) error {
 	name := ""
-	var missing *pflag.NotExistError
-	if errors.As(err, &missing) {
+	if missing, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name = missing.GetSpecifiedName()
 	}
 	if name == "" {

@@ -79,7 +79,7 @@ func (c *cli) runNode(cmd *cobra.Command, _ []string) (err error) {
 	ctx := cmd.Context()
 	if r.host, err = host.Open(ctx, cfg, r.plan); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop while connecting
+			return nil // told to stop while connecting
 		}
 		return err
 	}
@@ -161,7 +161,7 @@ func (r *running) serve(ctx context.Context) error {
 	}
 	if err := r.host.Start(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop while starting
+			return nil // told to stop while starting
 		}
 		return err
 	}
@@ -171,7 +171,10 @@ func (r *running) serve(ctx context.Context) error {
 	err := r.host.Stop(stop)
 	// What the stop has committed is shown too.
 	for _, s := range r.shows {
-		err = errors.Join(err, s.finish(stop, r.host.Cluster.Admin))
+		if err == nil {
+			err = s.finish(stop, r.host.Cluster.Admin)
+		}
+		s.close()
 	}
 	if errors.Is(why, errDrained) || errors.Is(why, errEnded) && err != nil || ctx.Err() != nil && errors.Is(why, context.Canceled) {
 		why = nil
@@ -251,7 +254,7 @@ func (r *running) feedAll(ctx context.Context) error {
 				return err
 			}
 			if n == 0 {
-				fmt.Fprintf(r.app.Err, "%s: --feed %s: %s is empty: nothing to feed\n", r.app.Name, f.topic.Name, f.name)
+				r.app.say("--feed %s: %s is empty: nothing to feed", f.topic.Name, f.name)
 				return nil
 			}
 			r.log.InfoContext(ctx, "fed", "topic", f.topic.Name, "file", f.name, "lines", n)
@@ -287,8 +290,7 @@ func (c *cli) openFeed(p *plan.Plan, arg string) (*feed, error) {
 		}
 	}
 	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
+		if pe, ok := errors.AsType[*os.PathError](err); ok {
 			err = pe.Err
 		}
 		return nil, wrongUse("--feed %s: cannot read file %s: %w", name, file, err)

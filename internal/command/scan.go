@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -124,15 +123,12 @@ func (c *cli) withTable(ctx context.Context, name string, use func(*plan.Table, 
 		return fmt.Errorf("table %s: %w", name, err)
 	}
 	image := tableImage{}
-	whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, func(b *kafka.Batch) error {
-		image.apply(b)
-		return nil
-	})
+	whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, image.apply)
 	if err != nil {
 		return fmt.Errorf("table %s: %w", name, err)
 	}
 	if !whole {
-		fmt.Fprintf(c.app.Err, "%s: table %s: a transaction has been open for %s: what it will commit is not shown\n", c.app.Name, name, openWait)
+		c.app.say("table %s: a transaction has been open for %s: what it will commit is not shown", name, openWait)
 	}
 	return use(t, image)
 }

@@ -103,12 +103,19 @@ func (s *show) poll() error {
 	return s.out.print(b)
 }
 
-// finish prints what is committed by now and closes the reader. It may be called when follow has ended.
+// close closes the reader, when follow has ended.
+func (s *show) close() {
+	if s.reader != nil {
+		_ = s.reader.Close() // it has been read
+		s.reader = nil
+	}
+}
+
+// finish prints what is committed by now. It may be called when follow has ended.
 func (s *show) finish(ctx context.Context, admin kafka.Admin) error {
 	if s.reader == nil {
 		return nil
 	}
-	defer s.reader.Close() //nolint:errcheck // it has been read
 	tps := make([]kafka.TopicPartition, 0, len(s.at))
 	for tp := range s.at {
 		tps = append(tps, tp)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -79,7 +78,7 @@ func (c *cli) tail(ctx context.Context, cluster *host.Cluster, t *plan.Topic, fo
 	if once || cluster.Kind == host.Embedded {
 		whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, take)
 		if err == nil && !whole {
-			fmt.Fprintf(c.app.Err, "%s: topic %s: a transaction has been open for %s: what it will commit is not shown\n", c.app.Name, t.Name, openWait)
+			c.app.say("topic %s: a transaction has been open for %s: what it will commit is not shown", t.Name, openWait)
 		}
 		return ignoreStop(ctx, err)
 	}
@@ -116,10 +115,10 @@ func (c *cli) tail(ctx context.Context, cluster *host.Cluster, t *plan.Topic, fo
 
 // ignoreStop drops an error of a command that was told to stop.
 func ignoreStop(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // printRecords prints a batch of a topic in one write.

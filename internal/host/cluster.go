@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,8 +99,8 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 // Close closes the connection, and the embedded broker if this process started it. It is safe to call twice.
 func (c *Cluster) Close() error {
 	var errs []error
-	for i := len(c.closers) - 1; i >= 0; i-- {
-		errs = append(errs, c.closers[i]())
+	for _, f := range slices.Backward(c.closers) {
+		errs = append(errs, f())
 	}
 	c.closers = nil
 	return errors.Join(errs...)

@@ -106,8 +106,7 @@ func dirError(path string, err error) error {
 
 // cause strips the path that a file system's error repeats.
 func cause(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -155,7 +155,7 @@ func (h *Host) Run(ctx context.Context, started func()) (err error) {
 	defer func() { err = errors.Join(err, h.Close()) }()
 	if err := h.Start(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // stopping while starting is an orderly stop
+			return nil // stopping while starting is an orderly stop
 		}
 		return err
 	}

@@ -88,12 +88,12 @@ func (d *Driver) config(role string) (*rdk.ConfigMap, error) {
 }
 
 // openRaw opens a client for single requests of the protocol, once a broker answers.
-func (d *Driver) openRaw() (*kgo.Client, error) {
+func (d *Driver) openRaw(ctx context.Context) (*kgo.Client, error) {
 	raw, err := rawClient(d.cfg.Brokers, d.cfg.Settings, d.cfg.ClientID)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.reach(context.Background(), raw); err != nil {
+	if err := d.reach(ctx, raw); err != nil {
 		raw.Close()
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func (d *Driver) OpenGroup(cfg kafka.GroupConfig) (kafka.Group, error) {
 	if cfg.ReleaseTimeout <= 0 {
 		cfg.ReleaseTimeout = defaultReleaseTimeout
 	}
-	raw, err := d.openRaw()
+	raw, err := d.openRaw(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +157,14 @@ func (g *group) Run(ctx context.Context, h kafka.GroupHandler) error {
 	if err := g.consumer.SubscribeTopics([]string{g.wire.slotsTopic()}, g.onRebalance); err != nil {
 		g.fail(fmt.Errorf("subscribe to %s: %w", g.wire.slotsTopic(), err))
 	}
-	for ctx.Err() == nil && g.fatal == nil {
-		g.execute()
-		g.gather(pollWait)
+	for quiet := 0; ctx.Err() == nil && g.fatal == nil; quiet++ {
+		wait := pollWait
+		if quiet > quietPolls {
+			wait = pollWaitQuiet
+		}
+		if g.execute() || g.gather(wait) {
+			quiet = 0
+		}
 	}
 	g.stop()
 	return g.fatal
@@ -181,7 +186,8 @@ func (g *group) queue(f func()) {
 	g.commands = append(g.commands, f)
 }
 
-func (g *group) execute() {
+// execute executes what is queued, and says whether there was something.
+func (g *group) execute() bool {
 	g.mu.Lock()
 	commands := g.commands
 	g.commands = nil
@@ -189,6 +195,7 @@ func (g *group) execute() {
 	for _, f := range commands {
 		f()
 	}
+	return len(commands) > 0
 }
 
 // Assign implements kafka.Group.

@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	// pollWait is how long one poll waits when there is nothing to read; so long may a command wait.
-	pollWait = 5 * time.Millisecond
+	// pollWait is how long one poll waits when there is nothing to read; so long may a command wait. After so many polls
+	// without anything to do, one waits longer.
+	pollWait      = 5 * time.Millisecond
+	pollWaitQuiet = 25 * time.Millisecond
+	quietPolls    = 40
 	// A batch is handed over when it has so many records or bytes, or when there is nothing more to read just now.
 	maxBatchRecords = 1000
 	maxBatchBytes   = 1 << 20
@@ -22,9 +25,10 @@ const (
 	watermarkTimeoutMs = 3000
 )
 
-// gather polls what is there, and hands it over in batches.
-func (g *group) gather(wait time.Duration) {
+// gather polls what is there, and hands it over in batches. It says whether there was something.
+func (g *group) gather(wait time.Duration) bool {
 	ev := g.consumer.Poll(int(wait.Milliseconds()))
+	found := ev != nil
 	for n := 0; ev != nil; n++ {
 		g.on(ev)
 		if n == maxGather || g.fatal != nil {
@@ -33,6 +37,7 @@ func (g *group) gather(wait time.Duration) {
 		ev = g.consumer.Poll(0)
 	}
 	g.handOver()
+	return found
 }
 
 func (g *group) on(ev rdk.Event) {

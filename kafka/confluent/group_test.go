@@ -13,7 +13,7 @@ import (
 
 func marksOf(t *testing.T, d *Driver, slots ...int32) map[int32]string {
 	t.Helper()
-	raw, err := d.openRaw()
+	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
 	defer raw.Close()
 	got, err := groupWire{raw, "g"}.marks(t.Context(), slots)
@@ -92,7 +92,7 @@ func TestAMemberThatDiedIsFencedAndItsSlotsResumedCarefully(t *testing.T) {
 	exactly(t, c, 2, 50)
 	// A dies with a transaction open: as another process of its instance finds it.
 	a.stop()
-	raw, err := d.openRaw()
+	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
 	defer raw.Close()
 	w := groupWire{raw, "g"}
@@ -232,7 +232,7 @@ func TestAnOffsetThatIsGoneIsFatal(t *testing.T) {
 	t.Parallel()
 	c := cluster(t, 1)
 	d := driver(t, c)
-	raw, err := d.openRaw()
+	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
 	defer raw.Close()
 	require.NoError(t, groupWire{raw, "g"}.commit(t.Context(), kafka.Member{Generation: -1}, []kafka.Position{{TopicPartition: oneSource(0)[0], Offset: 17}}))
@@ -261,4 +261,24 @@ func TestGroupConfigIsChecked(t *testing.T) {
 	require.ErrorContains(t, err, `instance id "A B"`)
 	_, err = New(Config{})
 	require.ErrorContains(t, err, "--brokers")
+}
+
+func TestSlotsThatAreNotReleasedInTimeAreLost(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 2)
+	d := driver(t, c)
+	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1", ReleaseTimeout: 200 * time.Millisecond}, oneSource)
+	stuck := make(chan struct{})
+	n.chaos = func(*node) { <-stuck }
+	n.start()
+	n.await("owns both", n.owns(0, 1))
+	fill(t, c, "a", 1, 0, 10)
+	n.await("a bundle is to be committed", func() bool { o := n.slots[0]; return o != nil && o.b != nil })
+	n.cancel()
+	n.await("slot 0 is lost", func() bool { return len(n.lost) > 0 })
+	require.Equal(t, []int32{0}, n.lost)
+	require.Equal(t, []int32{1}, n.released)
+	close(stuck)
+	n.stop()
+	require.Equal(t, map[int32]string{0: "A/1", 1: "released"}, marksOf(t, d, 0, 1))
 }

@@ -56,7 +56,7 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	if !ok {
 		return nil, fmt.Errorf("open producer: the group is a %T, not one of this driver", g)
 	}
-	raw, err := d.openRaw()
+	raw, err := d.openRaw(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func TestATransactionThatWasFencedIsSettled(t *testing.T) {
 	t.Parallel()
 	c := cluster(t, 2)
 	d := driver(t, c)
-	raw, err := d.openRaw()
+	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
 	defer raw.Close()
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource)
@@ -161,9 +161,19 @@ func TestTwoProcessesOfOneIdentity(t *testing.T) {
 
 func TestASickBundleIsToldApart(t *testing.T) {
 	t.Parallel()
+	for name, atLeastOnce := range map[string]bool{"exactly once": false, "at least once": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sickBundles(t, atLeastOnce)
+		})
+	}
+}
+
+func sickBundles(t *testing.T, atLeastOnce bool) {
+	t.Helper()
 	c := cluster(t, 1)
 	d := driver(t, c)
-	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
+	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1", AtLeastOnce: atLeastOnce}, oneSource).start()
 	n.await("owns", n.owns(0))
 	n.mu.Lock()
 	g := n.grants[0]
@@ -185,6 +195,12 @@ func TestASickBundleIsToldApart(t *testing.T) {
 	require.Equal(t, kafka.Aborted, out.Verdict, "%v", out.Err)
 	require.True(t, out.Sick, "%v", out.Err)
 	b := bundle(1, nil, 0)
+	b.Incarnation--
+	out = n.prod.Commit(t.Context(), []*kafka.Bundle{b})
+	require.Equal(t, kafka.Aborted, out.Verdict)
+	require.ErrorContains(t, out.Err, "slots 0 were given up")
+	require.Empty(t, out.Lost, "it is given up already")
+	b = bundle(1, nil, 0)
 	b.MemberID = "another"
 	out = n.prod.Commit(t.Context(), []*kafka.Bundle{b})
 	require.Equal(t, kafka.Aborted, out.Verdict)

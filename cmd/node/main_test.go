@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/troupe-stream/troupe/examples/audit"
+	"github.com/troupe-stream/troupe/examples/pageviews"
+	"github.com/troupe-stream/troupe/examples/wordcount"
+	"github.com/troupe-stream/troupe/internal/command"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// node runs the command inside this process, for a minute at most.
+func node(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	app := &command.App{
+		Name:       "node",
+		Topologies: []command.Topology{wordcount.Topology(), audit.Topology(), pageviews.Topology()},
+		In:         strings.NewReader(""), Out: &stdout, Err: &stderr,
+	}
+	code = app.Run(ctx, args)
+	require.NoError(t, ctx.Err(), "not within a minute: %s", &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+const text = "To be, or not to be:\nthat is the question.\n\nTo be!"
+
+// tsv is a plain count of the text, as scan prints it.
+func tsv(times int) string {
+	counts := map[string]int{}
+	for _, w := range wordcount.Words(text) {
+		counts[w] += times
+	}
+	var b strings.Builder
+	for _, w := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(&b, "%s\t%d\n", w, counts[w])
+	}
+	return b.String()
+}
+
+func TestWordcount(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	book, nothing := filepath.Join(dir, "book.txt"), filepath.Join(dir, "empty.txt")
+	require.NoError(t, os.WriteFile(book, []byte(text), 0o600))
+	require.NoError(t, os.WriteFile(nothing, nil, 0o600))
+	at := []string{"--topology", "wordcount", "--data-dir", filepath.Join(dir, "data")}
+	run := func(args ...string) (string, string) {
+		code, out, errs := node(t, append(at, args...)...)
+		require.Zero(t, code, errs)
+		return out, errs
+	}
+	shown, banner := run("--feed", "lines="+book, "--show", "counts", "--drain")
+	for _, w := range []string{"embedded", "killing this process", filepath.Join(dir, "data"), "feeding twice counts twice", "exactly-once"} {
+		require.Contains(t, banner, w)
+	}
+	// The last change of each key that was shown is what the table holds.
+	last := map[string]string{}
+	for line := range strings.Lines(shown) {
+		key, _, _ := strings.Cut(line, "\t")
+		last[key] = line
+	}
+	require.Equal(t, tsv(1), strings.Join(slices.Sorted(maps.Values(last)), ""))
+	out, _ := run("scan", "counts", "--format", "tsv")
+	require.Equal(t, tsv(1), out)
+	out, _ = run("get", "counts", "be", "--format", "tsv")
+	require.Equal(t, "be\t3\n", out)
+
+	// A second run goes on from there, and an empty file adds nothing.
+	run("--feed", "lines="+book, "--drain")
+	_, said := run("--feed", "lines="+nothing, "--drain")
+	require.Contains(t, said, nothing+" is empty: nothing to feed")
+	out, _ = run("scan", "counts", "--format", "tsv")
+	require.Equal(t, tsv(2), out)
+	out, _ = run("lag", "--format", "tsv")
+	for line := range strings.Lines(out) {
+		require.True(t, strings.HasSuffix(line, "\t0\n"), line)
+	}
+}
+
+func TestCommandsOfAllExamples(t *testing.T) {
+	t.Parallel()
+	code, out, errs := node(t, "topologies")
+	require.Zero(t, code, errs)
+	for _, name := range []string{"wordcount", "audit", "pageviews"} {
+		require.Contains(t, out, name)
+		for _, format := range []string{"text", "mermaid", "dot", "json"} {
+			code, out, errs := node(t, "describe", name, "--format", format)
+			require.Zero(t, code, errs)
+			require.NotEmpty(t, out)
+		}
+	}
+	code, out, errs = node(t, "version", "--licenses")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "librdkafka")
+}

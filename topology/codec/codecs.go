@@ -1,0 +1,152 @@
+package codec
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// The codecs of plain types. Numbers are big-endian, as Kafka's own serializers write them.
+var (
+	String  Codec[string]  = stringCodec{}
+	Bytes   Codec[[]byte]  = bytesCodec{}
+	Int64   Codec[int64]   = int64Codec{}
+	Int32   Codec[int32]   = int32Codec{}
+	Float64 Codec[float64] = float64Codec{}
+)
+
+type stringCodec struct{}
+
+func (stringCodec) Append(dst []byte, v string) ([]byte, error) { return append(dst, v...), nil }
+
+func (stringCodec) Decode(b []byte) (string, error) {
+	if len(b) == 0 {
+		return "", nil
+	}
+	return unsafe.String(&b[0], len(b)), nil // the bytes never change
+}
+
+func (stringCodec) Format(v string) string         { return v }
+func (stringCodec) Parse(s string) (string, error) { return s, nil }
+
+type bytesCodec struct{}
+
+func (bytesCodec) Append(dst, v []byte) ([]byte, error) { return append(dst, v...), nil }
+func (bytesCodec) Decode(b []byte) ([]byte, error)      { return append([]byte{}, b...), nil }
+
+// Format returns the bytes as text if they are, else in base64 with a mark before it.
+func (bytesCodec) Format(v []byte) string {
+	if utf8.Valid(v) {
+		return string(v)
+	}
+	return "base64:" + base64.StdEncoding.EncodeToString(v)
+}
+
+func (bytesCodec) Parse(s string) ([]byte, error) {
+	if len(s) > 7 && s[:7] == "base64:" {
+		b, err := base64.StdEncoding.DecodeString(s[7:])
+		if err != nil {
+			return nil, fmt.Errorf("%q is not base64: %w", s, err)
+		}
+		return b, nil
+	}
+	return []byte(s), nil
+}
+
+func size(b []byte, want int, name string) error {
+	if len(b) != want {
+		return fmt.Errorf("%s is %d bytes, got %d; was it written with another codec?", name, want, len(b))
+	}
+	return nil
+}
+
+type int64Codec struct{}
+
+func (int64Codec) Append(dst []byte, v int64) ([]byte, error) {
+	return binary.BigEndian.AppendUint64(dst, uint64(v)), nil
+}
+
+func (int64Codec) Decode(b []byte) (int64, error) {
+	if err := size(b, 8, "an int64"); err != nil {
+		return 0, err
+	}
+	return int64(binary.BigEndian.Uint64(b)), nil
+}
+
+func (int64Codec) Format(v int64) string         { return strconv.FormatInt(v, 10) }
+func (int64Codec) Parse(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
+
+type int32Codec struct{}
+
+func (int32Codec) Append(dst []byte, v int32) ([]byte, error) {
+	return binary.BigEndian.AppendUint32(dst, uint32(v)), nil
+}
+
+func (int32Codec) Decode(b []byte) (int32, error) {
+	if err := size(b, 4, "an int32"); err != nil {
+		return 0, err
+	}
+	return int32(binary.BigEndian.Uint32(b)), nil
+}
+
+func (int32Codec) Format(v int32) string { return strconv.FormatInt(int64(v), 10) }
+
+func (int32Codec) Parse(s string) (int32, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	return int32(n), err
+}
+
+type float64Codec struct{}
+
+func (float64Codec) Append(dst []byte, v float64) ([]byte, error) {
+	return binary.BigEndian.AppendUint64(dst, math.Float64bits(v)), nil
+}
+
+func (float64Codec) Decode(b []byte) (float64, error) {
+	if err := size(b, 8, "a float64"); err != nil {
+		return 0, err
+	}
+	return math.Float64frombits(binary.BigEndian.Uint64(b)), nil
+}
+
+func (float64Codec) Format(v float64) string         { return strconv.FormatFloat(v, 'g', -1, 64) }
+func (float64Codec) Parse(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+
+// JSON returns a codec that writes values as JSON. Equal keys must have equal encodings: do not use it for keys that are
+// maps or hold floats that differ in their last bit.
+func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
+
+type jsonCodec[T any] struct{}
+
+func (jsonCodec[T]) Append(dst []byte, v T) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, b...), nil
+}
+
+func (jsonCodec[T]) Decode(b []byte) (v T, err error) { return v, json.Unmarshal(b, &v) }
+
+func (c jsonCodec[T]) Format(v T) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprintf("%+v", v)
+	}
+	return string(b)
+}
+
+func (c jsonCodec[T]) Parse(s string) (T, error) { return c.Decode([]byte(s)) }
+
+// TextOf returns how values of a codec are written as text: as the codec says, else as JSON.
+func TextOf[T any](c Codec[T]) Text[T] {
+	if t, ok := c.(Text[T]); ok {
+		return t
+	}
+	return jsonCodec[T]{}
+}

@@ -1,0 +1,141 @@
+package topology
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// scope is what contexts have in common: the turn at hand.
+type scope struct {
+	in     plan.Input
+	agent  *agentDef
+	rec    plan.Rec
+	key    []byte // scratch
+	value  []byte
+	spread uint32 // for records without a key
+	self   *Context
+}
+
+// context returns the scope as an agent's context.
+func (s *scope) context() *Context {
+	if s.self == nil {
+		s.self = &Context{s}
+	}
+	return s.self
+}
+
+func (s *scope) turn() *scope { return s }
+
+// Deadline implements context.Context.
+func (s *scope) Deadline() (time.Time, bool) { return s.in.Context().Deadline() }
+
+// Done implements context.Context: it is closed when the handler should give up: its partition moves, the node stops.
+func (s *scope) Done() <-chan struct{} { return s.in.Context().Done() }
+
+// Err implements context.Context.
+func (s *scope) Err() error { return s.in.Context().Err() }
+
+// Value implements context.Context.
+func (s *scope) Value(key any) any { return s.in.Context().Value(key) }
+
+// Partition returns the partition that the handler works for.
+func (s *scope) Partition() int32 { return s.in.Partition() }
+
+func (s *scope) effects() *plan.Effects {
+	e := s.in.Effects()
+	if e == nil {
+		panic(errOutside)
+	}
+	return e
+}
+
+// timestamp is the default of what is sent: that of the record at hand.
+func (s *scope) timestamp() int64 {
+	if s.rec.B != nil {
+		return s.rec.B.Records[s.rec.I].Timestamp
+	}
+	return s.rec.Time.UnixMilli()
+}
+
+// Sender is what may send: the context of an agent, timer or task.
+type Sender interface {
+	context.Context
+	turn() *scope
+}
+
+// Reader is what may read tables: the context of an agent, timer or task.
+type Reader interface {
+	Sender
+	reads()
+}
+
+// Writer is what may write tables: the context of an agent.
+type Writer interface {
+	Reader
+	writes()
+}
+
+// Context is what an agent's handler works with: a context.Context that ends when the handler should give up, and the key
+// to sends, reads and writes. It belongs to the turn at hand and to one goroutine.
+type Context struct{ *scope }
+
+func (*Context) reads()  {}
+func (*Context) writes() {}
+
+// Fail makes the record at hand fail when its handler returns, as returning err does.
+func (c *Context) Fail(err error) { c.effects().Fail(err) }
+
+// TaskContext is what a timer or task works with. It can send, and read committed values of tables.
+type TaskContext struct {
+	*scope
+	// Due is when a timer was due; for a task, when it was started.
+	Due time.Time
+}
+
+func (*TaskContext) reads() {}
+
+// Commit makes what the task has sent so far final: it is committed though the task goes on. It reports false when the task
+// should end.
+func (c *TaskContext) Commit() bool {
+	if c.agent.role != plan.Task {
+		c.effects().Fail(fmt.Errorf("timer %s: Commit is for tasks: what a timer sends is committed when it returns", c.agent.name))
+		return true
+	}
+	_, ok := c.in.Next()
+	return ok
+}
+
+// DecodeError says that a key or value could not be decoded.
+type DecodeError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Part      string // key or value
+	Type      string // that was expected
+	Err       error
+}
+
+func (e *DecodeError) Error() string {
+	return fmt.Sprintf("decode the %s of %s/%d@%d as %s: %v", e.Part, e.Topic, e.Partition, e.Offset, e.Type, e.Err)
+}
+
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+// Permanent says that trying again does not help.
+func (e *DecodeError) Permanent() bool { return true }
+
+// permanent marks an error as one that trying again does not mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent implements what the engine asks errors for.
+func (permanent) Permanent() bool { return true }
+
+func lasting(format string, args ...any) error { return permanent{fmt.Errorf(format, args...)} }
+
+var errNested = errors.New("topology: All or Batches is called while another one is running: a loop agent has one loop")

@@ -1,0 +1,261 @@
+package topology
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Formats are what Describe can write.
+func Formats() []string { return []string{"text", "mermaid", "dot", "json"} }
+
+// Describe writes a plan for people or programs: its stages, topics, agents, tables, internal topics and edges. The format is
+// one of Formats.
+func Describe(p *plan.Plan, format string) (string, error) {
+	switch format {
+	case "text":
+		return describeText(p), nil
+	case "mermaid":
+		return describeMermaid(p), nil
+	case "dot":
+		return describeDot(p), nil
+	case "json":
+		return describeJSON(p)
+	}
+	return "", fmt.Errorf("no format %q: there are %s", format, strings.Join(Formats(), ", "))
+}
+
+var kindNames = map[plan.Kind]string{
+	plan.External: "external", plan.Repartition: "repartition", plan.Changelog: "changelog", plan.DeadLetter: "dead letters",
+	plan.Slots: "slots", plan.Leader: "leader",
+}
+
+var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task"}
+
+func describeText(p *plan.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "topology %s\n", p.Name)
+	for _, st := range p.Stages {
+		if len(st.Agents) == 0 {
+			continue
+		}
+		key := st.Key
+		if key == "" {
+			key = "(leader)"
+		}
+		fmt.Fprintf(&b, "\nstage %d: %s\n", st.ID, key)
+		for _, a := range st.Agents {
+			fmt.Fprintf(&b, "  %s %s%s\n", roleNames[a.Role], a.Name, agentNotes(a))
+		}
+		for _, t := range st.Tables {
+			notes := ""
+			if t.Ordered {
+				notes = ", ordered"
+			}
+			if t.Local {
+				notes += ", local"
+			}
+			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, notes, t.Changelog.Name)
+		}
+	}
+	b.WriteString("\ntopics\n")
+	for _, t := range p.Topics {
+		types := ""
+		if t.Key.Type != "" {
+			types = fmt.Sprintf(" (%s → %s)", t.Key.Type, t.Value.Type)
+		}
+		fmt.Fprintf(&b, "  %s: %s%s\n", t.Name, kindNames[t.Kind], types)
+	}
+	return b.String()
+}
+
+func agentNotes(a *plan.Agent) string {
+	var n []string
+	if a.Source != nil {
+		n = append(n, "reads "+a.Source.Name)
+	}
+	if a.Role == plan.Timer {
+		n = append(n, "every "+a.Every.String())
+	}
+	for _, t := range a.Reads {
+		if slices.Contains(a.Writes, t) {
+			n = append(n, "writes table "+t.Name)
+		} else {
+			n = append(n, "reads table "+t.Name)
+		}
+	}
+	for _, t := range a.Sends {
+		n = append(n, "sends "+t.Name)
+	}
+	if len(a.Steps) > 0 {
+		n = append(n, "steps: "+strings.Join(a.Steps, " | "))
+	}
+	if a.Raw != nil {
+		n = append(n, "actor props")
+	}
+	if len(n) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(n, ", ")
+}
+
+// edge is one arrow of a drawing; label is empty for a plain one.
+type edge struct{ from, to, label string }
+
+// drawing lists nodes and edges under ids that every format takes.
+func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
+	for _, t := range p.Topics {
+		if t.Kind == plan.External || t.Kind == plan.Repartition {
+			topics = append(topics, t)
+		}
+	}
+	for _, a := range p.Agents {
+		id := fmt.Sprintf("a%d", a.ID)
+		if a.Source != nil {
+			edges = append(edges, edge{fmt.Sprintf("t%d", a.Source.ID), id, ""})
+		}
+		for _, t := range a.Reads {
+			if slices.Contains(a.Writes, t) {
+				edges = append(edges, edge{id, fmt.Sprintf("s%d", t.ID), "writes"})
+			} else {
+				edges = append(edges, edge{fmt.Sprintf("s%d", t.ID), id, "reads"})
+			}
+		}
+		for _, t := range a.Sends {
+			edges = append(edges, edge{id, fmt.Sprintf("t%d", t.ID), ""})
+		}
+	}
+	return topics, edges
+}
+
+func describeMermaid(p *plan.Plan) string {
+	var b strings.Builder
+	b.WriteString("flowchart LR\n")
+	topics, edges := drawing(p)
+	for _, t := range topics {
+		fmt.Fprintf(&b, "  t%d([%q])\n", t.ID, t.Name)
+	}
+	for _, st := range p.Stages {
+		if len(st.Agents) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "  subgraph stage%d [\"stage %d\"]\n", st.ID, st.ID)
+		for _, a := range st.Agents {
+			fmt.Fprintf(&b, "    a%d[%q]\n", a.ID, a.Name)
+		}
+		for _, t := range st.Tables {
+			fmt.Fprintf(&b, "    s%d[(%q)]\n", t.ID, t.Name)
+		}
+		b.WriteString("  end\n")
+	}
+	for _, e := range edges {
+		if e.label != "" {
+			fmt.Fprintf(&b, "  %s -->|%s| %s\n", e.from, e.label, e.to)
+			continue
+		}
+		fmt.Fprintf(&b, "  %s --> %s\n", e.from, e.to)
+	}
+	return b.String()
+}
+
+func describeDot(p *plan.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "digraph %q {\n  rankdir=LR;\n", p.Name)
+	topics, edges := drawing(p)
+	for _, t := range topics {
+		fmt.Fprintf(&b, "  t%d [label=%q, shape=ellipse];\n", t.ID, t.Name)
+	}
+	for _, st := range p.Stages {
+		if len(st.Agents) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "  subgraph cluster_%d {\n    label=\"stage %d\";\n", st.ID, st.ID)
+		for _, a := range st.Agents {
+			fmt.Fprintf(&b, "    a%d [label=%q, shape=box];\n", a.ID, a.Name)
+		}
+		for _, t := range st.Tables {
+			fmt.Fprintf(&b, "    s%d [label=%q, shape=cylinder];\n", t.ID, t.Name)
+		}
+		b.WriteString("  }\n")
+	}
+	for _, e := range edges {
+		fmt.Fprintf(&b, "  %s -> %s [label=%q];\n", e.from, e.to, e.label)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func describeJSON(p *plan.Plan) (string, error) {
+	type agent struct {
+		Name   string   `json:"name"`
+		Role   string   `json:"role"`
+		Source string   `json:"source,omitempty"`
+		Every  string   `json:"every,omitempty"`
+		Sends  []string `json:"sends,omitempty"`
+		Reads  []string `json:"reads,omitempty"`
+		Writes []string `json:"writes,omitempty"`
+		Steps  []string `json:"steps,omitempty"`
+	}
+	type table struct {
+		Name      string `json:"name"`
+		Key       string `json:"key"`
+		Value     string `json:"value"`
+		Changelog string `json:"changelog"`
+		Ordered   bool   `json:"ordered,omitempty"`
+		Local     bool   `json:"local,omitempty"`
+	}
+	type stage struct {
+		ID      int32    `json:"id"`
+		Sources []string `json:"sources"`
+		Agents  []agent  `json:"agents"`
+		Tables  []table  `json:"tables"`
+	}
+	type topic struct {
+		Name  string `json:"name"`
+		Kind  string `json:"kind"`
+		Key   string `json:"key,omitempty"`
+		Value string `json:"value,omitempty"`
+	}
+	out := struct {
+		Name   string  `json:"name"`
+		Stages []stage `json:"stages"`
+		Topics []topic `json:"topics"`
+	}{Name: p.Name}
+	for _, st := range p.Stages {
+		x := stage{ID: st.ID, Agents: []agent{}, Tables: []table{}}
+		for _, s := range st.Sources {
+			x.Sources = append(x.Sources, s.Name)
+		}
+		for _, a := range st.Agents {
+			y := agent{Name: a.Name, Role: roleNames[a.Role], Steps: a.Steps}
+			if a.Source != nil {
+				y.Source = a.Source.Name
+			}
+			if a.Every > 0 {
+				y.Every = a.Every.String()
+			}
+			for _, t := range a.Sends {
+				y.Sends = append(y.Sends, t.Name)
+			}
+			for _, t := range a.Reads {
+				y.Reads = append(y.Reads, t.Name)
+			}
+			for _, t := range a.Writes {
+				y.Writes = append(y.Writes, t.Name)
+			}
+			x.Agents = append(x.Agents, y)
+		}
+		for _, t := range st.Tables {
+			x.Tables = append(x.Tables, table{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local})
+		}
+		out.Stages = append(out.Stages, x)
+	}
+	for _, t := range p.Topics {
+		out.Topics = append(out.Topics, topic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type})
+	}
+	b, err := json.MarshalIndent(out, "", "  ")
+	return string(b) + "\n", err
+}

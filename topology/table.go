@@ -1,0 +1,273 @@
+package topology
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Table is a table with keys of type K and values of type V, spread over the partitions of the topics that its agents read.
+// It is a handle: any goroutine may use it.
+//
+// Reads see what the handler's own turn has written. Writes return nothing: their errors fail the record at hand.
+type Table[K, V any] struct {
+	def  *tableDef
+	kc   codec.Codec[K]
+	spec *tables.Spec[V]
+}
+
+func (t *Table[K, V]) table() *tableDef { return t.def }
+
+// Name returns the table's name.
+func (t *Table[K, V]) Name() string { return t.def.name }
+
+// TableOption changes how a table is kept.
+type TableOption func(*tableDef)
+
+// Ordered keeps the keys in the order of their encoded bytes, for Range and Prefix.
+func Ordered() TableOption { return func(d *tableDef) { d.ordered = true } }
+
+// Local allows any key in any partition: the table is not spread by its keys, each partition has entries of its own.
+func Local() TableOption { return func(d *tableDef) { d.local = true } }
+
+// NewTable defines a table with codecs for its keys and values.
+func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values codec.Codec[V], opts ...TableOption) *Table[K, V] {
+	d := &tableDef{t: t, id: int32(len(t.tables)), name: name}
+	for _, o := range opts {
+		o(d)
+	}
+	if keys == nil || values == nil {
+		t.fault("table %s has no codec for its keys or values: pass one, such as codec.String or codec.JSON[T]()", name)
+	}
+	spec := &tables.Spec[V]{Name: name, Codec: values, Ordered: d.ordered}
+	d.make = plan.Table{
+		Key: textOf(keys), Value: textOf(values), Ordered: d.ordered, Local: d.local,
+		NewShard: func(c tables.Config) tables.Shard { return tables.New(spec, c) },
+		NewOps:   func() tables.Ops { return tables.NewOps(spec) },
+	}
+	t.tables = append(t.tables, d)
+	x := &Table[K, V]{def: d, kc: keys, spec: spec}
+	t.typed[d] = x
+	return x
+}
+
+// TableOf finds a table by name and types: for tests. It fails if there is none, or its types are others.
+func TableOf[K, V any](t *Topology, name string) (*Table[K, V], error) {
+	for _, d := range t.tables {
+		if d.name == name {
+			if x, ok := t.typed[d].(*Table[K, V]); ok {
+				return x, nil
+			}
+			return nil, fmt.Errorf("table %s of topology %s is a %T", name, t.name, t.typed[d])
+		}
+	}
+	return nil, fmt.Errorf("topology %s has no table %s", t.name, name)
+}
+
+// Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.
+func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
+	if ops, e, k := t.write(ctx.turn(), key); ops != nil {
+		if err := ops.Set(k, value); err != nil {
+			e.Fail(lasting("set table %s: encode the value: %w", t.def.name, err))
+		}
+	}
+}
+
+// Delete deletes a key.
+func (t *Table[K, V]) Delete(ctx Writer, key K) {
+	if ops, _, k := t.write(ctx.turn(), key); ops != nil {
+		ops.Delete(k)
+	}
+}
+
+// Update replaces the value of a key by what fn makes of it; ok says whether there is one. fn runs later, inside the shard,
+// perhaps twice: it must be pure. If it fails or panics, so does the record at hand.
+func (t *Table[K, V]) Update(ctx Writer, key K, fn func(old V, ok bool) (V, error)) {
+	if ops, _, k := t.write(ctx.turn(), key); ops != nil {
+		ops.Update(k, fn)
+	}
+}
+
+// write returns the operations that a write joins, and the key, encoded.
+func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
+	e := s.effects()
+	if !s.agent.writes[t.def] {
+		e.Fail(lasting("agent %s writes table %s without having declared it: add topology.Writes(%s) to it", s.agent.name, t.def.name, t.def.name))
+		return nil, nil, nil
+	}
+	var err error
+	if s.key, err = t.kc.Append(s.key[:0], key); err != nil {
+		e.Fail(lasting("table %s: encode the key: %w", t.def.name, err))
+		return nil, nil, nil
+	}
+	if err := t.def.here(s, s.key); err != nil {
+		e.Fail(err)
+		return nil, nil, nil
+	}
+	return t.ops(e), e, s.key
+}
+
+func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
+	if ops, ok := e.Ops[t.def.id].(*tables.OpsOf[V]); ok {
+		return ops
+	}
+	ops := tables.NewOps(t.spec)
+	e.Ops[t.def.id] = ops
+	return ops
+}
+
+// here checks that a key belongs to the partition at hand.
+func (d *tableDef) here(s *scope, key []byte) error {
+	if d.local || s.agent.source == nil {
+		return nil
+	}
+	n, at := s.in.Env().Partitions[s.agent.source.id], s.in.Partition()
+	if n == 0 || s.agent.source.partitioner.Hash(key, n) == at {
+		return nil
+	}
+	hint := ""
+	for _, p := range []kafka.Partitioner{kafka.Murmur2(), kafka.CRC32(), kafka.FNV1a()} {
+		if p.Name != s.agent.source.partitioner.Name && p.Hash(key, n) == at {
+			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", s.agent.source.name, p.Name)
+			break
+		}
+	}
+	return lasting("table %s: key %.40q belongs to partition %d, not to %d%s; send it through a topic by its key first, or declare the table Local()",
+		d.name, key, s.agent.source.partitioner.Hash(key, n), at, hint)
+}
+
+// read checks that a handler may read the table.
+func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
+	e := s.effects()
+	if !s.agent.reads[t.def] {
+		return nil, nil, false, lasting("agent %s reads table %s without having declared it: add topology.Reads(%s) to it", s.agent.name, t.def.name, t.def.name)
+	}
+	var own tables.Ops
+	if int(t.def.id) < len(e.Ops) && e.Ops[t.def.id] != nil && e.Ops[t.def.id].Len() > 0 {
+		own = e.Ops[t.def.id]
+	}
+	return t.def.plan, own, s.agent.role != plan.Processor, nil
+}
+
+// Get returns the value of a key, with what the turn at hand has written; ok is false if there is none. It waits for the
+// table's shard. An error fails the record at hand too, whatever the handler returns. Timers and tasks see committed values.
+func (t *Table[K, V]) Get(ctx Reader, key K) (value V, ok bool, err error) {
+	s := ctx.turn()
+	e := s.effects()
+	defer func() {
+		if err != nil {
+			e.Fail(err)
+		}
+	}()
+	p, own, committed, err := t.read(s)
+	if err != nil {
+		return value, false, err
+	}
+	k, err := t.kc.Append(nil, key)
+	if err != nil {
+		return value, false, lasting("table %s: encode the key: %w", t.def.name, err)
+	}
+	if err := t.def.here(s, k); err != nil {
+		return value, false, err
+	}
+	q := &tables.Get[V]{Key: k, Own: own, Committed: committed}
+	if err := s.in.Ask(p, q); err != nil {
+		return value, false, err
+	}
+	return q.Value, q.OK, q.Err
+}
+
+// scanChunk is how many entries a scan asks for at a time.
+const scanChunk = 512
+
+// Range yields the entries from one key up to another, which is not included, in the order of the keys' encoded bytes. The
+// table must be Ordered. Each few hundred entries are read as of one moment. An error ends it and fails the record at hand.
+func (t *Table[K, V]) Range(ctx Reader, from, to K) iter.Seq2[K, V] {
+	s := ctx.turn()
+	lo, err := t.kc.Append([]byte{}, from)
+	hi, err2 := t.kc.Append([]byte{}, to)
+	if err != nil || err2 != nil {
+		s.effects().Fail(lasting("table %s: encode the keys of a range: %w", t.def.name, firstOf(err, err2)))
+		return func(func(K, V) bool) {}
+	}
+	return t.scan(s, lo, hi, true)
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Prefix yields the entries whose encoded key begins as that of the given key does, in order. The table must be Ordered.
+func (t *Table[K, V]) Prefix(ctx Reader, prefix K) iter.Seq2[K, V] {
+	s := ctx.turn()
+	lo, err := t.kc.Append([]byte{}, prefix)
+	if err != nil {
+		s.effects().Fail(lasting("table %s: encode a prefix: %w", t.def.name, err))
+		return func(func(K, V) bool) {}
+	}
+	return t.scan(s, lo, successor(lo), true)
+}
+
+// successor is the least key above all that begin with a prefix; nil if there is none.
+func successor(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] < 0xff {
+			up := append([]byte{}, prefix[:i+1]...)
+			up[i]++
+			return up
+		}
+	}
+	return nil
+}
+
+// All yields all entries of the partition's shard, sorted by the bytes of their keys. For a table that is not Ordered it
+// sorts the shard: for timers and tests.
+func (t *Table[K, V]) All(ctx Reader) iter.Seq2[K, V] { return t.scan(ctx.turn(), nil, nil, false) }
+
+func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		e := s.effects()
+		p, own, committed, err := t.read(s)
+		if err == nil && ordered && !t.def.ordered {
+			err = lasting("table %s: Range and Prefix need an ordered table: declare it with topology.Ordered()", t.def.name)
+		}
+		if err != nil {
+			e.Fail(err)
+			return
+		}
+		limit := scanChunk
+		if !t.def.ordered {
+			limit = 0 // sorting again for each chunk would cost more than the memory
+		}
+		for more := true; more; {
+			q := &tables.Scan[V]{From: from, To: to, Limit: limit, Own: own, Committed: committed}
+			err := s.in.Ask(p, q)
+			if err = firstOf(err, q.Err); err != nil {
+				e.Fail(err)
+				return
+			}
+			for i, b := range q.Keys {
+				k, err := t.kc.Decode(b)
+				if err != nil {
+					e.Fail(lasting("table %s: decode key %q: %w", t.def.name, b, err))
+					return
+				}
+				if !yield(k, q.Values[i]) {
+					return
+				}
+			}
+			if more = q.More; more {
+				from = append(append([]byte{}, q.Keys[len(q.Keys)-1]...), 0)
+			}
+		}
+	}
+}
