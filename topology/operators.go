@@ -15,6 +15,7 @@ type Flow[K, V any] struct {
 	t      *Topology
 	source *topicDef
 	keys   codec.Codec[K]
+	values codec.Codec[V] // as the source's; nil behind a step that changed them
 	steps  []string
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
@@ -23,7 +24,7 @@ type Flow[K, V any] struct {
 // From begins a flow at a topic.
 func From[K, V any](topic *Topic[K, V]) Flow[K, V] {
 	return Flow[K, V]{
-		t: topic.def.t, source: topic.def, keys: topic.kc, steps: []string{"from " + topic.def.name},
+		t: topic.def.t, source: topic.def, keys: topic.kc, values: topic.vc, steps: []string{"from " + topic.def.name},
 		bind: func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error {
 			return func(s *scope, rec plan.Rec) error {
 				ev, err := topic.event(rec)
@@ -44,9 +45,16 @@ func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Ev
 	}
 }
 
+// same is then for a step that changes no value.
+func same[K, V any](f Flow[K, V], name string, step func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error) Flow[K, V] {
+	x := then(f, name, step)
+	x.values = f.values
+	return x
+}
+
 // Filter lets through the records for which keep says so.
 func Filter[K, V any](f Flow[K, V], keep func(Event[K, V]) bool) Flow[K, V] {
-	return then(f, "filter", func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error {
+	return same(f, "filter", func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			if !keep(ev) {
 				return nil
@@ -58,7 +66,7 @@ func Filter[K, V any](f Flow[K, V], keep func(Event[K, V]) bool) Flow[K, V] {
 
 // Peek calls fn for each record and lets it through.
 func Peek[K, V any](f Flow[K, V], fn func(Event[K, V])) Flow[K, V] {
-	return then(f, "peek", func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error {
+	return same(f, "peek", func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			fn(ev)
 			return down(s, ev)
@@ -151,7 +159,7 @@ type Grouped[K, V any] struct {
 	source *topicDef // where records come from that have the key already; nil: they are spread first
 	values codec.Codec[V]
 	// spread defines the agent that writes the repartition topic.
-	spread func(name string, repartition *Topic[K, V])
+	spread func(name string, repartition *Topic[K, V], values bool)
 	keep   func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 	steps  []string
 }
@@ -159,8 +167,8 @@ type Grouped[K, V any] struct {
 // GroupOption changes how a flow is grouped.
 type GroupOption[V any] func(*codec.Codec[V])
 
-// WithValues says how values are written to the topic between; needed by Aggregate, and by Reduce if they are not written as
-// the table's.
+// WithValues says how values are written to the topic between. Defaults to how the flow's topic has them, unless Map or FlatMap
+// has changed them since; Reduce then takes the table's codec, and Aggregate needs to be told.
 func WithValues[V any](c codec.Codec[V]) GroupOption[V] {
 	return func(x *codec.Codec[V]) { *x = c }
 }
@@ -168,13 +176,13 @@ func WithValues[V any](c codec.Codec[V]) GroupOption[V] {
 // GroupBy spreads a flow by a key made of its values: through an internal topic TOPOLOGY-NAME-repartition, so that all
 // records of a key meet in one partition.
 func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) Grouped[G, V] {
-	g := Grouped[G, V]{t: f.t, steps: f.steps}
+	g := Grouped[G, V]{t: f.t, values: f.values, steps: f.steps}
 	for _, o := range opts {
 		o(&g.values)
 	}
-	g.spread = func(name string, repartition *Topic[G, V]) {
+	g.spread = func(name string, repartition *Topic[G, V], values bool) {
 		define(f, name, "group to "+repartition.def.name, func(s *scope, ev Event[K, V]) error {
-			if g.values == nil { // only the key counts
+			if !values {
 				repartition.Send(s.context(), key(ev.Value), ev.Value, NullValue())
 				return nil
 			}
@@ -190,9 +198,11 @@ func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
 	return Grouped[K, V]{t: f.t, source: f.source, keep: f.bind, steps: f.steps}
 }
 
+const opCount = "count"
+
 // Count counts the records of each key into a table.
 func Count[K, V any](g Grouped[K, V], table *Table[K, int64], opts ...FlowOption) {
-	fold(g, table, "count", nil, opts, func(row *tables.Row[int64], _ Event[K, V]) error {
+	fold(g, table, opCount, nil, opts, func(row *tables.Row[int64], _ Event[K, V]) error {
 		n, _ := row.Get()
 		row.Set(n + 1)
 		return nil
@@ -238,16 +248,20 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 	end := endOf(op+"-"+table.def.name, opts)
 	f := Flow[K, V]{t: g.t, source: g.source, keys: table.kc, steps: g.steps, bind: g.keep}
 	if g.source == nil {
-		if g.values == nil {
-			g.values = values
-		}
 		vc := g.values
 		if vc == nil {
-			vc = noValues[V]{}
+			vc = values
 		}
-		repartition := NewTopic(g.t, fmt.Sprintf("%s-%s-repartition", g.t.name, end.name), table.kc, vc)
+		if op == opCount { // only keys count
+			vc = nil
+		}
+		written := vc
+		if vc == nil {
+			written = noValues[V]{}
+		}
+		repartition := NewTopic(g.t, fmt.Sprintf("%s-%s-repartition", g.t.name, end.name), table.kc, written)
 		repartition.def.kind = plan.Repartition
-		g.spread(end.name+"-group", repartition)
+		g.spread(end.name+"-group", repartition, vc != nil)
 		f = From(repartition)
 	}
 	a := g.t.newAgent(end.name, plan.Processor, f.source, []AgentOption{Writes(table)})

@@ -55,17 +55,18 @@ func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	return x
 }
 
-// TableOf finds a table by name and types: for tests. It fails if there is none, or its types are others.
-func TableOf[K, V any](t *Topology, name string) (*Table[K, V], error) {
+// TableOf finds a table by name and types: for tests of a topology that keeps its handles to itself. It panics, naming what
+// there is, if there is none or its types are others.
+func TableOf[K, V any](t *Topology, name string) *Table[K, V] {
 	for _, d := range t.tables {
 		if d.name == name {
 			if x, ok := t.typed[d].(*Table[K, V]); ok {
-				return x, nil
+				return x
 			}
-			return nil, fmt.Errorf("table %s of topology %s is a %T", name, t.name, t.typed[d])
+			panic(fmt.Sprintf("topology: table %s of topology %s is a %T", name, t.name, t.typed[d]))
 		}
 	}
-	return nil, fmt.Errorf("topology %s has no table %s", t.name, name)
+	panic(fmt.Sprintf("topology: topology %s has no table %s", t.name, name))
 }
 
 // Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.
@@ -271,3 +272,9 @@ func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K,
 		}
 	}
 }
+
+// EncodeKey appends the encoding of a key to dst: for tools.
+func (t *Table[K, V]) EncodeKey(dst []byte, key K) ([]byte, error) { return t.kc.Append(dst, key) }
+
+// DecodeKey decodes a key: for tools.
+func (t *Table[K, V]) DecodeKey(b []byte) (K, error) { return t.kc.Decode(b) }

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"fmt"
 	"iter"
 	"time"
 
@@ -165,4 +166,20 @@ func (d *topicDef) send(s *scope, e *plan.Effects, key, value []byte, x *sending
 		ts = s.timestamp()
 	}
 	e.Out.Append(d.id, p, ts, key, value, x.headers)
+}
+
+// Encode encodes a key and a value: for tools.
+func (t *Topic[K, V]) Encode(key K, value V) (k, v []byte, err error) {
+	if k, err = t.kc.Append([]byte{}, key); err != nil {
+		return nil, nil, fmt.Errorf("topic %s: encode the key: %w", t.def.name, err)
+	}
+	if v, err = t.vc.Append([]byte{}, value); err != nil {
+		return nil, nil, fmt.Errorf("topic %s: encode the value: %w", t.def.name, err)
+	}
+	return k, v, nil
+}
+
+// Decode decodes record i of a batch of the topic: for tools. The error is a *DecodeError.
+func (t *Topic[K, V]) Decode(b *kafka.Batch, i int) (Event[K, V], error) {
+	return t.event(plan.Rec{B: b, I: i})
 }

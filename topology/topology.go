@@ -156,17 +156,18 @@ func textOf[T any](c codec.Codec[T]) plan.Text {
 	}
 }
 
-// TopicOf finds a topic by name and types: for tests. It fails if there is none, or its types are others.
-func TopicOf[K, V any](t *Topology, name string) (*Topic[K, V], error) {
+// TopicOf finds a topic by name and types: for tests of a topology that keeps its handles to itself. It panics, naming what
+// there is, if there is none or its types are others.
+func TopicOf[K, V any](t *Topology, name string) *Topic[K, V] {
 	for _, d := range t.topics {
 		if d.name == name {
 			if x, ok := t.typed[d].(*Topic[K, V]); ok {
-				return x, nil
+				return x
 			}
-			return nil, fmt.Errorf("topic %s of topology %s is a %T", name, t.name, t.typed[d])
+			panic(fmt.Sprintf("topology: topic %s of topology %s is a %T", name, t.name, t.typed[d]))
 		}
 	}
-	return nil, fmt.Errorf("topology %s has no topic %s", t.name, name)
+	panic(fmt.Sprintf("topology: topology %s has no topic %s", t.name, name))
 }
 
 // AgentOption says what an agent, timer or task touches, and how it runs.

@@ -41,25 +41,34 @@ func Topology() *topology.Topology {
 
 // auditor is an actor: one for each partition of orders, made anew after a failure.
 type auditor struct {
-	findings topology.Topic[string, Finding]
+	findings *topology.Topic[string, Finding]
 }
 
 // Receive takes a batch of orders. What is sent between Begin and Done belongs to that order, and is committed with its
 // offset or not at all.
 func (a *auditor) Receive(c actor.Context) {
-	batch, ok := c.Message().(topology.Batch[string, Order])
+	batch, ok := c.Message().(*topology.Batch[string, Order])
 	if !ok {
 		return // of the actor's life: Started, Stopping, …
 	}
 	for i := range batch.Len() {
-		ctx, order, err := batch.Begin(i)
-		if err != nil {
-			batch.Fail(i, err) // not JSON, for instance: after some tries it is a dead letter
-			continue
+		if err := a.audit(batch, i); err != nil {
+			return // the partition goes back, and the rest of the batch comes again
 		}
-		a.findings.Send(ctx, order.Key, Check(order.Value))
-		batch.Done(i)
 	}
+}
+
+func (a *auditor) audit(batch *topology.Batch[string, Order], i int) error {
+	ctx, err := batch.Begin(i)
+	if err != nil {
+		return err
+	}
+	order, err := batch.At(i)
+	if err != nil {
+		return batch.Fail(i, err) // not JSON, for instance: a dead letter
+	}
+	a.findings.Send(ctx, order.Key, Check(order.Value))
+	return batch.Done(i)
 }
 
 // Check says what is wrong with an order.

@@ -49,16 +49,16 @@ func Topology() *topology.Topology {
 	t := topology.New("pageviews")
 	views := topology.NewTopic(t, "views", codec.String, codec.JSON[View]())
 	reports := topology.NewTopic(t, "reports", codec.Int32, codec.JSON[Report]())
-	pages := topology.NewTable(t, "pages", codec.String, codec.JSON[PageStats](), topology.Ordered())
+	pages := topology.NewTable(t, "pages", codec.String, codec.JSON[PageStats]())
 	users := topology.NewTable(t, "users", codec.String, codec.Int64)
 
 	valid := topology.Filter(topology.From(views), func(e topology.Event[string, View]) bool { return e.Value.Page != "" && e.Value.User != "" })
-	topology.Aggregate(topology.GroupBy(valid, func(e topology.Event[string, View]) string { return e.Value.Page }, codec.String), pages, Add)
-	topology.Count(topology.GroupBy(valid, func(e topology.Event[string, View]) string { return e.Value.User }, codec.String), users)
+	topology.Aggregate(topology.GroupBy(valid, func(v View) string { return v.Page }, topology.WithValues(codec.JSON[View]())), pages, func() PageStats { return PageStats{} }, Add)
+	topology.Count(topology.GroupBy(valid, func(v View) string { return v.User }), users)
 
-	topology.Every(t, "report", Interval, func(ctx *topology.Context) error {
+	topology.Every(t, "report", Interval, func(ctx *topology.TaskContext) error {
 		var all []Line
-		for page, stats := range pages.Range(ctx, "", "") {
+		for page, stats := range pages.All(ctx) {
 			all = append(all, Line{page, stats})
 		}
 		if len(all) > 0 {
@@ -70,8 +70,8 @@ func Topology() *topology.Topology {
 }
 
 // Add counts a view of a page.
-func Add(s PageStats, v View) PageStats {
-	return PageStats{Views: s.Views + 1, TotalMs: s.TotalMs + v.Ms, MaxMs: max(s.MaxMs, v.Ms)}
+func Add(s PageStats, e topology.Event[string, View]) PageStats {
+	return PageStats{Views: s.Views + 1, TotalMs: s.TotalMs + e.Value.Ms, MaxMs: max(s.MaxMs, e.Value.Ms)}
 }
 
 // Rank makes a report of all pages of a partition: most views first, then by name.

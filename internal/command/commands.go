@@ -15,6 +15,7 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/embedded"
 	"github.com/troupe-stream/troupe/licenses"
 	"github.com/troupe-stream/troupe/topology"
 )
@@ -74,7 +75,7 @@ func (c *cli) describeCommand() *cobra.Command {
 }
 
 func (c *cli) brokerCommand() *cobra.Command {
-	var addr string
+	var addr, advertise string
 	cmd := &cobra.Command{
 		Use:   "broker",
 		Short: "Run the embedded broker alone, for nodes in several data directories",
@@ -90,13 +91,14 @@ logged decision, so killing it may tear the last one. Stopping it in order does 
 			if len(c.brokers) > 0 {
 				return wrongUse("broker runs a broker of its own: leave out --brokers; --listen says where")
 			}
-			return host.RunBroker(cmd.Context(), dir, addr, c.quietLogger(), func(at string) {
+			return host.RunBroker(cmd.Context(), embedded.Config{DataDir: dir, Addr: addr, Advertise: advertise, Logger: c.quietLogger()}, func(at string) {
 				c.app.say("broker: %s, data in %s", at, dir)
 				_, _ = fmt.Fprintln(c.app.Out, at) // it runs on without a reader
 			})
 		},
 	}
 	cmd.Flags().StringVar(&addr, "listen", "", "`HOST:PORT` to listen on (default: a free port on the loopback interface)")
+	cmd.Flags().StringVar(&advertise, "advertise", "", "`HOST[:PORT]` that clients are told to connect to (default: where it listens)")
 	return cmd
 }
 

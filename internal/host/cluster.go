@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/embedded"
 )
 
 // ReachTimeout is how long a broker may take to answer the first question before it counts as unreachable.
@@ -114,9 +115,9 @@ func (c *Cluster) embed(ctx context.Context, cfg ClusterConfig) error {
 	}
 	// One process at a time looks for a broker and starts one, and a command that has started one keeps the
 	// others waiting until it is through.
-	lock, err := waitLock(ctx, filepath.Join(dir, transientTag), ReachTimeout)
+	lock, err := waitLock(ctx, filepath.Join(dir, commandsFile), ReachTimeout)
 	if errors.Is(err, errLocked) {
-		return fmt.Errorf("a command%s has been using the embedded broker of %s for %s: wait for it to end, or stop it", holderOf(filepath.Join(dir, transientTag)), dir, ReachTimeout)
+		return fmt.Errorf("a command%s has been using the embedded broker of %s for %s: wait for it to end, or stop it", holderOf(filepath.Join(dir, commandsFile)), dir, ReachTimeout)
 	}
 	if err != nil {
 		return dirError(dir, err)
@@ -125,7 +126,7 @@ func (c *Cluster) embed(ctx context.Context, cfg ClusterConfig) error {
 		c.Brokers, c.Kind = []string{addr}, Shared
 		return lock.Close()
 	}
-	addr, closer, err := startEmbedded(dir, "", cfg.Logger)
+	addr, closer, err := startEmbedded(embedded.Config{DataDir: dir, Logger: cfg.Logger})
 	if err != nil {
 		return errors.Join(fmt.Errorf("start the embedded broker in %s: %w", dir, err), lock.Close())
 	}
@@ -160,23 +161,24 @@ func waitLock(ctx context.Context, path string, wait time.Duration) (*os.File, e
 }
 
 // RunBroker runs the embedded broker of a data directory alone, until ctx ends. ready is called with its address when
-// it takes connections. An empty addr means any free port of the loopback interface.
-func RunBroker(ctx context.Context, dataDir, addr string, logger *slog.Logger, ready func(addr string)) error {
+// it takes connections.
+func RunBroker(ctx context.Context, cfg embedded.Config, ready func(addr string)) error {
 	if err := CheckPlatform(); err != nil {
 		return err
 	}
-	dir, err := MakeDir(dataDir)
+	dir, err := MakeDir(cfg.DataDir)
 	if err != nil {
 		return err
 	}
-	lock, err := waitLock(ctx, filepath.Join(dir, transientTag), ReachTimeout)
+	lock, err := waitLock(ctx, filepath.Join(dir, commandsFile), ReachTimeout)
 	if err != nil {
 		return fmt.Errorf("embedded broker in %s: %w", dir, err)
 	}
 	if at, ok := findEmbedded(dir); ok {
 		return errors.Join(fmt.Errorf("data directory %s has a broker running already, at %s: use that, or name another with --data-dir", dir, at), lock.Close())
 	}
-	at, closer, err := startEmbedded(dir, addr, logger)
+	cfg.DataDir = dir
+	at, closer, err := startEmbedded(cfg)
 	if err := errors.Join(err, lock.Close()); err != nil {
 		return fmt.Errorf("start the embedded broker in %s: %w", dir, err)
 	}

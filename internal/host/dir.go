@@ -25,7 +25,7 @@ type Dir struct {
 const (
 	lockFile     = "lock"
 	instanceFile = "instance"
-	transientTag = "broker.lock"
+	commandsFile = "commands.lock" // held while a broker is looked for, and by commands as long as theirs runs
 )
 
 var validInstance = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)

@@ -1,8 +1,6 @@
 package host
 
 import (
-	"log/slog"
-
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/kafka/embedded"
@@ -20,9 +18,9 @@ func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
 // findEmbedded looks for a running embedded broker of a data directory.
 func findEmbedded(dir string) (addr string, ok bool) { return embedded.Find(dir) }
 
-// startEmbedded starts the embedded broker of a data directory.
-func startEmbedded(dir, addr string, logger *slog.Logger) (string, func() error, error) {
-	b, err := embedded.Start(embedded.Config{DataDir: dir, Addr: addr, Logger: logger})
+// startEmbedded starts the embedded broker of a data directory and returns its address and what closes it.
+func startEmbedded(cfg embedded.Config) (string, func() error, error) {
+	b, err := embedded.Start(cfg)
 	if err != nil {
 		return "", nil, err
 	}

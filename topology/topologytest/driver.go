@@ -1,0 +1,178 @@
+// Package topologytest runs a topology in a test, without a broker and without waiting: records piped in are processed to
+// completion, through all topics between agents, by the very state machines that a node runs.
+//
+//	d := topologytest.New(t, wordcount.Topology())
+//	topologytest.Pipe(d, lines, "", "to be or not to be")
+//	require.Equal(t, map[string]int64{"to": 2, "be": 2, "or": 1, "not": 1}, topologytest.Table(d, counts))
+//
+// Topics have four partitions unless told otherwise. Time stands still but for [Driver.Advance]. A driver belongs to one
+// goroutine. Agents made of actor props need a real node and are refused.
+package topologytest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// Driver is a topology under test. Any error of the engine's fails the test at once; that of a handler does not: see
+// Failures.
+type Driver struct {
+	t    testing.TB
+	plan *plan.Plan
+	sim  *actors.Sim
+}
+
+// Option changes how a topology is run.
+type Option func(*options)
+
+type options struct {
+	partitions int32
+	now        time.Time
+}
+
+// Partitions sets the number of partitions of all topics that do not declare theirs. Defaults to 4.
+func Partitions(n int32) Option { return func(o *options) { o.partitions = n } }
+
+// StartAt sets the time at which the test begins. Defaults to the first moment of 2026, UTC.
+func StartAt(at time.Time) Option { return func(o *options) { o.now = at } }
+
+// New starts a topology. A fault of the topology fails the test.
+func New(t testing.TB, topo *topology.Topology, opts ...Option) *Driver {
+	t.Helper()
+	o := options{partitions: 4, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	for _, f := range opts {
+		f(&o)
+	}
+	p, err := topo.Plan()
+	if err != nil {
+		t.Fatalf("topology %s: %v", topo.Name(), err)
+	}
+	d := &Driver{t: t, plan: p}
+	d.sim, err = actors.NewSim(p, func(x *plan.Topic) int32 {
+		if x.Partitions > 0 {
+			return x.Partitions
+		}
+		return o.partitions
+	}, o.now)
+	if err != nil {
+		t.Fatalf("topology %s: %v", topo.Name(), err)
+	}
+	t.Cleanup(d.sim.Close)
+	return d
+}
+
+func (d *Driver) topic(name string) *plan.Topic {
+	d.t.Helper()
+	for _, x := range d.plan.Topics {
+		if x.Name == name {
+			return x
+		}
+	}
+	d.t.Fatalf("topology %s has no topic %s", d.plan.Name, name)
+	return nil
+}
+
+func (d *Driver) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatalf("topology %s: %v", d.plan.Name, err)
+	}
+}
+
+// Pipe sends a record to a topic, to the partition of its key, and processes it to completion. Its time is the driver's now.
+func Pipe[K, V any](d *Driver, topic *topology.Topic[K, V], key K, value V) {
+	d.t.Helper()
+	PipeAt(d, topic, d.sim.Now(), key, value)
+}
+
+// PipeAt is Pipe with a time of the record's own.
+func PipeAt[K, V any](d *Driver, topic *topology.Topic[K, V], at time.Time, key K, value V) {
+	d.t.Helper()
+	k, v, err := topic.Encode(key, value)
+	d.must(err)
+	x := d.topic(topic.Name())
+	d.PipeRaw(topic.Name(), x.Partitioner.Hash(k, d.sim.Env().Partitions[x.ID]), at, k, v)
+}
+
+// PipeRaw sends bytes, null ones too, to a partition: for records that do not decode, or have no key.
+func (d *Driver) PipeRaw(topic string, partition int32, at time.Time, key, value []byte, headers ...kafka.Header) {
+	d.t.Helper()
+	d.must(d.sim.Produce(d.topic(topic), partition, at.UnixMilli(), key, value, kafka.AppendHeaders(nil, headers...)))
+	d.must(d.sim.Settle())
+}
+
+// Read returns all records of a topic so far, partition by partition, decoded.
+func Read[K, V any](d *Driver, topic *topology.Topic[K, V]) []topology.Event[K, V] {
+	d.t.Helper()
+	var all []topology.Event[K, V]
+	for _, b := range d.Records(topic.Name()) {
+		for i := range b.Records {
+			ev, err := topic.Decode(b, i)
+			d.must(err)
+			all = append(all, ev)
+		}
+	}
+	return all
+}
+
+// Records returns all records of any topic so far, internal ones too (TOPOLOGY-dead-letters, TOPOLOGY-TABLE-changelog), one
+// batch per partition.
+func (d *Driver) Records(topic string) []*kafka.Batch {
+	d.t.Helper()
+	x := d.topic(topic)
+	var all []*kafka.Batch
+	for part := range d.sim.Env().Partitions[x.ID] {
+		b := &kafka.Batch{Topic: topic, Partition: part}
+		for _, r := range d.sim.Log(x, part) {
+			b.Append(r.Offset, r.Timestamp, r.Key, r.Value, r.RawHeaders)
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// Table returns all entries of a table.
+func Table[K comparable, V any](d *Driver, table *topology.Table[K, V]) map[K]V {
+	d.t.Helper()
+	all := map[K]V{}
+	for _, x := range d.plan.Tables {
+		if x.Name != table.Name() {
+			continue
+		}
+		for part := range d.sim.Env().Partitions[x.Changelog.ID] {
+			q := new(tables.Scan[V])
+			d.must(d.sim.Query(x, part, q))
+			d.must(q.Err)
+			for i, b := range q.Keys {
+				k, err := table.DecodeKey(b)
+				d.must(err)
+				all[k] = q.Values[i]
+			}
+		}
+	}
+	return all
+}
+
+// Advance moves the wall clock. Each timer that is due fires once: missed intervals are one call.
+func (d *Driver) Advance(by time.Duration) {
+	d.t.Helper()
+	d.must(d.sim.Advance(by))
+}
+
+// Now returns the wall clock.
+func (d *Driver) Now() time.Time { return d.sim.Now() }
+
+// Crash loses everything that is in memory, as kill -9 does, and goes on from what is committed.
+func (d *Driver) Crash() {
+	d.t.Helper()
+	d.must(d.sim.Crash())
+}
+
+// Failures returns the errors of all handler calls that failed so far, retries included.
+func (d *Driver) Failures() []error { return d.sim.Failures() }
