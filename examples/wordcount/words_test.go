@@ -9,7 +9,7 @@ import (
 func TestWords(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
-		"":                         nil,
+		"":                         {},
 		" \t--- ":                  nil,
 		"To be, or not to be:":     {"to", "be", "or", "not", "to", "be"},
 		"it's 2026":                {"it", "s", "2026"},

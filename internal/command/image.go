@@ -22,9 +22,10 @@ type row struct {
 // apply takes a batch of the changelog.
 func (m tableImage) apply(b *kafka.Batch) error {
 	if m[b.Partition] == nil {
-		m[b.Partition] = tables.NewImage()
+		m[b.Partition] = new(tables.Image)
 	}
-	return m[b.Partition].Apply(b)
+	m[b.Partition].Apply(b)
+	return nil
 }
 
 // get returns the entries of a key: one, or of a Local table one of each partition that has it.

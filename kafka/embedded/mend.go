@@ -263,8 +263,9 @@ func forgetOutcomes(path string) error {
 		}
 		var e producerEntry
 		if err := json.Unmarshal(body, &e); err == nil {
-			if e.TxID == "" {
+			if e.Type != "init" { // what an entry does not say is as it was
 				e.TxID = last[e.PID].TxID
+				e.Commit = cmp.Or(e.Commit, last[e.PID].Commit)
 			}
 			last[e.PID] = e
 		}
