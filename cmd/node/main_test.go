@@ -21,7 +21,13 @@ import (
 	"github.com/troupe-stream/troupe/internal/command"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The actor library lets the throttle of its dead letters run out by itself,
+		goleak.IgnoreTopFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"),
+		// and a database that is closed notices it at its next tick, within a second.
+		goleak.IgnoreTopFunction("github.com/tidwall/buntdb.(*DB).backgroundManager"))
+}
 
 // node runs the command inside this process, for a minute at most.
 func node(t *testing.T, args ...string) (code int, out, errs string) {
@@ -109,4 +115,34 @@ func TestCommandsOfAllExamples(t *testing.T) {
 	code, out, errs = node(t, "version", "--licenses")
 	require.Zero(t, code, errs)
 	require.Contains(t, out, "librdkafka")
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	at := []string{"--topology", "audit", "--data-dir", t.TempDir()}
+	code, _, errs := node(t, append(at, "--feed", "orders=../../examples/audit/orders.tsv", "--feed-keyed", "--drain")...)
+	require.Zero(t, code, errs)
+	code, out, errs := node(t, append(at, "tail", "audit", "--once")...)
+	require.Zero(t, code, errs)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	slices.Sort(lines)
+	require.Equal(t, []string{
+		`o-1	{"order":{"customer":"ada","amount":4200,"currency":"EUR"},"ok":true}`,
+		`o-2	{"order":{"customer":"","amount":100,"currency":"EUR"},"ok":false,"problems":["no customer"]}`,
+		`o-3	{"order":{"customer":"grace","amount":-5,"currency":"usd"},"ok":false,"problems":["amount -5 is not positive","currency \"usd\" is not three capital letters"]}`,
+		`o-4	{"order":{"customer":"alan","amount":2500000,"currency":"GBP"},"ok":false,"problems":["amount 2500000 is over 1000000"]}`,
+	}, lines)
+}
+
+func TestPageviews(t *testing.T) {
+	t.Parallel()
+	at := []string{"--topology", "pageviews", "--data-dir", t.TempDir()}
+	code, _, errs := node(t, append(at, "--feed", "views=../../examples/pageviews/views.jsonl", "--drain")...)
+	require.Zero(t, code, errs)
+	code, out, errs := node(t, append(at, "scan", "pages", "--format", "tsv")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, "/docs\t{\"views\":2,\"total_ms\":55,\"max_ms\":30}\n/home\t{\"views\":3,\"total_ms\":30,\"max_ms\":12}\n", out)
+	code, out, errs = node(t, append(at, "scan", "users", "--format", "tsv")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, "ada\t3\nalan\t1\ngrace\t1\n", out)
 }

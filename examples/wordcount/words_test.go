@@ -10,7 +10,7 @@ func TestWords(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
 		"":                         {},
-		" \t--- ":                  nil,
+		" \t--- ":                  {},
 		"To be, or not to be:":     {"to", "be", "or", "not", "to", "be"},
 		"it's 2026":                {"it", "s", "2026"},
 		"Ünïcode ΓΔ ١٢ 漢字かな x²":    {"ünïcode", "γδ", "١٢", "漢字かな", "x"},

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"os"
+
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/kafka/embedded"
@@ -12,7 +14,11 @@ func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
 	if id == "" {
 		id = "troupe"
 	}
-	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Logger: cfg.Logger})
+	probe, err := newProbe(os.Getenv(FailpointEnv), os.Getenv(TraceEnv), os.Stderr, killSelf)
+	if err != nil {
+		return nil, err
+	}
+	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Logger: cfg.Logger, Probe: probe})
 }
 
 // findEmbedded looks for a running embedded broker of a data directory.

@@ -107,8 +107,10 @@ func (p *producer) commitTransaction(ctx context.Context, now member, bundles []
 	if err := p.client.BeginTransaction(); err != nil {
 		return p.unknown(bundles, fmt.Errorf("begin transaction: %w", err))
 	}
+	p.d.probe("begun")
 	err := p.produceAll(ctx, bundles)
 	if err == nil {
+		p.d.probe("produced")
 		// All is acknowledged before: a record that was refused shows here, while nothing is committed yet, and what
 		// remains of the commit is one request, whose time tells whether it was sent once.
 		err = p.client.SendOffsetsToTransaction(ctx, offsetsOf(bundles), now.metadata)
@@ -116,6 +118,7 @@ func (p *producer) commitTransaction(ctx context.Context, now member, bundles []
 	if err != nil {
 		return p.abort(bundles, err)
 	}
+	p.d.probe("offsets")
 	began := time.Now()
 	err = p.client.CommitTransaction(ctx)
 	took := time.Since(began)
@@ -128,6 +131,7 @@ func (p *producer) commitTransaction(ctx context.Context, now member, bundles []
 		return p.unknown(bundles, fmt.Errorf("commit transaction: it took %v and may have been sent twice", took))
 	}
 	p.explain = false
+	p.d.probe("committed")
 	return kafka.Outcome{Verdict: kafka.Committed}
 }
 
