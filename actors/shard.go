@@ -202,9 +202,9 @@ func (a *shardActor) write(c actor.Context) {
 		return
 	}
 	began := time.Now()
-	more, err := a.checkpoint.Write(a.state, checkpointPages)
+	more, err := a.checkpoint.Write(a.state, a.end, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.state, a.end, time.Now())
+		err = a.checkpoint.Mark(a.state, time.Now())
 	}
 	switch took := time.Since(began); {
 	case err != nil:
@@ -229,10 +229,10 @@ func (a *shardActor) finish(c actor.Context) {
 	defer cancel()
 	end, err := a.ends(ctx, a.changelog())
 	for more := true; err == nil && more; {
-		more, err = a.checkpoint.Write(a.state, checkpointPages)
+		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(a.state, end, time.Now())
+		err = a.checkpoint.Mark(a.state, time.Now())
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)

@@ -39,8 +39,9 @@ type meta struct {
 	Offset   int64 // of the changelog: everything before it is in the pages
 	// Rounds holds for each page the round in which it was written last, as little-endian uint32: a page that is there in
 	// an older version is damage too (a flipped bit in a key of the file makes one).
-	Rounds  []byte
-	Written int64 // milliseconds since the Unix epoch
+	Rounds     []byte
+	Generation uint64 // newest of the changelog's owners that the pages know of; a restore ignores records of older ones
+	Written    int64  // milliseconds since the Unix epoch
 }
 
 // CorruptError says that a checkpoint cannot be trusted.
@@ -68,13 +69,15 @@ type Checkpoint struct {
 	ok      bool   // meta holds
 	round   uint32 // counts Marks
 	rounds  []byte // as in meta, as of now
+	writing bool   // a round of pages has begun and is not through
+	end     int64  // the offset that the round is for; -1: there was no round since the last Mark
 	dropped string // why the file that was there is not used
 }
 
 // OpenCheckpoint opens a shard's checkpoint, or makes it. A file that cannot be used is removed, and the reason is logged
 // and kept in Dropped. It fails only if the directory cannot be written.
 func OpenCheckpoint(path string, id Identity, log *slog.Logger) (*Checkpoint, error) {
-	c := &Checkpoint{path: path, id: id, log: log}
+	c := &Checkpoint{path: path, id: id, log: log, end: -1}
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		return nil, fmt.Errorf("checkpoint %s is a directory: move it away", path)
 	}
@@ -89,13 +92,13 @@ func (c *Checkpoint) open() (err error) {
 	if err := os.MkdirAll(filepath.Dir(c.path), 0o750); err != nil {
 		return err
 	}
-	if err := checkMagic(c.path); err != nil {
+	if err := checkFile(c.path); err != nil {
 		return err
 	}
 	if c.db, err = buntdb.Open(c.path); err != nil {
 		return fmt.Errorf("not a readable file of buntdb: %w", err)
 	}
-	text, found := "", false
+	text, found, pages := "", false, 0
 	foreign := ""
 	err = c.db.View(func(tx *buntdb.Tx) error {
 		return tx.Ascend("", func(key, value string) bool {
@@ -104,6 +107,8 @@ func (c *Checkpoint) open() (err error) {
 				text, found = value, true
 			case !strings.HasPrefix(key, pagePrefix+"/"):
 				foreign = key
+			default:
+				pages++
 			}
 			return true
 		})
@@ -113,24 +118,13 @@ func (c *Checkpoint) open() (err error) {
 		return err
 	case foreign != "":
 		return fmt.Errorf("it holds the foreign key %.40q", foreign)
+	case !found && pages > 0:
+		// Its first round of writing was never finished. The pages go: a later meta record must not claim them.
+		return c.db.Update(func(tx *buntdb.Tx) error { return tx.DeleteAll() })
 	case !found:
-		return nil // nothing has been finished yet
+		return nil // it is new
 	}
 	return c.readMeta(text)
-}
-
-// checkMagic refuses what is certainly no file of buntdb's: it would be truncated without a word.
-func checkMagic(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil //nolint:nilerr // there is none yet, or opening it for writing will say what is wrong
-	}
-	defer f.Close() //nolint:errcheck // it was only read
-	first := make([]byte, 1)
-	if n, _ := f.Read(first); n == 1 && first[0] != '*' {
-		return errors.New("not a file of buntdb")
-	}
-	return nil
 }
 
 func (c *Checkpoint) readMeta(text string) error {
@@ -150,7 +144,7 @@ func (c *Checkpoint) readMeta(text string) error {
 	case m.Layout < minBuckets || m.Layout&(m.Layout-1) != 0 || m.Offset < 0 || len(m.Rounds) != 4*m.Layout:
 		return errors.New("its meta record makes no sense")
 	}
-	c.meta, c.ok, c.rounds = m, true, m.Rounds
+	c.meta, c.ok, c.rounds = m, true, slices.Clone(m.Rounds)
 	for i := range m.Layout {
 		c.round = max(c.round, binary.LittleEndian.Uint32(m.Rounds[4*i:])+1)
 	}
@@ -174,6 +168,7 @@ func (c *Checkpoint) Load(s Shard) error {
 	}
 	p := s.pages()
 	p.setLayout(c.meta.Layout)
+	p.setGeneration(c.meta.Generation)
 	err := c.db.View(func(tx *buntdb.Tx) error {
 		for bucket := range c.meta.Layout {
 			text, err := tx.Get(pageKey(c.meta.Layout, bucket))
@@ -215,6 +210,7 @@ func (c *Checkpoint) openPage(bucket int, b []byte) ([]byte, error) {
 	if got < want {
 		return nil, fmt.Errorf("%w: it is of round %d, round %d was written", errPage, got, want)
 	}
+	binary.LittleEndian.PutUint32(c.rounds[4*bucket:], got) // it may be newer than the meta record
 	return b[:n], nil
 }
 
@@ -222,15 +218,28 @@ func pageKey(layout, bucket int) string {
 	return pagePrefix + "/" + strconv.Itoa(layout) + "/" + strconv.Itoa(bucket)
 }
 
-// Write writes up to maxPages pages that are due, with committed values, and says whether there are more. After an error
-// the page is due again.
-func (c *Checkpoint) Write(s Shard, maxPages int) (more bool, err error) {
+// Write writes up to maxPages pages, with committed values, and says whether there are more. Everything of the changelog
+// before the offset must be committed in the shard. The pages are those that were due at the first call with this offset:
+// another offset begins a new round, as does a call after an error, whose pages are due again.
+func (c *Checkpoint) Write(s Shard, offset int64, maxPages int) (more bool, err error) {
 	p := s.pages()
 	type page struct {
 		bucket int
 		bytes  []byte
 	}
 	var due []page
+	defer func() {
+		if err != nil {
+			c.writing, c.end = false, -1
+			for _, x := range due {
+				p.putBack(x.bucket)
+			}
+		}
+	}()
+	if !c.writing || offset != c.end {
+		p.startRound()
+		c.writing, c.end = true, offset
+	}
 	for range maxPages {
 		bucket, bytes, ok, err := p.takePage()
 		if err != nil {
@@ -254,18 +263,23 @@ func (c *Checkpoint) Write(s Shard, maxPages int) (more bool, err error) {
 		return nil
 	})
 	if err != nil {
-		for _, x := range due {
-			p.putBack(x.bucket)
-		}
 		return true, fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
-	return s.Stats().Dirty > 0, nil
+	c.writing = p.pagesLeft() > 0
+	return c.writing, nil
 }
 
-// Mark says that the pages hold everything of the changelog before an offset. All pages that were due must have been
-// written.
-func (c *Checkpoint) Mark(s Shard, offset int64, now time.Time) error {
-	m := meta{Version: metaVersion, Identity: c.id, Layout: s.pages().layout(), Offset: offset, Rounds: slices.Clone(c.rounds), Written: now.UnixMilli()}
+// Mark says that the pages hold everything of the changelog before the offset given to Write, which must have said that
+// there are no more.
+func (c *Checkpoint) Mark(s Shard, now time.Time) error {
+	p := s.pages()
+	if c.writing || c.end < 0 || len(c.rounds) != 4*p.layout() {
+		return fmt.Errorf("checkpoint %s: mark before all pages are written", c.path)
+	}
+	m := meta{
+		Version: metaVersion, Identity: c.id, Layout: p.layout(), Offset: c.end,
+		Rounds: slices.Clone(c.rounds), Generation: p.generation(), Written: now.UnixMilli(),
+	}
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -278,6 +292,7 @@ func (c *Checkpoint) Mark(s Shard, offset int64, now time.Time) error {
 		return fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
 	c.round++
+	c.end = -1
 	grown := c.ok && c.meta.Layout != m.Layout
 	c.meta, c.ok = m, true
 	for n := minBuckets; grown && n < m.Layout; n *= 2 {
@@ -308,7 +323,7 @@ func (c *Checkpoint) forget(layout int) error {
 func (c *Checkpoint) Drop(reason string) error { return c.drop(reason) }
 
 func (c *Checkpoint) drop(reason string) error {
-	c.dropped, c.ok, c.meta, c.round, c.rounds = reason, false, meta{}, 0, nil
+	c.dropped, c.ok, c.meta, c.round, c.rounds, c.writing, c.end = reason, false, meta{}, 0, nil, false, -1
 	if err := c.Close(); err != nil {
 		c.log.Warn("close a dropped checkpoint", "path", c.path, "error", err)
 	}

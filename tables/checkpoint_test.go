@@ -51,15 +51,15 @@ func write(t *testing.T, keys int) history {
 		}
 		s.Committed(epoch)
 		if epoch == 6 {
-			_, err := c.Write(s, 3) // a checkpoint that is not finished
+			_, err := c.Write(s, int64(h.log.Len()), 3) // a checkpoint that is not finished
 			require.NoError(t, err)
 			break
 		}
 		for more := true; more; {
-			more, err = c.Write(s, 7)
+			more, err = c.Write(s, int64(h.log.Len()), 7)
 			require.NoError(t, err)
 		}
-		require.NoError(t, c.Mark(s, int64(h.log.Len()), time.Now()))
+		require.NoError(t, c.Mark(s, time.Now()))
 	}
 	require.NoError(t, c.Close())
 	h.file, err = os.ReadFile(path)

@@ -27,12 +27,25 @@ type buckets struct {
 	lists      [][]int32
 	dirty      []bool
 	dirtyCount int
-	next       int // where the search for a dirty page goes on
+	round      []bool // pages that were dirty when the round of writing began and are not written yet
+	left       int    // of them
+	next       int    // where the search for one goes on
 }
 
 func (b *buckets) reset(n int) {
-	b.lists, b.dirty, b.next = make([][]int32, n), make([]bool, n), 0
+	writing := b.left > 0
+	b.lists, b.dirty, b.round, b.left, b.next = make([][]int32, n), make([]bool, n), make([]bool, n), 0, 0
 	b.touchAll()
+	if writing {
+		b.startRound()
+	}
+}
+
+// startRound begins a round of writing: of the pages that are dirty now. Those that become so meanwhile are for the next,
+// else a busy table's round would never end.
+func (b *buckets) startRound() {
+	copy(b.round, b.dirty)
+	b.left, b.next = b.dirtyCount, 0
 }
 
 func (b *buckets) touchAll() {
@@ -78,15 +91,16 @@ func (b *buckets) grow(entries func(yield func(i int32, hash uint32))) {
 	entries(b.add)
 }
 
-// take returns a page that is due, and makes it not due; -1 if there is none.
+// take returns a page of the round, and makes it not due; -1 if there is none left.
 func (b *buckets) take() int {
-	if b.dirtyCount == 0 {
+	if b.left == 0 {
 		return -1
 	}
-	for !b.dirty[b.next] {
-		b.next = (b.next + 1) % len(b.dirty)
+	for !b.round[b.next] {
+		b.next++
 	}
-	b.dirty[b.next] = false
+	b.round[b.next], b.dirty[b.next] = false, false
+	b.left--
 	b.dirtyCount--
 	return b.next
 }
@@ -97,7 +111,10 @@ type pager interface {
 	layout() int
 	// setLayout makes an empty shard have that many pages, none of them due.
 	setLayout(n int)
-	// takePage returns a page that is due with the committed values of its keys; ok is false if none is due.
+	// startRound begins a round of writing: of the pages that are due now. pagesLeft is how many of them are not taken yet.
+	startRound()
+	pagesLeft() int
+	// takePage returns a page of the round with the committed values of its keys; ok is false if none is left.
 	takePage() (bucket int, page []byte, ok bool, err error)
 	// putBack makes a page due again: it could not be written.
 	putBack(bucket int)
@@ -105,6 +122,9 @@ type pager interface {
 	touchAll()
 	// loadPage takes over the entries of a page.
 	loadPage(bucket int, page []byte) error
+	// generation is the newest of the changelog's owners that the shard knows of; setGeneration restores it.
+	generation() uint64
+	setGeneration(g uint64)
 }
 
 func (s *ShardOf[V]) pages() pager { return s }
@@ -117,6 +137,14 @@ func (s *ShardOf[V]) setLayout(n int) {
 }
 
 func (s *ShardOf[V]) touchAll() { s.buckets.touchAll() }
+
+func (s *ShardOf[V]) startRound() { s.buckets.startRound() }
+
+func (s *ShardOf[V]) pagesLeft() int { return s.buckets.left }
+
+func (s *ShardOf[V]) generation() uint64 { return max(s.newest, s.cfg.Generation) }
+
+func (s *ShardOf[V]) setGeneration(g uint64) { s.newest = g }
 
 func (s *ShardOf[V]) putBack(bucket int) {
 	if !s.buckets.dirty[bucket] {

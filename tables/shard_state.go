@@ -168,6 +168,9 @@ func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
 }
 
 func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
+	if s.encoded {
+		enc = append(make([]byte, 0, len(enc)), enc...) // what a codec decodes may share its bytes, and the user may change it
+	}
 	v, err := s.spec.Codec.Decode(enc)
 	if err != nil {
 		err = fmt.Errorf("decode the value of table %s, key %q: %w", s.spec.Name, key, err)

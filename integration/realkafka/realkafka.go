@@ -1,10 +1,17 @@
-// Package realkafka starts a real Kafka for tests and benchmarks: one broker in KRaft mode, from the artifacts of Maven
-// Central. It needs Java 17 or newer and Maven; what it fetches is kept in the user's cache directory.
+//go:build unix
+
+// Package realkafka installs Apache Kafka and runs brokers of it on this machine, for tests and benchmarks:
+//
+//	k, err := realkafka.Start(ctx, t.TempDir())
+//	defer k.Stop(ctx)
+//	client, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers()...))
+//
+// Brokers listen on 127.0.0.1 at random ports, keep everything in the directory that was given, and end with the process
+// that started them.
 package realkafka
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -12,166 +19,275 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/troupe-stream/troupe/integration/proc"
 )
 
-// Version is the Kafka that is started.
-const Version = "4.4.0"
+const (
+	// startTimeout bounds a start; stopTimeout an orderly stop, after which the broker is killed.
+	startTimeout = time.Minute
+	stopTimeout  = 20 * time.Second
+	// probeEvery is the time between two questions to a broker that starts.
+	probeEvery = 50 * time.Millisecond
+	// tries is how often a start is tried: another process may take a port that was free a moment ago.
+	tries = 3
+)
 
-//go:embed pom.xml
-var pom []byte
-
-// Kafka is a running broker.
+// Kafka is a cluster. Its methods are for one goroutine.
 type Kafka struct {
-	// Addr is where it listens: host:port.
-	Addr string
-	dir  string
-	cmd  *exec.Cmd
-	done chan struct{}
+	dir   string
+	lib   string
+	nodes []*broker
 }
 
-// Start starts a broker that keeps its data in dir, and waits until it answers, for a minute at most beside the first
-// installation.
-func Start(ctx context.Context, dir string) (*Kafka, error) {
-	lib, err := install(ctx)
+// broker is one JVM, broker and controller at once.
+type broker struct {
+	id         int
+	dir        string
+	port       int
+	controller int
+	process    *proc.Process
+}
+
+// Start installs Kafka where it is missing and starts one broker with its data in dir, which must be empty or new. It
+// blocks until the broker answers.
+func Start(ctx context.Context, dir string) (*Kafka, error) { return StartCluster(ctx, dir, 1) }
+
+// StartCluster is like Start with n brokers. Internal topics are replicated three times where n allows it, with two in sync.
+func StartCluster(ctx context.Context, dir string, n int) (*Kafka, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("start Kafka: %d brokers: use 1 or more", n)
+	}
+	lib, err := Install(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k := &Kafka{dir: dir}
-	port, err := freePorts(2)
-	if err != nil {
-		return nil, err
+	k := &Kafka{dir: dir, lib: lib}
+	for try := 1; ; try++ {
+		if err = k.create(ctx, n); err == nil {
+			return k, nil
+		}
+		if try == tries || ctx.Err() != nil {
+			return nil, fmt.Errorf("start Kafka %s in %s: %w", Version, dir, err)
+		}
 	}
-	k.Addr = fmt.Sprintf("127.0.0.1:%d", port[0])
-	config := filepath.Join(dir, "server.properties")
-	text := fmt.Sprintf(`process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:%[2]d
-listeners=PLAINTEXT://127.0.0.1:%[1]d,CONTROLLER://127.0.0.1:%[2]d
-advertised.listeners=PLAINTEXT://127.0.0.1:%[1]d
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=%[3]s
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-auto.create.topics.enable=false
-`, port[0], port[1], filepath.Join(dir, "log"))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	classpath := filepath.Join(lib, "*")
-	format := exec.CommandContext(ctx, "java", "-Xmx128m", "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", config)
-	if out, err := format.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("format the storage of Kafka: %w: %s", err, out)
-	}
-	log, err := os.Create(filepath.Join(dir, "kafka.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close() //nolint:errcheck // the child has its own descriptor
-	k.cmd = exec.Command("java", "-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-cp", classpath, "kafka.Kafka", config)
-	k.cmd.Stdout, k.cmd.Stderr = log, log
-	if err := k.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start Kafka: %w", err)
-	}
-	k.done = make(chan struct{})
-	go func() {
-		defer close(k.done)
-		_ = k.cmd.Wait()
+}
+
+// create makes and starts all brokers; on an error nothing of them is left.
+func (k *Kafka) create(ctx context.Context, n int) (err error) {
+	defer func() {
+		if err != nil {
+			for _, b := range k.nodes {
+				err = errors.Join(err, k.kill(b), os.RemoveAll(b.dir))
+			}
+			k.nodes = nil
+		}
 	}()
-	if err := k.await(ctx); err != nil {
-		k.Stop()
-		return nil, err
-	}
-	return k, nil
-}
-
-// await waits until the broker answers.
-func (k *Kafka) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	c, err := kgo.NewClient(kgo.SeedBrokers(k.Addr))
+	ports, err := freePorts(2 * n)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	again := time.NewTicker(100 * time.Millisecond)
-	defer again.Stop()
+	for i := range n {
+		k.nodes = append(k.nodes, &broker{id: i + 1, dir: filepath.Join(k.dir, fmt.Sprintf("broker-%d", i+1)), port: ports[2*i], controller: ports[2*i+1]})
+	}
+	for _, b := range k.nodes {
+		if err := k.format(ctx, b); err != nil {
+			return err
+		}
+	}
+	for i := range k.nodes {
+		if err := k.launch(i); err != nil {
+			return err
+		}
+	}
+	return k.ready(ctx)
+}
+
+// Brokers are the addresses, host:port.
+func (k *Kafka) Brokers() []string {
+	out := make([]string, len(k.nodes))
+	for i, b := range k.nodes {
+		out[i] = fmt.Sprintf("127.0.0.1:%d", b.port)
+	}
+	return out
+}
+
+// Pid is the process id of broker i, counted from 0.
+func (k *Kafka) Pid(i int) int { return k.nodes[i].process.Pid() }
+
+// Kill ends broker i with SIGKILL.
+func (k *Kafka) Kill(i int) error { return k.kill(k.nodes[i]) }
+
+// Restart starts broker i, which was killed, again on its data and ports, and blocks until the whole cluster answers.
+func (k *Kafka) Restart(ctx context.Context, i int) error {
+	if k.nodes[i].process.Running() {
+		return fmt.Errorf("restart broker %d: it is running: kill it first", i)
+	}
+	if err := k.launch(i); err != nil {
+		return err
+	}
+	return k.ready(ctx)
+}
+
+// Stop ends all brokers in order, and by force where that takes too long. It is safe to call twice.
+func (k *Kafka) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	for _, b := range k.nodes {
+		if err := b.process.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, b := range k.nodes {
+		if _, err := b.process.Wait(ctx); err != nil {
+			errs = append(errs, k.kill(b))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kafka) kill(b *broker) error {
+	if b.process == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return b.process.Kill(ctx)
+}
+
+// format writes the configuration of a broker and formats its storage.
+func (k *Kafka) format(ctx context.Context, b *broker) error {
+	if err := os.MkdirAll(b.dir, 0o750); err != nil {
+		return err
+	}
+	if err := os.WriteFile(k.config(b), []byte(k.properties(b)), 0o600); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "java", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(k.lib, "*"), "kafka.tools.StorageTool", "format",
+		"-t", "dHJvdXBlLXJlYWwta2Fma2E", "-c", k.config(b)) // any fixed id of 16 bytes
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("format broker %d: %w\n%s", b.id, err, out)
+	}
+	return nil
+}
+
+func (k *Kafka) config(b *broker) string { return filepath.Join(b.dir, "server.properties") }
+
+func (k *Kafka) launch(i int) error {
+	b := k.nodes[i]
+	cmd := exec.Command("java", "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(k.lib, "*"), "kafka.Kafka", k.config(b)) //nolint:noctx // it outlives the call; Stop ends it
+	cmd.Dir = b.dir
+	var err error
+	b.process, err = proc.Start(fmt.Sprintf("kafka-%d", b.id), cmd, nil)
+	return err
+}
+
+// properties is the configuration of a broker.
+func (k *Kafka) properties(b *broker) string {
+	voters := make([]string, len(k.nodes))
+	for i, v := range k.nodes {
+		voters[i] = fmt.Sprintf("%d@127.0.0.1:%d", v.id, v.controller)
+	}
+	replicas, inSync := min(3, len(k.nodes)), min(2, len(k.nodes))
+	return strings.Join([]string{
+		"process.roles=broker,controller",
+		fmt.Sprintf("node.id=%d", b.id),
+		"controller.quorum.voters=" + strings.Join(voters, ","),
+		fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", b.port, b.controller),
+		fmt.Sprintf("advertised.listeners=PLAINTEXT://127.0.0.1:%d", b.port),
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"controller.listener.names=CONTROLLER",
+		"log.dirs=" + filepath.Join(b.dir, "data"),
+		"auto.create.topics.enable=false",
+		"group.initial.rebalance.delay.ms=0",
+		"group.min.session.timeout.ms=1000",
+		"num.network.threads=2",
+		"num.io.threads=4",
+		"offsets.topic.num.partitions=4",
+		fmt.Sprintf("offsets.topic.replication.factor=%d", replicas),
+		"transaction.state.log.num.partitions=4",
+		fmt.Sprintf("transaction.state.log.replication.factor=%d", replicas),
+		fmt.Sprintf("transaction.state.log.min.isr=%d", inSync),
+		"share.coordinator.state.topic.num.partitions=2",
+		fmt.Sprintf("share.coordinator.state.topic.replication.factor=%d", replicas),
+		fmt.Sprintf("share.coordinator.state.topic.min.isr=%d", inSync),
+		fmt.Sprintf("default.replication.factor=%d", replicas),
+		fmt.Sprintf("min.insync.replicas=%d", inSync),
+		"log.cleaner.dedupe.buffer.size=16777216",
+		"",
+	}, "\n")
+}
+
+// ready waits until every broker is known to the cluster and takes connections.
+func (k *Kafka) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.DialTimeout(time.Second), kgo.RequestRetries(0))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
 	for {
-		if c.Ping(ctx) == nil {
+		err := k.probe(ctx, client)
+		if err == nil {
 			return nil
 		}
+		for _, b := range k.nodes {
+			if !b.process.Running() {
+				return fmt.Errorf("broker %d ended while starting:\n%s\n%s", b.id, b.process.Tail(30), b.logTail())
+			}
+		}
 		select {
-		case <-again.C:
-		case <-k.done:
-			b, _ := os.ReadFile(filepath.Join(k.dir, "kafka.log"))
-			return fmt.Errorf("Kafka ended: %s", b) //nolint:staticcheck // its name
+		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("Kafka does not answer at %s: %w", k.Addr, ctx.Err()) //nolint:staticcheck // its name
+			return fmt.Errorf("no answer within %s: %w", startTimeout, err)
 		}
 	}
 }
 
-// Stop ends the broker.
-func (k *Kafka) Stop() {
-	if k.cmd == nil || k.cmd.Process == nil {
-		return
-	}
-	_ = k.cmd.Process.Kill()
-	<-k.done
-}
-
-// install fetches Kafka's jars, once per user.
-func install(ctx context.Context) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "troupe-kafka-"+Version)
-	lib := filepath.Join(dir, "lib")
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
-		return lib, nil
-	}
-	for _, tool := range []string{"java", "mvn"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return "", fmt.Errorf("tests on a real Kafka need %s: install a JDK of 17 or newer, and Maven", tool)
-		}
-	}
-	if err := os.MkdirAll(lib, 0o750); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "pom.xml"), pom, 0o600); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+// probe asks the cluster for its brokers.
+func (k *Kafka) probe(ctx context.Context, client *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "mvn", "-q", "-B", "-f", filepath.Join(dir, "pom.xml"),
-		"dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+lib)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("fetch Kafka %s with Maven: %w: %s", Version, err, strings.TrimSpace(string(out)))
+	answer, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, client)
+	if err != nil {
+		return err
 	}
-	return lib, os.WriteFile(filepath.Join(dir, "complete"), nil, 0o600)
+	if len(answer.Brokers) < len(k.nodes) {
+		return fmt.Errorf("%d of %d brokers are up", len(answer.Brokers), len(k.nodes))
+	}
+	return client.Ping(ctx)
 }
 
-// freePorts finds ports that nobody listens on.
-func freePorts(n int) (ports []int, err error) {
+// logTail is the end of what a broker has logged, empty where it logs nowhere.
+func (b *broker) logTail() string {
+	text, err := os.ReadFile(filepath.Join(b.dir, "logs", "server.log"))
+	if err != nil {
+		return ""
+	}
+	return string(text[max(0, len(text)-4096):])
+}
+
+// freePorts finds ports of 127.0.0.1 that are free now.
+func freePorts(n int) ([]int, error) {
+	var ports []int
 	for range n {
-		l, err2 := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends at once
-		if err2 != nil {
-			return nil, err2
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, l.Close()) }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // of tcp
+		defer l.Close() //nolint:errcheck // all are held until the last is found
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }

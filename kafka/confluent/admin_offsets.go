@@ -96,7 +96,9 @@ func (a *admin) CommittedOffsets(ctx context.Context, group string, tps ...kafka
 			return err
 		}
 		for _, g := range r.Groups {
-			if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			if err := kerr.ErrorForCode(g.ErrorCode); errors.Is(err, kerr.GroupIDNotFound) {
+				continue // nobody has committed anything yet
+			} else if err != nil {
 				return err
 			}
 			for _, t := range g.Topics {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -60,7 +59,7 @@ func TestAdminTopics(t *testing.T) {
 
 	require.NoError(t, a.Grow(ctx, "a", 5))
 	require.ErrorContains(t, a.Grow(ctx, "a", 2), "grow topic a to 2 partitions")
-	require.ErrorContains(t, a.Create(ctx, kafka.TopicSpec{Name: "no/slash", Partitions: 1}), "create topic no/slash")
+	require.ErrorContains(t, a.Create(ctx, kafka.TopicSpec{Name: "c", Partitions: 1, Config: map[string]string{"no.such.config": "x"}}), "create topic c: ")
 	require.NoError(t, a.Delete(ctx, "a", "missing"))
 	states, err = a.Topics(ctx, "a")
 	require.NoError(t, err)
@@ -119,7 +118,7 @@ func TestAdminNamesRecordsThatAreTooLarge(t *testing.T) {
 	out.Append(1, 0, 0, nil, make([]byte, 20<<20), nil)
 	offsets, err := a.Produce(ctx, []string{"small", "large"}, out)
 	require.ErrorContains(t, err, "produce record 20 to small/0: 6000 bytes are over the topic's limit of 5000 (max.message.bytes)")
-	require.NotContains(t, err.Error(), "large")
+	require.NotContains(t, err.Error(), "large/0")
 	require.Equal(t, int64(19), offsets[19])
 	require.Equal(t, int64(-1), offsets[20])
 	require.Equal(t, int64(0), offsets[21])
@@ -246,6 +245,6 @@ func TestAdminWithSASL(t *testing.T) {
 	require.NoError(t, err)
 	_, err = d.OpenAdmin()
 	require.Error(t, err)
-	require.False(t, strings.Contains(err.Error(), "wrongpass"), "the password shows")
-	require.ErrorContains(t, err, "SASL")
+	require.NotContains(t, err.Error(), "wrongpass")
+	require.ErrorContains(t, err, "no broker answers")
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -139,10 +142,22 @@ func (d *Driver) reach(ctx context.Context, raw *kgo.Client) error {
 		if cause == nil || ctx.Err() == nil {
 			cause = err
 		}
+		at := strings.Join(d.cfg.Brokers, ",")
+		if errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.UnsupportedSaslMechanism) || errors.Is(err, kerr.IllegalSaslState) {
+			return fmt.Errorf("the broker at %s refuses the SASL login: %w; check the settings sasl.mechanism, sasl.username and sasl.password", at, err)
+		}
 		if !pause(ctx, wait) {
-			return fmt.Errorf("no broker answers at %s within %v: %w; check --brokers", strings.Join(d.cfg.Brokers, ","), reachTimeout, cause)
+			return fmt.Errorf("no broker answers at %s within %v: %w; check --brokers%s", at, reachTimeout, cause, hangUpHint(cause))
 		}
 	}
+}
+
+// hangUpHint says what else to check where a broker takes the connection and drops it.
+func hangUpHint(cause error) string {
+	if errors.Is(cause, io.EOF) || errors.Is(cause, syscall.ECONNRESET) {
+		return " and security.protocol: the connection is taken and dropped, as by a broker that wants TLS or SASL, or another login"
+	}
+	return ""
 }
 
 // pause waits and says whether ctx is still alive.

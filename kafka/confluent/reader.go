@@ -16,6 +16,8 @@ const (
 	readerBatch = 1000
 	// readerBytes is how many bytes of records close a batch.
 	readerBytes = 1 << 20
+	// watermarkWait is how long the broker may take to say what a partition has, once it has refused an offset.
+	watermarkWait = 2 * time.Second
 	// readerSlice is how long one poll may hold the reader: Assign, Remove and Close wait for it.
 	readerSlice = 20 * time.Millisecond
 )
@@ -254,7 +256,7 @@ func (r *reader) end(tp rdk.TopicPartition) {
 func (r *reader) fault(e rdk.Error) error {
 	switch e.Code() {
 	case rdk.ErrAutoOffsetReset, rdk.ErrOffsetOutOfRange:
-		return fmt.Errorf("read: offset out of range: %w; the records were deleted, or the topic was made anew", e)
+		return r.outOfRange(e)
 	case rdk.ErrUnknownTopic, rdk.ErrUnknownTopicOrPart, rdk.ErrUnknownPartition, rdk.ErrTopicAuthorizationFailed,
 		rdk.ErrAuthentication, rdk.ErrBadMsg, rdk.ErrBadCompression:
 		return fmt.Errorf("read: %w", e)
@@ -263,6 +265,19 @@ func (r *reader) fault(e rdk.Error) error {
 		return fmt.Errorf("read: %w", e)
 	}
 	return nil
+}
+
+// outOfRange names the topic-partition that has no longer, or not yet, the offset that it is to be read from: librdkafka
+// does not say it.
+func (r *reader) outOfRange(e rdk.Error) error {
+	for tp, p := range r.parts {
+		low, high, err := r.consumer.QueryWatermarkOffsets(tp.Topic, tp.Partition, int(watermarkWait.Milliseconds()))
+		if err == nil && (p.next < low || p.next > high) {
+			return fmt.Errorf("read %s/%d from offset %d: out of range, it has %d to %d: records were deleted or the topic was made anew: %w",
+				tp.Topic, tp.Partition, p.next, low, high, e)
+		}
+	}
+	return fmt.Errorf("read: an offset is out of range: records were deleted or a topic was made anew: %w", e)
 }
 
 // failed names the topic-partition of an error.
