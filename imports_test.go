@@ -1,0 +1,145 @@
+package troupe_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/troupe-stream/troupe"
+
+// layers says which parts of this module a part may import. A part is a folder with everything below it; the most specific
+// one counts. Tests may import whatever their package may, and what is in testLayers.
+var layers = map[string][]string{
+	"kafka":                 {},
+	"kafka/confluent":       {"kafka"},
+	"kafka/embedded":        {"kafka"},
+	"topology/codec":        {},
+	"tables":                {"kafka", "topology/codec"},
+	"topology/plan":         {"kafka", "tables", "topology/codec"},
+	"topology":              {"kafka", "tables", "topology/codec", "topology/plan"},
+	"topology/topologytest": {"kafka", "tables", "topology", "topology/codec", "topology/plan", "actors"},
+	"actors":                {"kafka", "tables", "topology", "topology/codec", "topology/plan"},
+	"licenses":              {},
+	"internal/host":         {"actors", "kafka", "kafka/confluent", "kafka/embedded", "tables", "topology", "topology/plan"},
+	"internal/command":      {"actors", "internal/host", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
+	"":                      {"internal/command", "internal/host", "topology", "topology/plan"},
+	"examples":              {"", "topology", "topology/codec"},
+	"cmd":                   {"", "examples"},
+	"integration":           {"*"},
+	"tools":                 {},
+}
+
+// testLayers are what the tests of a part may import beyond that.
+var testLayers = map[string][]string{
+	"actors":           {"kafka/confluent", "kafka/embedded", "topology/topologytest"},
+	"kafka/confluent":  {"kafka/embedded"},
+	"kafka/embedded":   {"kafka/confluent"},
+	"topology":         {"topology/topologytest"},
+	"topology/codec":   {"topology", "topology/plan"},
+	"internal/host":    {"examples", "topology/codec"},
+	"internal/command": {"examples"},
+	"cmd":              {"internal/command", "internal/host", "topology", "topology/codec"},
+	"examples":         {"topology/topologytest"},
+	"":                 {"examples", "topology/codec", "kafka", "kafka/confluent", "kafka/embedded"},
+}
+
+// clients are the Kafka clients, and clientUsers who may import them. Tests of those parts may too.
+var (
+	clients     = []string{"github.com/confluentinc/confluent-kafka-go", "github.com/twmb/franz-go"}
+	clientUsers = []string{"kafka/confluent", "kafka/embedded", "integration"}
+)
+
+type goPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+// TestImportsPointOneWay holds the direction of imports: cmd, examples, integration → troupe → actors → topology → tables
+// → kafka, and a Kafka client behind kafka/confluent and kafka/embedded alone.
+func TestImportsPointOneWay(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t) {
+		part := partOf(within(p.ImportPath))
+		for _, imp := range p.Imports {
+			if why := refused(part, imp, layers[part]); why != "" {
+				t.Errorf("%s imports %s: %s", p.ImportPath, imp, why)
+			}
+		}
+		for _, imp := range append(p.TestImports, p.XTestImports...) {
+			if why := refused(part, imp, append(slices.Clone(layers[part]), testLayers[part]...)); why != "" {
+				t.Errorf("a test of %s imports %s: %s", p.ImportPath, imp, why)
+			}
+		}
+	}
+}
+
+// refused says why a part may not import something, or nothing.
+func refused(part, imp string, allowed []string) string {
+	for _, client := range clients {
+		if (imp == client || strings.HasPrefix(imp, client+"/")) && !slices.Contains(clientUsers, part) {
+			return "only " + strings.Join(clientUsers, ", ") + " may import a Kafka client"
+		}
+	}
+	if imp != module && !strings.HasPrefix(imp, module+"/") {
+		return ""
+	}
+	to := partOf(within(imp))
+	if to == part || slices.Contains(allowed, "*") || slices.Contains(allowed, to) {
+		return ""
+	}
+	return "imports point cmd, examples, integration → troupe → actors → topology → tables → kafka; if the edge is right, add it to layers in imports_test.go and say why in ARCHITECTURE.md"
+}
+
+// within is a package's path inside the module.
+func within(path string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(path, "_test"), module), "/")
+}
+
+// partOf finds the part that a folder belongs to.
+func partOf(folder string) string {
+	for f := folder; f != ""; {
+		if _, ok := layers[f]; ok {
+			return f
+		}
+		i := strings.LastIndexByte(f, '/')
+		f = f[:max(i, 0)]
+	}
+	return ""
+}
+
+func TestEveryFolderHasItsPlace(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t) {
+		folder := within(p.ImportPath)
+		require.True(t, folder == "" || partOf(folder) != "", "folder %s has no entry in layers: add it, with what it may import", folder)
+	}
+}
+
+func goList(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=integration", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "go list: %s", &stderr)
+	var all []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		all = append(all, p)
+	}
+	require.Greater(t, len(all), 10)
+	return all
+}
