@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -235,6 +236,10 @@ func (c *committerState) lose(slots []int32, why error) {
 
 // onFound handles what became of bundles with an unknown outcome.
 func (c *committerState) onFound(m Found) {
+	if errors.Is(m.Err, kafka.ErrDuplicateIdentity) {
+		c.out = append(c.out, giveUp{fmt.Errorf("another process has this node's identity: %w; give each node a data directory of its own", m.Err)})
+		return
+	}
 	if m.Err != nil {
 		c.settles++
 		c.busy = true

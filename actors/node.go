@@ -187,11 +187,19 @@ func (n *Node) run(r *root, top *topics) {
 	}()
 }
 
-// watch ends the node when a topic is deleted or changes its number of partitions.
+// How often the node looks whether its topics have changed, and after how many looks it purges.
+const (
+	watchEvery = 5 * time.Second
+	purgeEvery = 6
+)
+
+// watch ends the node when a topic is deleted or changes its number of partitions, and deletes from repartition topics
+// what has been read.
 func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
-	tick := time.NewTicker(5 * time.Second)
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	for {
+	purge := newPurge(n.plan, top)
+	for i := 1; ; i++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -199,6 +207,11 @@ func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
 		}
 		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
 		err := top.changed(ask, n.plan, admin)
+		if i%purgeEvery == 0 && err == nil {
+			if err := purge.run(ask, admin); err != nil && ctx.Err() == nil {
+				n.log.Warn("repartition topics not purged; tried again later", "error", err)
+			}
+		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			n.fail(err)

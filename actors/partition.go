@@ -106,7 +106,7 @@ func (p *partitionActor) spawn(c actor.Context) {
 	for i, t := range s.stage.Tables {
 		cfg := tables.Config{Table: t.Name, Partition: s.partition, Changelog: t.Changelog.ID, MaxBytes: int(p.site.env.MaxBytes[t.Changelog.ID])}
 		if !p.site.once {
-			cfg.Generation = uint64(max(s.grant.Incarnation, 1))
+			cfg.Generation = uint64(max(s.grant.Generation, 0)) + 1 // 0 stands for none
 		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
 		log := p.log.With("table", t.Name)

@@ -22,6 +22,10 @@ const (
 	maxEpoch   = 64 << 20  // bytes of output in one epoch: no more records are given out until it is sealed
 )
 
+// refreshEvery is how often an idle partition commits its offsets again: Kafka forgets those of topics that the group does not
+// subscribe to after offsets.retention.minutes, seven days by default.
+const refreshEvery = 12 * time.Hour
+
 // Retries of a record whose handler failed, before it becomes a dead letter.
 const (
 	maxAttempts = 4 // the first one and three more
@@ -44,7 +48,6 @@ type (
 	pauseSource  struct{ source int }
 	resumeSource struct{ source int }
 	finishShards struct{ clean bool } // last checkpoints, then left
-	left         struct{ committed bool }
 	failNode     struct{ err error }
 	answerAsk    struct {
 		reply func(error)
@@ -208,6 +211,7 @@ type partitionState struct {
 	dry        bool  // the committer knows that we are dry
 	asked      int64 // a round that waits for our bundle
 
+	refresh        time.Time // when offsets are committed again, though nothing has happened
 	committedEpoch int64
 	careful        *careful
 	cause          error // of the undo under way
@@ -355,6 +359,8 @@ func (s *partitionState) maybeRun() {
 		return
 	}
 	s.phase = running
+	s.fill.moved = s.fresh() // where it begins is committed at once
+	s.refresh = s.now.Add(refreshEvery)
 	s.emit(toCommitter{Join{s.grant.Slot, s.grant.Incarnation}})
 	for i, a := range s.agents {
 		s.emit(toAgent{i, Begin{a.incarnation}})
@@ -477,6 +483,7 @@ func (s *partitionState) askWake() {
 		}
 	}
 	if s.phase == running {
+		earliest(s.refresh)
 		for _, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)
@@ -502,6 +509,9 @@ func (s *partitionState) onWake(m Wake) {
 	}
 	if s.phase != running {
 		return
+	}
+	if !s.now.Before(s.refresh) {
+		s.refresh, s.fill.moved, s.dry = s.now.Add(refreshEvery), true, false
 	}
 	for i, a := range s.agents {
 		if a.backing && !s.now.Before(a.retry) {

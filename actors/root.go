@@ -47,7 +47,6 @@ type root struct {
 type ownedSlot struct {
 	grant kafka.Grant
 	pid   *actor.PID // nil while its sources' ends are looked up
-	state string
 }
 
 // release is a Release under way.

@@ -97,6 +97,9 @@ func (k *worker) Next() (plan.Rec, bool) {
 	if !k.endTurn() {
 		return plan.Rec{}, false
 	}
+	if k.agent.Role == plan.Task && k.begun { // it goes on: what it has asked for so far is final
+		k.next = 0
+	}
 	for k.work == nil || k.next >= len(k.work.Records) {
 		w, ok := k.await()
 		if !ok {
@@ -269,8 +272,9 @@ func (k *worker) drive(program plan.Program) error {
 	case err == nil:
 		err = k.err
 	}
-	if k.ctx.Err() != nil {
-		return nil // nobody wants the result
+	if k.ctx.Err() != nil { // nobody wants the result
+		k.answerFinal()
+		return nil
 	}
 	if err == nil && !k.begun && k.agent.Loop && !k.isStopping() {
 		err = errors.New("the agent's function returned without having taken a record: it would be called in a hot loop; range over in.All()")
@@ -279,6 +283,17 @@ func (k *worker) drive(program plan.Program) error {
 		k.fail(err, stack)
 	}
 	return err
+}
+
+// answerFinal answers a final flush that has waited for the turn at hand.
+func (k *worker) answerFinal() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.busy = false
+	if k.final != 0 {
+		k.report(k.final, false)
+		k.final = 0
+	}
 }
 
 func (k *worker) isStopping() bool {

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -16,7 +17,8 @@ type Stream[K, V any] struct{ loop *loopProgram[K, V] }
 
 // All yields the records of the agent's partition, one turn each: the next turn means that the record is done, and so does
 // leaving the loop. It ends when the agent must stop. What a loop holds between turns is a cache: its loss must change no
-// result, since the agent may be restarted between any two records.
+// result, since the agent may be restarted between any two records. A call of the agent's function has one loop: a nested or
+// second one fails the record at hand.
 func (s Stream[K, V]) All() iter.Seq[Event[K, V]] { return s.loop.all }
 
 // Batches yields up to n records at a time as one turn, with one atomic effect, waiting up to the given time for a batch to
@@ -27,48 +29,64 @@ func (s Stream[K, V]) Batches(n int, within time.Duration) iter.Seq[[]Event[K, V
 
 // Agent defines an agent as a loop over the records of a topic. When the function returns nil, the record at hand is done, and
 // it is called again at the next one; an error, a panic or runtime.Goexit fails the record at hand: its effects are dropped,
-// the agent is restarted and the record tried again.
+// the agent is restarted and the record tried again. The function runs on a goroutine of its own, and may block.
 func Agent[K, V any](t *Topology, name string, source *Topic[K, V], fn func(ctx *Context, in Stream[K, V]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.def, opts)
+	a := t.newAgent(name, plan.Processor, source.topic(), opts)
 	a.loop = true
-	a.program = func() plan.Program { return &loopProgram[K, V]{agent: a, topic: source, fn: fn} }
+	a.program = func() plan.Program { return &loopProgram[K, V]{ctx: &Context{a.newScope()}, topic: source, fn: fn} }
 	a.check(fn == nil)
 }
 
 func (a *agentDef) check(noFunction bool) {
 	if noFunction {
-		a.t.fault("agent %s has no function", a.name)
+		a.t.fault("%s %s has no function", roleOf(a), a.name)
 	}
 }
 
+// loopProgram runs the function of a loop agent.
 type loopProgram[K, V any] struct {
-	agent  *agentDef
-	topic  *Topic[K, V]
-	fn     func(*Context, Stream[K, V]) error
-	ctx    *Context
-	inside bool
-	err    error
+	topic *Topic[K, V]
+	fn    func(*Context, Stream[K, V]) error
+	ctx   *Context
+	loops int   // that the function has begun in this call
+	err   error // fails the record at hand, whatever the function returns
 }
 
 // Run implements plan.Program.
 func (p *loopProgram[K, V]) Run(in plan.Input) error {
-	p.ctx, p.inside, p.err = &Context{&scope{in: in, agent: p.agent}}, false, nil
+	p.ctx.begin(in)
+	p.loops, p.err = 0, nil
 	err := p.fn(p.ctx, Stream[K, V]{p})
 	return firstOf(p.err, err)
 }
 
-func (p *loopProgram[K, V]) enter() {
-	if p.inside {
-		p.err = errNested
+// enter says whether a loop may begin. A second one in the same call of the function fails the record at hand, which also
+// ends the first if it is still running; a function that goes on beginning loops is ended by a panic.
+func (p *loopProgram[K, V]) enter() bool {
+	if p.loops++; p.loops == 1 {
+		return true
+	}
+	if p.loops > 2 {
 		panic(errNested)
 	}
-	p.inside = true
+	if e := p.ctx.in.Effects(); e != nil {
+		e.Fail(errNested)
+	}
+	p.err = firstOf(p.err, errNested)
+	return false
+}
+
+// fail fails the record at hand.
+func (p *loopProgram[K, V]) fail(err error) {
+	p.ctx.effects().Fail(err)
+	p.err = err
 }
 
 func (p *loopProgram[K, V]) all(yield func(Event[K, V]) bool) {
-	p.enter()
-	defer func() { p.inside = false }()
-	for {
+	if !p.enter() {
+		return
+	}
+	for p.err == nil {
 		rec, ok := p.ctx.in.Next()
 		if !ok {
 			return
@@ -76,7 +94,7 @@ func (p *loopProgram[K, V]) all(yield func(Event[K, V]) bool) {
 		p.ctx.rec = rec
 		ev, err := p.topic.event(rec)
 		if err != nil {
-			p.err = err // the loop ends, and with it the call
+			p.fail(err) // the loop ends, and with it the call
 			return
 		}
 		if !yield(ev) {
@@ -85,10 +103,15 @@ func (p *loopProgram[K, V]) all(yield func(Event[K, V]) bool) {
 	}
 }
 
+// maxBatch bounds Batches: more than an agent is ever given ahead.
+const maxBatch = 1 << 16
+
 func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Event[K, V]) bool) {
-	p.enter()
-	defer func() { p.inside = false }()
-	for {
+	if !p.enter() {
+		return
+	}
+	n, within = min(max(n, 1), maxBatch), max(within, 0)
+	for p.err == nil {
 		recs := p.ctx.in.NextMany(n, within)
 		if len(recs) == 0 {
 			return
@@ -98,7 +121,7 @@ func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Ev
 		for i, rec := range recs {
 			ev, err := p.topic.event(rec)
 			if err != nil {
-				p.err = err
+				p.fail(err)
 				return
 			}
 			events[i] = ev
@@ -109,13 +132,15 @@ func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Ev
 	}
 }
 
-// Each defines an agent as a function called for each record of a topic.
+// Each defines an agent as a function called for each record of a topic. An error or panic fails the record: its effects are
+// dropped, the agent is restarted and the record tried again.
 func Each[K, V any](t *Topology, name string, source *Topic[K, V], fn func(ctx *Context, ev Event[K, V]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.def, opts)
+	a := t.newAgent(name, plan.Processor, source.topic(), opts)
 	a.check(fn == nil)
 	a.program = func() plan.Program {
+		c := &Context{a.newScope()}
 		return program(func(in plan.Input) error {
-			c := &Context{&scope{in: in, agent: a}}
+			c.begin(in)
 			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
 				c.rec = rec
 				ev, err := source.event(rec)
@@ -137,64 +162,102 @@ type program func(plan.Input) error
 // Run implements plan.Program.
 func (p program) Run(in plan.Input) error { return p(in) }
 
-// Row is the row of a record's key in a table, for EachRow. It must not be kept.
+// Row is the row of a record's key in a table, for EachRow. It holds only until the handler returns.
 type Row[V any] struct{ row *tables.Row[V] }
 
-// Get returns the row's value; ok is false if there is none.
-func (r *Row[V]) Get() (value V, ok bool) { return r.row.Get() }
+// Get returns the row's value; ok is false if there is none. It sees what the handler has set.
+func (r *Row[V]) Get() (value V, ok bool) { return r.now().Get() }
 
-// Set sets the row's value.
-func (r *Row[V]) Set(value V) { r.row.Set(value) }
+// Set sets the row's value. The value is encoded or copied at once: it may be changed afterwards.
+func (r *Row[V]) Set(value V) { r.now().Set(value) }
 
 // Delete deletes the row.
-func (r *Row[V]) Delete() { r.row.Delete() }
+func (r *Row[V]) Delete() { r.now().Delete() }
+
+func (r *Row[V]) now() *tables.Row[V] {
+	if r.row == nil {
+		panic(errOutside)
+	}
+	return r.row
+}
 
 // EachRow defines an agent that reads and writes the row of each record's key, and nothing else of the table. It runs inside
 // the table's shard: reading its state costs no trip. It may send what it has declared. Records without a key are skipped.
+// The handler may run twice for a record, after a failure: it must not act on anything but its row and ctx.
 func EachRow[K, V, R any](t *Topology, name string, source *Topic[K, V], table *Table[K, R], fn func(ctx *Context, ev Event[K, V], row *Row[R]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.def, append([]AgentOption{Writes(table)}, opts...))
+	a := t.newAgent(name, plan.Processor, source.topic(), append([]AgentOption{Writes(table)}, opts...))
 	a.check(fn == nil)
 	a.program = func() plan.Program {
-		return program(func(in plan.Input) error { return runRows(in, a, source, table, fn) })
+		s := a.newScope()
+		rows := &rowRun[K, V, R]{table: table, runner: func(in plan.Input, events []Event[K, V]) func(*tables.Row[R], int32) error {
+			return rowRunner(in, a, events, fn)
+		}}
+		return program(func(in plan.Input) error {
+			s.begin(in)
+			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
+				s.rec = rec
+				ev, err := source.event(rec)
+				if err != nil {
+					return err
+				}
+				if !ev.NullKey {
+					rows.add(s, ev)
+				}
+			}
+			rows.end()
+			return nil
+		})
 	}
 }
 
-// rowChunk is how many events share one array and one function on their way to the shard.
-const rowChunk = 256
+// Events on their way to a shard share an array and a function: these are how many at least, at most, and how many bytes
+// of keys and values at most, since whoever holds one of them holds all.
+const (
+	rowChunkMin   = 8
+	rowChunkMax   = 256
+	rowChunkBytes = 1 << 20
+)
 
-func runRows[K, V, R any](in plan.Input, a *agentDef, source *Topic[K, V], table *Table[K, R], fn func(*Context, Event[K, V], *Row[R]) error) error {
-	s := &scope{in: in, agent: a}
-	var events []Event[K, V]
-	var run func(*tables.Row[R], int32) error
-	for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-		s.rec = rec
-		ev, err := source.event(rec)
-		if err != nil {
-			return err
-		}
-		if ev.NullKey {
-			continue
-		}
-		if len(events) == cap(events) {
-			events = make([]Event[K, V], 0, rowChunk)
-			run = rowRunner(in, a, events[:rowChunk], fn)
-		}
-		events = append(events, ev)
-		if ops, _, k := table.write(s, ev.Key); ops != nil {
-			ops.Row(k, int32(len(events)-1), run)
-		}
-	}
-	return nil
+// rowRun sends events to the shard of their row, with one function for many of them.
+type rowRun[K, V, R any] struct {
+	table  *Table[K, R]
+	runner func(in plan.Input, events []Event[K, V]) func(*tables.Row[R], int32) error
+
+	events []Event[K, V] // of the chunk being filled; those before have gone to the shard, and are only read
+	size   int
+	bytes  int
+	run    func(*tables.Row[R], int32) error
 }
+
+// add asks for the row of an event's key.
+func (r *rowRun[K, V, R]) add(s *scope, ev Event[K, V]) {
+	ops, _, k := r.table.write(s, ev.Key)
+	if ops == nil {
+		return
+	}
+	if len(r.events) == cap(r.events) || r.bytes > rowChunkBytes {
+		r.size = min(max(2*r.size, rowChunkMin), rowChunkMax) // a run may be one record or many thousands
+		r.events, r.bytes = make([]Event[K, V], 0, r.size), 0
+		r.run = r.runner(s.in, r.events[:r.size])
+	}
+	r.events, r.bytes = append(r.events, ev), r.bytes+ev.rec.B.Size(ev.rec.I)
+	ops.Row(k, int32(len(r.events)-1), r.run)
+}
+
+// end lets go of the events of a run.
+func (r *rowRun[K, V, R]) end() { r.events, r.size, r.bytes, r.run = nil, 0, 0, nil }
 
 // rowRunner makes the function that the shard calls for a run of events.
 func rowRunner[K, V, R any](in plan.Input, a *agentDef, events []Event[K, V], fn func(*Context, Event[K, V], *Row[R]) error) func(*tables.Row[R], int32) error {
 	inside := &rowInput{Input: in}
-	ctx := &Context{&scope{in: inside, agent: a}}
+	ctx := &Context{a.newScope()}
+	ctx.begin(inside)
 	return func(row *tables.Row[R], i int32) error {
-		inside.effects = plan.Effects{Out: row.Out}
+		inside.effects, inside.open = plan.Effects{Out: row.Out}, true
+		held := &Row[R]{row}
+		defer func() { inside.open, held.row = false, nil }() // whoever keeps them is told
 		ctx.rec = events[i].rec
-		if err := fn(ctx, events[i], &Row[R]{row}); err != nil {
+		if err := fn(ctx, events[i], held); err != nil {
 			return err
 		}
 		return inside.effects.Err
@@ -205,10 +268,16 @@ func rowRunner[K, V, R any](in plan.Input, a *agentDef, events []Event[K, V], fn
 type rowInput struct {
 	plan.Input
 	effects plan.Effects
+	open    bool // the handler is running
 }
 
 // Effects implements plan.Input.
-func (r *rowInput) Effects() *plan.Effects { return &r.effects }
+func (r *rowInput) Effects() *plan.Effects {
+	if !r.open {
+		return nil
+	}
+	return &r.effects
+}
 
 // Ask implements plan.Input: a shard that waited for itself would wait for ever.
 func (r *rowInput) Ask(table *plan.Table, _ tables.Query) error {
@@ -227,8 +296,14 @@ type Batch[K, V any] struct {
 // Len is the number of records.
 func (b *Batch[K, V]) Len() int { return len(b.in.Records()) }
 
-// At returns record i, decoded. An error should be passed to Fail.
-func (b *Batch[K, V]) At(i int) (Event[K, V], error) { return b.topic.event(b.in.Records()[i]) }
+// At returns record i, decoded. The error, a *DecodeError, should be passed to Fail.
+func (b *Batch[K, V]) At(i int) (Event[K, V], error) {
+	recs := b.in.Records()
+	if i < 0 || i >= len(recs) {
+		return Event[K, V]{}, fmt.Errorf("agent %s: At(%d) of a batch of %d records", b.agent.name, i, len(recs))
+	}
+	return b.topic.event(recs[i])
+}
 
 // Begin starts record i. The context holds until Done or Fail.
 func (b *Batch[K, V]) Begin(i int) (*Context, error) {
@@ -236,7 +311,11 @@ func (b *Batch[K, V]) Begin(i int) (*Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Context{&scope{in: in, agent: b.agent, rec: b.in.Records()[i]}}, nil
+	s := b.agent.newScope()
+	s.begin(in)
+	s.rec = b.in.Records()[i]
+	s.spread += uint32(i) // each record has a scope of its own: spread what they send without a key
+	return &Context{s}, nil
 }
 
 // Done says that record i is through. The error says that it is not: an effect failed, or the partition was rolled back; the
@@ -250,9 +329,9 @@ func (b *Batch[K, V]) Fail(i int, err error) error { return b.in.Fail(i, err) }
 // supervisor strategy for the actor's own children; when the actor itself fails, the record that it began last fails, and
 // the actor is made anew.
 func Props[K, V any](t *Topology, name string, source *Topic[K, V], props *actor.Props, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.def, opts)
+	a := t.newAgent(name, plan.Processor, source.topic(), opts)
 	if props == nil {
-		t.fault("agent %s has no props", name)
+		t.fault("agent %s has no props: pass those of an actor, such as actor.PropsFromProducer makes", name)
 	}
 	a.raw = &plan.Raw{Props: props, Batch: func(in plan.RawInput) any { return &Batch[K, V]{in, source, a} }}
 }
@@ -280,8 +359,9 @@ func Task(t *Topology, name string, fn func(ctx *TaskContext) error, opts ...Age
 }
 
 func (a *agentDef) turns(fn func(*TaskContext) error, once bool) func(plan.Input) error {
+	c := &TaskContext{scope: a.newScope()}
 	return func(in plan.Input) error {
-		c := &TaskContext{scope: &scope{in: in, agent: a}}
+		c.begin(in)
 		for rec, ok := in.Next(); ok; rec, ok = in.Next() {
 			c.rec, c.Due = rec, rec.Time
 			if err := fn(c); err != nil || once {

@@ -1,10 +1,13 @@
 package topology
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // legalName is what Kafka takes as the name of a topic.
@@ -19,66 +22,105 @@ func checkName(what, name string) error {
 		return fmt.Errorf("%s has no name: give it one", what)
 	case name == "." || name == "..":
 		return fmt.Errorf("%s is called %q, which Kafka refuses: choose another name", what, name)
+	case name == "__consumer_offsets" || name == "__transaction_state":
+		return fmt.Errorf("%s is called %s, which is a topic of Kafka's own: choose another name", what, name)
 	case !legalName.MatchString(name):
 		return fmt.Errorf("%s is called %q: Kafka takes letters, digits, dots, underscores and hyphens only", what, name)
 	case len(name) > maxName:
-		return fmt.Errorf("%s has a name of %d characters: Kafka takes %d at most", what, len(name), maxName)
+		return fmt.Errorf("%s has a name of %d characters, %s…: Kafka takes %d at most; choose a shorter one", what, len(name), name[:20], maxName)
 	}
 	return nil
 }
 
+// names gathers the names of a topology and what is wrong with them.
+type names struct {
+	faults []error
+	topics map[string]string // what a topic is, by its name with dots as underscores: Kafka's metrics cannot tell them apart
+}
+
+// check notes a name that Kafka refuses, and says whether it is legal.
+func (n *names) check(what, name string) bool {
+	err := checkName(what, name)
+	if err != nil {
+		n.faults = append(n.faults, err)
+	}
+	return err == nil
+}
+
+func (n *names) add(format string, args ...any) {
+	n.faults = append(n.faults, fmt.Errorf(format, args...))
+}
+
+// claim notes the name of a topic, which nothing else may have.
+func (n *names) claim(name, what string) {
+	key := strings.ReplaceAll(name, ".", "_")
+	other, taken := n.topics[key]
+	switch {
+	case !taken:
+		n.topics[key] = what
+	case other == what:
+		n.add("two topics are called %s: define it once and share the handle", name)
+	default:
+		n.add("%s and %s collide (Kafka takes dots and underscores for the same): rename one", what, other)
+	}
+}
+
 // checkNames finds names that Kafka refuses, that stand twice, or that collide with internal topics.
-func (t *Topology) checkNames() (faults []error) {
-	add := func(err error) {
-		if err != nil {
-			faults = append(faults, err)
-		}
-	}
-	add(checkName("the topology", t.name))
-	topics := map[string]string{} // by name with dots as underscores: Kafka's metrics cannot tell them apart
-	claim := func(name, what string) {
-		key := strings.ReplaceAll(name, ".", "_")
-		if other, ok := topics[key]; ok {
-			if other == what {
-				add(fmt.Errorf("two topics are called %s: define it once and share the handle", name))
-			} else {
-				add(fmt.Errorf("%s collides with %s: rename one", what, other))
-			}
-			return
-		}
-		topics[key] = what
-	}
+func (t *Topology) checkNames() []error {
+	n := &names{topics: map[string]string{}}
+	legal := n.check("the topology", t.name) // else the names derived from it would all be reported too
 	for _, d := range t.topics {
-		add(checkName("a topic", d.name))
-		claim(d.name, "topic "+d.name)
+		switch {
+		case d.kind == plan.Repartition: // two flows of one name are reported as agents
+			if legal && n.topics[strings.ReplaceAll(d.name, ".", "_")] == "" && n.check("a repartition topic", d.name) {
+				n.claim(d.name, "the repartition topic "+d.name)
+			}
+		case n.check("a topic", d.name):
+			n.claim(d.name, "topic "+d.name)
+		}
 		if d.partitions < 0 {
-			add(fmt.Errorf("topic %s is declared with %d partitions", d.name, d.partitions))
+			n.add("topic %s is declared with %d partitions: declare a positive number, or none", d.name, d.partitions)
 		}
 	}
-	tables, agents := map[string]bool{}, map[string]bool{}
-	for _, d := range t.tables {
-		add(checkName("a table", d.name))
-		if tables[d.name] {
-			add(fmt.Errorf("two tables are called %s: define it once and share the handle", d.name))
-			continue
-		}
-		tables[d.name] = true
-		if name := changelogName(t, d); d.name != "" {
-			add(checkName("the changelog of table "+d.name, name))
-			claim(name, "the changelog of table "+d.name)
+	n.checkTables(t, legal)
+	if legal {
+		for _, suffix := range []string{"dead-letters", "slots", "leader"} {
+			name := t.name + "-" + suffix
+			n.check("the internal topic for "+suffix, name)
+			n.claim(name, "the internal topic "+name)
 		}
 	}
-	for _, suffix := range []string{"dead-letters", "slots", "leader"} {
-		claim(t.name+"-"+suffix, "the internal topic "+t.name+"-"+suffix)
-	}
+	agents := map[string]bool{}
 	for _, a := range t.agents {
-		add(checkName("an agent", a.name))
+		n.check(roleOf(a)+" of topology "+t.name, a.name)
 		if agents[a.name] {
-			add(fmt.Errorf("two agents are called %s: their progress is kept under their names; rename one", a.name))
+			n.add("two agents are called %s: progress is kept under their names; rename one, or give the end of an operator's flow a name with topology.Named", a.name)
 		}
 		agents[a.name] = true
 	}
-	return faults
+	return n.faults
+}
+
+func (n *names) checkTables(t *Topology, legal bool) {
+	folded := map[string]string{} // file systems that ignore case would keep two tables in one file
+	for _, d := range t.tables {
+		if !n.check("a table", d.name) {
+			continue
+		}
+		low := strings.ToLower(d.name)
+		if other, ok := folded[low]; ok {
+			if other == d.name {
+				n.add("two tables are called %s: define it once and share the handle", d.name)
+			} else {
+				n.add("tables %s and %s differ in case only: rename one", other, d.name)
+			}
+			continue
+		}
+		folded[low] = d.name
+		if name := changelogName(t, d); legal && n.check("the changelog of table "+d.name, name) {
+			n.claim(name, "the changelog of table "+d.name)
+		}
+	}
 }
 
 // checkEdges finds what is declared and cannot work.
@@ -87,32 +129,22 @@ func (t *Topology) checkEdges() (faults []error) {
 	if len(t.agents) == 0 {
 		add("topology %s has no agents: nothing would happen", t.name)
 	}
-	used, writers := map[*topicDef]bool{}, map[*tableDef][]*agentDef{}
+	used, written := map[*topicDef]bool{}, map[*tableDef]bool{}
 	for _, a := range t.agents {
-		for _, x := range a.order {
-			var of *Topology
-			name := ""
-			switch x := x.(type) {
-			case *topicDef:
-				of, name = x.t, "topic "+x.name
-				used[x] = true
-			case *tableDef:
-				of, name = x.t, "table "+x.name
-			}
-			if of != t {
-				add("%s %s uses %s of another topology, %s: define it in this one", roleOf(a), a.name, name, of.name)
-			}
-		}
+		faults = append(faults, t.checkForeign(a)...)
 		if a.source != nil {
 			used[a.source] = true
-			if a.source.t != t {
-				add("agent %s reads topic %s of another topology, %s: define it in this one", a.name, a.source.name, a.source.t.name)
-			}
 		}
-		for tb := range a.writes {
-			writers[tb] = append(writers[tb], a)
-			if a.source == nil {
-				add("%s %s writes table %s: only agents write tables; send to one", roleOf(a), a.name, tb.name)
+		for d := range a.sends {
+			used[d] = true
+		}
+		for _, d := range t.tables {
+			if !a.writes[d] {
+				continue
+			}
+			written[d] = true
+			if a.role != plan.Processor {
+				add("%s %s writes table %s: only agents write tables; let it send to a topic, and an agent write", roleOf(a), a.name, d.name)
 			}
 		}
 	}
@@ -122,27 +154,29 @@ func (t *Topology) checkEdges() (faults []error) {
 		}
 	}
 	for _, d := range t.tables {
-		w := writers[d]
-		if len(w) == 0 {
+		if !written[d] {
 			add("table %s is written by no agent: declare topology.Writes(%s) where it is, or remove it", d.name, d.name)
 		}
-		faults = append(faults, twoStages(d, w)...)
 	}
-	return append(faults, t.checkLoops()...)
+	return faults
 }
 
-// twoStages finds tables that are written from sources that cannot be co-partitioned.
-func twoStages(d *tableDef, writers []*agentDef) (faults []error) {
-	for i, a := range writers {
-		for _, b := range writers[:i] {
-			x, y := a.source, b.source
-			if x == nil || y == nil || x == y {
-				continue
-			}
-			if x.partitions > 0 && y.partitions > 0 && x.partitions != y.partitions {
-				faults = append(faults, fmt.Errorf("table %s is written from two stages: by agent %s from topic %s with %d partitions and by agent %s from topic %s with %d; "+
-					"send one of them through a topic with as many", d.name, b.name, y.name, y.partitions, a.name, x.name, x.partitions))
-			}
+// checkForeign finds topics and tables of other topologies.
+func (t *Topology) checkForeign(a *agentDef) (faults []error) {
+	foreign := func(verb, what, name string, of *Topology) {
+		if of != t {
+			faults = append(faults, fmt.Errorf("%s %s %s %s %s of another topology, %s: define it in this one", roleOf(a), a.name, verb, what, name, of.name))
+		}
+	}
+	if a.source != nil {
+		foreign("reads", "topic", a.source.name, a.source.t)
+	}
+	for _, x := range a.order {
+		switch x := x.(type) {
+		case *topicDef:
+			foreign("sends to", "topic", x.name, x.t)
+		case *tableDef:
+			foreign("uses", "table", x.name, x.t)
 		}
 	}
 	return faults
@@ -158,12 +192,7 @@ func (t *Topology) checkLoops() (faults []error) {
 			return
 		}
 		if state[d] == 1 {
-			at := slices.Index(path, d)
-			var names []string
-			for _, x := range append(slices.Clone(path[at:]), d) {
-				names = append(names, x.name)
-			}
-			faults = append(faults, fmt.Errorf("topics form a loop: %s; if that is meant, declare one of them with topology.Loop()", strings.Join(names, " → ")))
+			faults = append(faults, t.loopFault(path[slices.Index(path, d):]))
 			return
 		}
 		state[d] = 1
@@ -185,4 +214,20 @@ func (t *Topology) checkLoops() (faults []error) {
 		visit(d)
 	}
 	return faults
+}
+
+// loopFault names the topics of a cycle, and the agents between them.
+func (t *Topology) loopFault(cycle []*topicDef) error {
+	var b strings.Builder
+	for i, d := range cycle {
+		next := cycle[(i+1)%len(cycle)]
+		for _, a := range t.agents {
+			if a.source == d && a.sends[next] {
+				fmt.Fprintf(&b, "%s → agent %s → ", d.name, a.name)
+				break
+			}
+		}
+	}
+	b.WriteString(cycle[0].name)
+	return errors.New("records go round in a loop: " + b.String() + "; if that is meant, declare one of the topics with topology.Loop()")
 }

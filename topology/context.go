@@ -9,23 +9,26 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// scope is what contexts have in common: the turn at hand.
+// scope is what contexts have in common: the turn at hand. A program has one, and keeps it from run to run.
 type scope struct {
 	in     plan.Input
 	agent  *agentDef
 	rec    plan.Rec
 	key    []byte // scratch
 	value  []byte
-	spread uint32 // for records without a key
-	self   *Context
+	spread uint32 // for records without a key: the next partition, modulo their number
+	begun  bool
 }
 
-// context returns the scope as an agent's context.
-func (s *scope) context() *Context {
-	if s.self == nil {
-		s.self = &Context{s}
+// newScope makes the scope of a program.
+func (a *agentDef) newScope() *scope { return &scope{agent: a} }
+
+// begin starts a run of the program.
+func (s *scope) begin(in plan.Input) {
+	s.in = in
+	if !s.begun { // partitions that start together should not all fill the same one
+		s.begun, s.spread = true, uint32(in.Partition())
 	}
-	return s.self
 }
 
 func (s *scope) turn() *scope { return s }
@@ -53,12 +56,13 @@ func (s *scope) effects() *plan.Effects {
 	return e
 }
 
-// timestamp is the default of what is sent: that of the record at hand.
+// timestamp is the default of what is sent: that of the record at hand. A record that has none (it was written in a format
+// before Kafka 0.10) passes none on: 0, the producer's clock.
 func (s *scope) timestamp() int64 {
 	if s.rec.B != nil {
-		return s.rec.B.Records[s.rec.I].Timestamp
+		return max(s.rec.B.Records[s.rec.I].Timestamp, 0)
 	}
-	return s.rec.Time.UnixMilli()
+	return max(s.rec.Time.UnixMilli(), 0)
 }
 
 // Sender is what may send: the context of an agent, timer or task.
@@ -105,7 +109,10 @@ func (c *TaskContext) Commit() bool {
 		c.effects().Fail(fmt.Errorf("timer %s: Commit is for tasks: what a timer sends is committed when it returns", c.agent.name))
 		return true
 	}
-	_, ok := c.in.Next()
+	rec, ok := c.in.Next()
+	if ok {
+		c.rec = rec
+	}
 	return ok
 }
 
@@ -131,6 +138,7 @@ func (e *DecodeError) Permanent() bool { return true }
 // permanent marks an error as one that trying again does not mend.
 type permanent struct{ error }
 
+// Unwrap returns the error that is marked.
 func (p permanent) Unwrap() error { return p.error }
 
 // Permanent implements what the engine asks errors for.
@@ -138,4 +146,4 @@ func (permanent) Permanent() bool { return true }
 
 func lasting(format string, args ...any) error { return permanent{fmt.Errorf(format, args...)} }
 
-var errNested = errors.New("topology: All or Batches is called while another one is running: a loop agent has one loop")
+var errNested = permanent{errors.New("All or Batches is called a second time: the function of a loop agent has one loop; return after it, and it is called again at the next record")}

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,7 +66,11 @@ func describeText(p *plan.Plan) string {
 		if t.Key.Type != "" {
 			types = fmt.Sprintf(" (%s → %s)", t.Key.Type, t.Value.Type)
 		}
-		fmt.Fprintf(&b, "  %s: %s%s\n", t.Name, kindNames[t.Kind], types)
+		count := ""
+		if t.Partitions > 0 && t.Kind != plan.Slots {
+			count = fmt.Sprintf(", partitions: %d", t.Partitions)
+		}
+		fmt.Fprintf(&b, "  %s: %s%s%s\n", t.Name, kindNames[t.Kind], types, count)
 	}
 	return b.String()
 }
@@ -186,76 +189,4 @@ func describeDot(p *plan.Plan) string {
 	}
 	b.WriteString("}\n")
 	return b.String()
-}
-
-func describeJSON(p *plan.Plan) (string, error) {
-	type agent struct {
-		Name   string   `json:"name"`
-		Role   string   `json:"role"`
-		Source string   `json:"source,omitempty"`
-		Every  string   `json:"every,omitempty"`
-		Sends  []string `json:"sends,omitempty"`
-		Reads  []string `json:"reads,omitempty"`
-		Writes []string `json:"writes,omitempty"`
-		Steps  []string `json:"steps,omitempty"`
-	}
-	type table struct {
-		Name      string `json:"name"`
-		Key       string `json:"key"`
-		Value     string `json:"value"`
-		Changelog string `json:"changelog"`
-		Ordered   bool   `json:"ordered,omitempty"`
-		Local     bool   `json:"local,omitempty"`
-	}
-	type stage struct {
-		ID      int32    `json:"id"`
-		Sources []string `json:"sources"`
-		Agents  []agent  `json:"agents"`
-		Tables  []table  `json:"tables"`
-	}
-	type topic struct {
-		Name  string `json:"name"`
-		Kind  string `json:"kind"`
-		Key   string `json:"key,omitempty"`
-		Value string `json:"value,omitempty"`
-	}
-	out := struct {
-		Name   string  `json:"name"`
-		Stages []stage `json:"stages"`
-		Topics []topic `json:"topics"`
-	}{Name: p.Name}
-	for _, st := range p.Stages {
-		x := stage{ID: st.ID, Agents: []agent{}, Tables: []table{}}
-		for _, s := range st.Sources {
-			x.Sources = append(x.Sources, s.Name)
-		}
-		for _, a := range st.Agents {
-			y := agent{Name: a.Name, Role: roleNames[a.Role], Steps: a.Steps}
-			if a.Source != nil {
-				y.Source = a.Source.Name
-			}
-			if a.Every > 0 {
-				y.Every = a.Every.String()
-			}
-			for _, t := range a.Sends {
-				y.Sends = append(y.Sends, t.Name)
-			}
-			for _, t := range a.Reads {
-				y.Reads = append(y.Reads, t.Name)
-			}
-			for _, t := range a.Writes {
-				y.Writes = append(y.Writes, t.Name)
-			}
-			x.Agents = append(x.Agents, y)
-		}
-		for _, t := range st.Tables {
-			x.Tables = append(x.Tables, table{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local})
-		}
-		out.Stages = append(out.Stages, x)
-	}
-	for _, t := range p.Topics {
-		out.Topics = append(out.Topics, topic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type})
-	}
-	b, err := json.MarshalIndent(out, "", "  ")
-	return string(b) + "\n", err
 }

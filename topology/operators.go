@@ -45,6 +45,13 @@ func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Ev
 	}
 }
 
+// needs notes a step without a function.
+func (f Flow[K, V]) needs(missing bool, step string) {
+	if missing {
+		f.t.fault("the flow from topic %s has a step %s without a function: pass one", f.source.name, step)
+	}
+}
+
 // same is then for a step that changes no value.
 func same[K, V any](f Flow[K, V], name string, step func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error) Flow[K, V] {
 	x := then(f, name, step)
@@ -54,6 +61,7 @@ func same[K, V any](f Flow[K, V], name string, step func(down func(*scope, Event
 
 // Filter lets through the records for which keep says so.
 func Filter[K, V any](f Flow[K, V], keep func(Event[K, V]) bool) Flow[K, V] {
+	f.needs(keep == nil, "Filter")
 	return same(f, "filter", func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			if !keep(ev) {
@@ -66,6 +74,7 @@ func Filter[K, V any](f Flow[K, V], keep func(Event[K, V]) bool) Flow[K, V] {
 
 // Peek calls fn for each record and lets it through.
 func Peek[K, V any](f Flow[K, V], fn func(Event[K, V])) Flow[K, V] {
+	f.needs(fn == nil, "Peek")
 	return same(f, "peek", func(down func(*scope, Event[K, V]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			fn(ev)
@@ -74,8 +83,10 @@ func Peek[K, V any](f Flow[K, V], fn func(Event[K, V])) Flow[K, V] {
 	})
 }
 
-// Map replaces each value by another one; keys stay.
+// Map replaces each value by another one; keys stay. A null value comes as the zero value of its type, and what fn makes of it
+// is not null: put a Filter on NullValue before it where that matters.
 func Map[K, V, R any](f Flow[K, V], fn func(V) R) Flow[K, R] {
+	f.needs(fn == nil, "Map")
 	return then(f, "map", func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			return down(s, Event[K, R]{Key: ev.Key, NullKey: ev.NullKey, Value: fn(ev.Value), rec: ev.rec})
@@ -83,8 +94,9 @@ func Map[K, V, R any](f Flow[K, V], fn func(V) R) Flow[K, R] {
 	})
 }
 
-// FlatMap replaces each value by any number of others; keys stay.
+// FlatMap replaces each value by any number of others; keys stay. A null value comes as the zero value of its type.
 func FlatMap[K, V, R any](f Flow[K, V], fn func(V) []R) Flow[K, R] {
+	f.needs(fn == nil, "FlatMap")
 	return then(f, "flat-map", func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			for _, v := range fn(ev.Value) {
@@ -100,10 +112,7 @@ func FlatMap[K, V, R any](f Flow[K, V], fn func(V) []R) Flow[K, R] {
 // FlowOption names what ends a flow.
 type FlowOption func(*flowEnd)
 
-type flowEnd struct {
-	name  string
-	agent []AgentOption
-}
+type flowEnd struct{ name string }
 
 // Named gives the agent that a flow becomes a name of its own; an agent's progress is kept under its name. Defaults to one
 // made of the operator and its target.
@@ -118,37 +127,33 @@ func endOf(name string, opts []FlowOption) flowEnd {
 }
 
 // define makes the agent of a flow.
-func define[K, V any](f Flow[K, V], name, last string, down func(*scope, Event[K, V]) error, opts ...AgentOption) *agentDef {
+func define[K, V any](f Flow[K, V], name, last string, down func(*scope, Event[K, V]) error, opts ...AgentOption) {
 	a := f.t.newAgent(name, plan.Processor, f.source, opts)
 	a.steps = append(slices.Clone(f.steps), last)
+	run := f.bind(down)
 	a.program = func() plan.Program {
-		return program(func(in plan.Input) error {
-			s := &scope{in: in, agent: a}
-			run := f.bind(down)
-			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-				s.rec = rec
-				if err := run(s, rec); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		s := a.newScope()
+		return program(func(in plan.Input) error { return runFlow(s, in, run) })
 	}
-	return a
 }
 
-// To sends the flow's records to a topic.
+// runFlow takes records through the steps of a flow.
+func runFlow(s *scope, in plan.Input, run func(*scope, plan.Rec) error) error {
+	s.begin(in)
+	for rec, ok := in.Next(); ok; rec, ok = in.Next() {
+		s.rec = rec
+		if err := run(s, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// To sends the flow's records to a topic, with the times of their sources; headers are not passed on.
 func To[K, V any](f Flow[K, V], topic *Topic[K, V], opts ...FlowOption) {
 	end := endOf("to-"+topic.def.name, opts)
 	define(f, end.name, "to "+topic.def.name, func(s *scope, ev Event[K, V]) error {
-		var o []SendOption
-		if ev.NullKey {
-			o = append(o, NullKey())
-		}
-		if ev.NullValue {
-			o = append(o, NullValue())
-		}
-		topic.Send(s.context(), ev.Key, ev.Value, o...)
+		topic.put(s, ev.Key, ev.Value, sending{nullKey: ev.NullKey, nullValue: ev.NullValue})
 		return nil
 	}, Sends(topic))
 }
@@ -156,7 +161,8 @@ func To[K, V any](f Flow[K, V], topic *Topic[K, V], opts ...FlowOption) {
 // Grouped is a flow spread by a key: what Count, Reduce and Aggregate work on.
 type Grouped[K, V any] struct {
 	t      *Topology
-	source *topicDef // where records come from that have the key already; nil: they are spread first
+	from   *topicDef // where records come from
+	source *topicDef // the same if its records have the key already; nil: they are spread first
 	values codec.Codec[V]
 	// spread defines the agent that writes the repartition topic.
 	spread func(name string, repartition *Topic[K, V], values bool)
@@ -174,19 +180,19 @@ func WithValues[V any](c codec.Codec[V]) GroupOption[V] {
 }
 
 // GroupBy spreads a flow by a key made of its values: through an internal topic TOPOLOGY-NAME-repartition, so that all
-// records of a key meet in one partition.
+// records of a key meet in one partition. The topic is made with as many partitions as the flow's. Records with a null value
+// are skipped, as Kafka Streams does before it aggregates.
 func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) Grouped[G, V] {
-	g := Grouped[G, V]{t: f.t, values: f.values, steps: f.steps}
+	f.needs(key == nil, "GroupBy")
+	g := Grouped[G, V]{t: f.t, from: f.source, values: f.values, steps: f.steps}
 	for _, o := range opts {
 		o(&g.values)
 	}
 	g.spread = func(name string, repartition *Topic[G, V], values bool) {
 		define(f, name, "group to "+repartition.def.name, func(s *scope, ev Event[K, V]) error {
-			if !values {
-				repartition.Send(s.context(), key(ev.Value), ev.Value, NullValue())
-				return nil
+			if !ev.NullValue {
+				repartition.put(s, key(ev.Value), ev.Value, sending{nullValue: !values})
 			}
-			repartition.Send(s.context(), key(ev.Value), ev.Value)
 			return nil
 		}, Sends(repartition))
 	}
@@ -195,23 +201,30 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 
 // GroupByKey groups a flow by the key that its records have: they are spread by it already.
 func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
-	return Grouped[K, V]{t: f.t, source: f.source, keep: f.bind, steps: f.steps}
+	return Grouped[K, V]{t: f.t, from: f.source, source: f.source, keep: f.bind, steps: f.steps}
 }
 
 const opCount = "count"
 
-// Count counts the records of each key into a table.
+// Count counts the records of each key into a table. Records without a key or value are skipped.
 func Count[K, V any](g Grouped[K, V], table *Table[K, int64], opts ...FlowOption) {
-	fold(g, table, opCount, nil, opts, func(row *tables.Row[int64], _ Event[K, V]) error {
+	spread := g.source == nil // then the values were null only for want of use
+	fold(g, table, opCount, nil, opts, func(row *tables.Row[int64], ev Event[K, V]) error {
+		if ev.NullValue && !spread {
+			return nil
+		}
 		n, _ := row.Get()
 		row.Set(n + 1)
 		return nil
 	})
 }
 
-// Reduce folds the values of each key into a table: its first one as it is, the others by fn. Records without a value are
-// skipped.
+// Reduce folds the values of each key into a table: its first one as it is, the others by fn. Records without a key or value
+// are skipped.
 func Reduce[K, V any](g Grouped[K, V], table *Table[K, V], fn func(acc, value V) V, opts ...FlowOption) {
+	if fn == nil {
+		g.t.fault("reduce into table %s has no function: pass one", table.def.name)
+	}
 	fold(g, table, "reduce", table.spec.Codec, opts, func(row *tables.Row[V], ev Event[K, V]) error {
 		if ev.NullValue {
 			return nil
@@ -225,10 +238,14 @@ func Reduce[K, V any](g Grouped[K, V], table *Table[K, V], fn func(acc, value V)
 	})
 }
 
-// Aggregate folds the values of each key into a table, from init on. Records without a value are skipped.
+// Aggregate folds the values of each key into a table, from init on. Records without a key or value are
+// skipped.
 func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, fn func(acc A, ev Event[K, V]) A, opts ...FlowOption) {
 	if g.source == nil && g.values == nil {
 		g.t.fault("aggregate into table %s: GroupBy needs to know how to write values to its topic: pass it topology.WithValues(codec)", table.def.name)
+	}
+	if init == nil || fn == nil {
+		g.t.fault("aggregate into table %s lacks a function: pass one that makes the first value and one that adds to it", table.def.name)
 	}
 	fold(g, table, "aggregate", nil, opts, func(row *tables.Row[A], ev Event[K, V]) error {
 		if ev.NullValue {
@@ -260,43 +277,29 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 			written = noValues[V]{}
 		}
 		repartition := NewTopic(g.t, fmt.Sprintf("%s-%s-repartition", g.t.name, end.name), table.kc, written)
-		repartition.def.kind = plan.Repartition
+		repartition.def.kind, repartition.def.like = plan.Repartition, g.from
 		g.spread(end.name+"-group", repartition, vc != nil)
 		f = From(repartition)
 	}
 	a := g.t.newAgent(end.name, plan.Processor, f.source, []AgentOption{Writes(table)})
 	a.steps = append(slices.Clone(f.steps), op+" into "+table.def.name)
+	runner := func(_ plan.Input, events []Event[K, V]) func(*tables.Row[A], int32) error {
+		return func(row *tables.Row[A], i int32) error { return apply(row, events[i]) }
+	}
 	a.program = func() plan.Program {
-		return program(func(in plan.Input) error { return runFold(in, a, f, table, apply) })
-	}
-}
-
-func runFold[K, V, A any](in plan.Input, a *agentDef, f Flow[K, V], table *Table[K, A], apply func(*tables.Row[A], Event[K, V]) error) error {
-	s := &scope{in: in, agent: a}
-	var events []Event[K, V]
-	var run func(*tables.Row[A], int32) error
-	take := f.bind(func(s *scope, ev Event[K, V]) error {
-		if ev.NullKey {
+		s, rows := a.newScope(), &rowRun[K, V, A]{table: table, runner: runner}
+		run := f.bind(func(s *scope, ev Event[K, V]) error {
+			if !ev.NullKey {
+				rows.add(s, ev)
+			}
 			return nil
-		}
-		if len(events) == cap(events) {
-			events = make([]Event[K, V], 0, rowChunk)
-			all := events[:rowChunk]
-			run = func(row *tables.Row[A], i int32) error { return apply(row, all[i]) }
-		}
-		events = append(events, ev)
-		if ops, _, k := table.write(s, ev.Key); ops != nil {
-			ops.Row(k, int32(len(events)-1), run)
-		}
-		return nil
-	})
-	for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-		s.rec = rec
-		if err := take(s, rec); err != nil {
+		})
+		return program(func(in plan.Input) error {
+			err := runFlow(s, in, run)
+			rows.end()
 			return err
-		}
+		})
 	}
-	return nil
 }
 
 // noValues is the codec of a topic whose values nobody looks at.

@@ -20,7 +20,13 @@ type Table[K, V any] struct {
 	spec *tables.Spec[V]
 }
 
-func (t *Table[K, V]) table() *tableDef { return t.def }
+// table returns nil for a nil handle, which the options turn into a fault.
+func (t *Table[K, V]) table() *tableDef {
+	if t == nil {
+		return nil
+	}
+	return t.def
+}
 
 // Name returns the table's name.
 func (t *Table[K, V]) Name() string { return t.def.name }
@@ -45,11 +51,12 @@ func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	}
 	spec := &tables.Spec[V]{Name: name, Codec: values, Ordered: d.ordered}
 	d.make = plan.Table{
-		Key: textOf(keys), Value: textOf(values), Ordered: d.ordered, Local: d.local,
+		ID: d.id, Name: name, Key: textOf(keys), Value: textOf(values), Ordered: d.ordered, Local: d.local,
 		NewShard: func(c tables.Config) tables.Shard { return tables.New(spec, c) },
 		NewOps:   func() tables.Ops { return tables.NewOps(spec) },
 	}
 	t.tables = append(t.tables, d)
+	t.changed()
 	x := &Table[K, V]{def: d, kc: keys, spec: spec}
 	t.typed[d] = x
 	return x
@@ -97,7 +104,7 @@ func (t *Table[K, V]) Update(ctx Writer, key K, fn func(old V, ok bool) (V, erro
 func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
 	e := s.effects()
 	if !s.agent.writes[t.def] {
-		e.Fail(lasting("agent %s writes table %s without having declared it: add topology.Writes(%s) to it", s.agent.name, t.def.name, t.def.name))
+		e.Fail(lasting("%s %s writes table %s without having declared it: add topology.Writes(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name))
 		return nil, nil, nil
 	}
 	var err error
@@ -112,7 +119,12 @@ func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, [
 	return t.ops(e), e, s.key
 }
 
+// ops returns the turn's operations on the table.
 func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
+	if int(t.def.id) >= len(e.Ops) { // a turn inside a shard has none
+		e.Fail(lasting("write to table %s from a handler of EachRow, which writes its row alone: use the row, or an agent made with Each", t.def.name))
+		return nil
+	}
 	if ops, ok := e.Ops[t.def.id].(*tables.OpsOf[V]); ok {
 		return ops
 	}
@@ -131,7 +143,7 @@ func (d *tableDef) here(s *scope, key []byte) error {
 		return nil
 	}
 	hint := ""
-	for _, p := range []kafka.Partitioner{kafka.Murmur2(), kafka.CRC32(), kafka.FNV1a()} {
+	for _, p := range kafka.Partitioners() {
 		if p.Name != s.agent.source.partitioner.Name && p.Hash(key, n) == at {
 			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", s.agent.source.name, p.Name)
 			break
@@ -145,13 +157,13 @@ func (d *tableDef) here(s *scope, key []byte) error {
 func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
 	e := s.effects()
 	if !s.agent.reads[t.def] {
-		return nil, nil, false, lasting("agent %s reads table %s without having declared it: add topology.Reads(%s) to it", s.agent.name, t.def.name, t.def.name)
+		return nil, nil, false, lasting("%s %s reads table %s without having declared it: add topology.Reads(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name)
 	}
 	var own tables.Ops
 	if int(t.def.id) < len(e.Ops) && e.Ops[t.def.id] != nil && e.Ops[t.def.id].Len() > 0 {
 		own = e.Ops[t.def.id]
 	}
-	return t.def.plan, own, s.agent.role != plan.Processor, nil
+	return t.def.plan.Load(), own, s.agent.role != plan.Processor, nil
 }
 
 // Get returns the value of a key, with what the turn at hand has written; ok is false if there is none. It waits for the
@@ -237,7 +249,7 @@ func (t *Table[K, V]) All(ctx Reader) iter.Seq2[K, V] { return t.scan(ctx.turn()
 func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		e := s.effects()
-		p, own, committed, err := t.read(s)
+		_, _, _, err := t.read(s)
 		if err == nil && ordered && !t.def.ordered {
 			err = lasting("table %s: Range and Prefix need an ordered table: declare it with topology.Ordered()", t.def.name)
 		}
@@ -250,6 +262,7 @@ func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K,
 			limit = 0 // sorting again for each chunk would cost more than the memory
 		}
 		for more := true; more; {
+			p, own, committed, _ := t.read(s) // anew for each chunk: the loop's body may write
 			q := &tables.Scan[V]{From: from, To: to, Limit: limit, Own: own, Committed: committed}
 			err := s.in.Ask(p, q)
 			if err = firstOf(err, q.Err); err != nil {

@@ -18,22 +18,45 @@ type Event[K, V any] struct {
 	rec       plan.Rec
 }
 
-// Topic, Partition and Offset say where the record is.
-func (e Event[K, V]) Topic() string { return e.rec.B.Topic }
+// Topic returns the name of the topic that the record is in; empty for an event that was made by hand, in a test.
+func (e Event[K, V]) Topic() string {
+	if e.rec.B == nil {
+		return ""
+	}
+	return e.rec.B.Topic
+}
 
-// Partition is the record's partition.
-func (e Event[K, V]) Partition() int32 { return e.rec.B.Partition }
+// Partition returns the record's partition; 0 for an event that was made by hand.
+func (e Event[K, V]) Partition() int32 {
+	if e.rec.B == nil {
+		return 0
+	}
+	return e.rec.B.Partition
+}
 
-// Offset is the record's offset.
-func (e Event[K, V]) Offset() int64 { return e.rec.B.Records[e.rec.I].Offset }
+// Offset returns the record's offset; 0 for an event that was made by hand.
+func (e Event[K, V]) Offset() int64 {
+	if e.rec.B == nil {
+		return 0
+	}
+	return e.rec.B.Records[e.rec.I].Offset
+}
 
-// Timestamp is the record's time.
+// Timestamp returns the record's time, of milliseconds; the Unix epoch for an event that was made by hand.
 func (e Event[K, V]) Timestamp() time.Time {
+	if e.rec.B == nil {
+		return time.UnixMilli(0)
+	}
 	return time.UnixMilli(e.rec.B.Records[e.rec.I].Timestamp)
 }
 
-// Headers yields the record's headers in order.
-func (e Event[K, V]) Headers() iter.Seq[kafka.Header] { return e.rec.B.Headers(e.rec.I) }
+// Headers yields the record's headers in order. Their bytes must not be changed.
+func (e Event[K, V]) Headers() iter.Seq[kafka.Header] {
+	if e.rec.B == nil {
+		return func(func(kafka.Header) bool) {}
+	}
+	return e.rec.B.Headers(e.rec.I)
+}
 
 // event decodes a record.
 func (t *Topic[K, V]) event(rec plan.Rec) (Event[K, V], error) {
@@ -59,12 +82,24 @@ func (t *Topic[K, V]) undecodable(rec plan.Rec, part, typ string, err error) err
 // SendOption changes one send.
 type SendOption func(*sending)
 
+// sending is what options say of one send.
 type sending struct {
 	headers   []byte
 	timestamp int64
-	partition int32 // -1: by the key
+	partition int32
+	timed     bool
+	placed    bool
 	nullKey   bool
 	nullValue bool
+}
+
+// applied is apart from Send so that a send without options allocates nothing.
+func applied(opts []SendOption) sending {
+	var x sending
+	for _, o := range opts {
+		o(&x)
+	}
+	return x
 }
 
 // WithHeaders adds headers.
@@ -72,13 +107,16 @@ func WithHeaders(h ...kafka.Header) SendOption {
 	return func(s *sending) { s.headers = kafka.AppendHeaders(s.headers, h...) }
 }
 
-// WithTimestamp sets the record's time. Defaults to that of the record at hand, for timers and tasks to now.
+// WithTimestamp sets the record's time, of milliseconds; it must be after the Unix epoch. Defaults to that of the record at
+// hand, for timers to when they were due, for tasks to when they were started.
 func WithTimestamp(at time.Time) SendOption {
-	return func(s *sending) { s.timestamp = at.UnixMilli() }
+	return func(s *sending) { s.timestamp, s.timed = at.UnixMilli(), true }
 }
 
 // ToPartition chooses the partition. Defaults to the topic's partitioner.
-func ToPartition(p int32) SendOption { return func(s *sending) { s.partition = p } }
+func ToPartition(p int32) SendOption {
+	return func(s *sending) { s.partition, s.placed = p, true }
+}
 
 // NullKey sends a null key; the given one is ignored. Records without a key are spread over the partitions.
 func NullKey() SendOption { return func(s *sending) { s.nullKey = true } }
@@ -89,34 +127,50 @@ func NullValue() SendOption { return func(s *sending) { s.nullValue = true } }
 // recordOverhead is what a record takes beside its key, value and headers, at most.
 const recordOverhead = 100
 
-// Send sends a record when the turn at hand is over, in the transaction of its record. Key and value are encoded at once.
-// An error (the codec's, a value over the topic's limit, a topic not declared with Sends) fails the record at hand.
+// Send sends a record when the turn at hand is over, in the transaction of its record. Key and value are encoded at once:
+// they may be changed afterwards. An error (the codec's, a value over the topic's limit, a topic not declared with Sends)
+// fails the record at hand.
 func (t *Topic[K, V]) Send(ctx Sender, key K, value V, opts ...SendOption) {
-	x := sending{partition: -1}
-	for _, o := range opts {
-		o(&x)
+	if len(opts) == 0 {
+		t.put(ctx.turn(), key, value, sending{})
+		return
 	}
-	s := ctx.turn()
+	t.put(ctx.turn(), key, value, applied(opts))
+}
+
+// Delete sends a tombstone: a record with a null value.
+func (t *Topic[K, V]) Delete(ctx Sender, key K, opts ...SendOption) {
+	x := applied(opts)
+	x.nullValue = true
+	var zero V
+	t.put(ctx.turn(), key, zero, x)
+}
+
+// put encodes a record and adds it to the effects.
+func (t *Topic[K, V]) put(s *scope, key K, value V, x sending) {
 	e := s.effects()
-	var k, v []byte
+	var k, v []byte // null
 	var err error
 	if !x.nullKey {
 		if s.key, err = t.kc.Append(s.key[:0], key); err != nil {
-			e.Fail(lasting("send to %s: encode the key: %w", t.def.name, err))
+			e.Fail(lasting("send to topic %s: encode the key as %s: %w", t.def.name, t.def.key.Type, err))
 			return
 		}
-		k = s.key
+		k = notNil(s.key)
 	}
 	if !x.nullValue {
 		if s.value, err = t.vc.Append(s.value[:0], value); err != nil {
-			e.Fail(lasting("send to %s: encode the value: %w", t.def.name, err))
+			e.Fail(lasting("send to topic %s: encode the value as %s: %w", t.def.name, t.def.value.Type, err))
 			return
 		}
 		v = notNil(s.value)
 	}
-	t.def.send(s, e, notNilIf(k, !x.nullKey), v, &x)
+	if err := t.def.send(s, e, k, v, x); err != nil {
+		e.Fail(err)
+	}
 }
 
+// notNil tells an empty key or value from null.
 func notNil(b []byte) []byte {
 	if b == nil {
 		return []byte{}
@@ -124,48 +178,40 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-func notNilIf(b []byte, is bool) []byte {
-	if is {
-		return notNil(b)
-	}
-	return nil
-}
-
-// Delete sends a tombstone: a record with a null value.
-func (t *Topic[K, V]) Delete(ctx Sender, key K, opts ...SendOption) {
-	var zero V
-	t.Send(ctx, key, zero, append(opts, NullValue())...)
-}
-
-// send adds an encoded record to the effects.
-func (d *topicDef) send(s *scope, e *plan.Effects, key, value []byte, x *sending) {
-	if !s.agent.sends[d] {
-		e.Fail(lasting("agent %s sends to topic %s without having declared it: add topology.Sends(%s) to it", s.agent.name, d.name, d.name))
-		return
+// send adds an encoded record to the effects; nil is null.
+func (d *topicDef) send(s *scope, e *plan.Effects, key, value []byte, x sending) error {
+	who := s.agent
+	if !who.sends[d] {
+		return lasting("%s %s sends to topic %s without having declared it: add topology.Sends(%s) to it", roleOf(who), who.name, d.name, d.name)
 	}
 	env := s.in.Env()
 	n := env.Partitions[d.id]
 	p := x.partition
 	switch {
-	case p >= n:
-		e.Fail(lasting("agent %s sends to partition %d of topic %s, which has %d", s.agent.name, p, d.name, n))
-		return
-	case p >= 0:
+	case n <= 0:
+		return fmt.Errorf("%s %s sends to topic %s, whose number of partitions is not known: does it exist?", roleOf(who), who.name, d.name)
+	case x.placed && (p < 0 || p >= n):
+		return lasting("%s %s sends to partition %d of topic %s, which has the partitions 0 to %d", roleOf(who), who.name, p, d.name, n-1)
+	case x.placed:
 	case key == nil:
-		s.spread++
 		p = int32(s.spread % uint32(n))
+		s.spread++
 	default:
 		p = d.partitioner.Hash(key, n)
 	}
 	if size, most := len(key)+len(value)+len(x.headers), int(env.MaxBytes[d.id]); most > 0 && size+recordOverhead > most {
-		e.Fail(lasting("agent %s sends a record of %d bytes to topic %s, which takes at most %d: raise its max.message.bytes", s.agent.name, size, d.name, most))
-		return
+		return lasting("%s %s sends a record of %d bytes to topic %s, which takes records of at most %d: raise its max.message.bytes, or send less",
+			roleOf(who), who.name, size, d.name, most-recordOverhead)
 	}
-	ts := x.timestamp
-	if ts == 0 {
-		ts = s.timestamp()
+	ts := s.timestamp()
+	if x.timed {
+		if ts = x.timestamp; ts <= 0 {
+			return lasting("%s %s sends to topic %s with the time %s: it must be after the Unix epoch", roleOf(who), who.name, d.name,
+				time.UnixMilli(ts).UTC().Format(time.RFC3339))
+		}
 	}
 	e.Out.Append(d.id, p, ts, key, value, x.headers)
+	return nil
 }
 
 // Encode encodes a key and a value: for tools.

@@ -3,6 +3,9 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -19,6 +22,9 @@ type Topology struct {
 	agents []*agentDef
 	typed  map[any]any // *Topic and *Table by their definitions
 	faults []error
+
+	mu      sync.Mutex // several nodes of one process may ask for the plan at once
+	planned *plan.Plan // nil until all is checked, and after a further definition
 }
 
 // New begins a topology. Faults of its name, as all others, are reported by Plan.
@@ -27,8 +33,16 @@ func New(name string) *Topology { return &Topology{name: name, typed: map[any]an
 // Name returns the topology's name.
 func (t *Topology) Name() string { return t.name }
 
+// fault notes what is wrong with a definition; Plan reports it.
 func (t *Topology) fault(format string, args ...any) {
 	t.faults = append(t.faults, fmt.Errorf(format, args...))
+}
+
+// changed drops the plan made so far: something has been defined since.
+func (t *Topology) changed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.planned = nil
 }
 
 // topicDef is a topic without its types. Its id is its index in the topology.
@@ -42,6 +56,7 @@ type topicDef struct {
 	partitioner kafka.Partitioner
 	loop        bool
 	key, value  plan.Text
+	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
 }
 
 // tableDef is a table without its types.
@@ -51,8 +66,8 @@ type tableDef struct {
 	name    string
 	ordered bool
 	local   bool
-	plan    *plan.Table // filled by Plan
-	make    plan.Table  // NewShard, NewOps, Key, Value
+	make    plan.Table                 // what Plan gives out, but for its stage and changelog
+	plan    atomic.Pointer[plan.Table] // what it gave out last
 }
 
 // agentDef is an agent without its types.
@@ -86,7 +101,13 @@ type Topic[K, V any] struct {
 	vc  codec.Codec[V]
 }
 
-func (t *Topic[K, V]) topic() *topicDef { return t.def }
+// topic returns nil for a nil handle, which the options turn into a fault.
+func (t *Topic[K, V]) topic() *topicDef {
+	if t == nil {
+		return nil
+	}
+	return t.def
+}
 
 // Name returns the topic's name on the broker.
 func (t *Topic[K, V]) Name() string { return t.def.name }
@@ -98,9 +119,10 @@ type TopicOption func(*topicDef)
 // be co-partitioned with, or 4.
 func Partitions(n int32) TopicOption { return func(d *topicDef) { d.partitions = n } }
 
-// WithConfig sets a setting of the topic (cleanup.policy, retention.ms, …), if the node makes it.
-func WithConfig(key, value string) TopicOption {
-	return func(d *topicDef) { d.config[key] = value }
+// WithConfig adds settings of the topic (cleanup.policy, retention.ms, …), used if the node makes it. The map is copied.
+func WithConfig(settings map[string]string) TopicOption {
+	settings = maps.Clone(settings)
+	return func(d *topicDef) { maps.Copy(d.config, settings) }
 }
 
 // WithPartitioner says to which partition a key goes. It must be what all other writers of the topic use. Defaults to
@@ -124,7 +146,11 @@ func NewTopic[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	if keys == nil || values == nil {
 		t.fault("topic %s has no codec for its keys or values: pass one, such as codec.String or codec.JSON[T]()", name)
 	}
+	if d.partitioner.Hash == nil || d.partitioner.Name == "" {
+		t.fault("topic %s has a partitioner without a name or a function: pass one such as kafka.Murmur2()", name)
+	}
 	t.topics = append(t.topics, d)
+	t.changed()
 	x := &Topic[K, V]{def: d, kc: keys, vc: values}
 	t.typed[d] = x
 	return x
@@ -177,6 +203,10 @@ type AgentOption func(*agentDef)
 func Sends(topics ...AnyTopic) AgentOption {
 	return func(a *agentDef) {
 		for _, t := range topics {
+			if t == nil || t.topic() == nil {
+				a.t.fault("%s %s: topology.Sends was given a nil topic: define the topic first", roleOf(a), a.name)
+				continue
+			}
 			a.sends[t.topic()] = true
 			a.order = append(a.order, t.topic())
 		}
@@ -185,27 +215,38 @@ func Sends(topics ...AnyTopic) AgentOption {
 
 // Reads declares the tables that a handler reads.
 func Reads(tables ...AnyTable) AgentOption {
-	return func(a *agentDef) {
-		for _, t := range tables {
-			a.reads[t.table()] = true
-			a.order = append(a.order, t.table())
-		}
-	}
+	return func(a *agentDef) { a.touch("Reads", tables, a.reads) }
 }
 
 // Writes declares the tables that a handler writes; it may read them too. A timer or task cannot write.
 func Writes(tables ...AnyTable) AgentOption {
-	return func(a *agentDef) {
-		for _, t := range tables {
-			a.reads[t.table()], a.writes[t.table()] = true, true
-			a.order = append(a.order, t.table())
+	return func(a *agentDef) { a.touch("Writes", tables, a.reads, a.writes) }
+}
+
+func (a *agentDef) touch(option string, tables []AnyTable, sets ...map[*tableDef]bool) {
+	for _, t := range tables {
+		if t == nil || t.table() == nil {
+			a.t.fault("%s %s: topology.%s was given a nil table: define the table first", roleOf(a), a.name, option)
+			continue
 		}
+		for _, set := range sets {
+			set[t.table()] = true
+		}
+		a.order = append(a.order, t.table())
 	}
 }
 
-// StartAtEnd makes an agent that has no committed offset start with what comes next. Without it, it starts with the oldest
-// record of its topic.
-func StartAtEnd() AgentOption { return func(a *agentDef) { a.start = plan.Latest } }
+// Start says where an agent begins to read its topic when it has no committed offset.
+type Start = plan.Start
+
+// Where an agent may start.
+const (
+	Earliest = plan.Earliest // with the oldest record that the topic still has
+	Latest   = plan.Latest   // with what is written after the agent has started
+)
+
+// StartAt says where an agent without a committed offset starts. Defaults to Earliest.
+func StartAt(s Start) AgentOption { return func(a *agentDef) { a.start = s } }
 
 func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
 	a := &agentDef{
@@ -215,7 +256,11 @@ func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts 
 	for _, o := range opts {
 		o(a)
 	}
+	if role == plan.Processor && source == nil {
+		t.fault("agent %s was given a nil topic to read: define the topic first", name)
+	}
 	t.agents = append(t.agents, a)
+	t.changed()
 	return a
 }
 

@@ -5,6 +5,7 @@ package realkafka
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -14,25 +15,16 @@ import (
 	"time"
 )
 
-// Version is the version of Kafka that is installed.
+// Version is the version of Kafka that is installed: that of pom.xml.
 const Version = "4.4.0"
 
 // installTimeout bounds the download, some 45 MB.
 const installTimeout = 5 * time.Minute
 
 // pom asks Maven for the broker and nothing of its tools: kafka-tools does not resolve in this version.
-const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>io.github.troupe-stream</groupId>
-  <artifactId>real-kafka</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>` + Version + `</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
-  </dependencies>
-</project>
-`
+//
+//go:embed pom.xml
+var pom []byte
 
 // Install makes sure that the jars of Kafka are in the user's cache directory and returns their directory. The first call on
 // a machine takes them from Maven Central, which needs a JDK (17 or later) and Maven; processes that install at
@@ -75,7 +67,7 @@ func download(ctx context.Context, root, lib string) error {
 		return err
 	}
 	file := filepath.Join(root, "pom.xml")
-	if err := os.WriteFile(file, []byte(pom), 0o600); err != nil {
+	if err := os.WriteFile(file, pom, 0o600); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "mvn", "--batch-mode", "--quiet", "--file", file,

@@ -74,7 +74,7 @@ func (a *admin) Produce(ctx context.Context, names []string, out *kafka.Outputs)
 
 // checkSize refuses a record that the topic would.
 func (a *admin) checkSize(topic string, out *kafka.Outputs, i int) error {
-	if limit := a.limit(topic); out.Size(i)+overhead > int(limit) && out.Size(i) > int(limit)-overhead {
+	if out.Size(i)+overhead > int(a.limit(topic)) {
 		return kerr.MessageTooLarge
 	}
 	return nil

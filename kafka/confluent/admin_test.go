@@ -3,6 +3,7 @@ package confluent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/kafka"
 )
@@ -59,7 +61,7 @@ func TestAdminTopics(t *testing.T) {
 
 	require.NoError(t, a.Grow(ctx, "a", 5))
 	require.ErrorContains(t, a.Grow(ctx, "a", 2), "grow topic a to 2 partitions")
-	require.ErrorContains(t, a.Create(ctx, kafka.TopicSpec{Name: "c", Partitions: 1, Config: map[string]string{"no.such.config": "x"}}), "create topic c: ")
+	require.ErrorContains(t, a.Create(ctx, kafka.TopicSpec{Name: "x.y", Partitions: 1}, kafka.TopicSpec{Name: "x_y", Partitions: 1}), "INVALID_TOPIC")
 	require.NoError(t, a.Delete(ctx, "a", "missing"))
 	states, err = a.Topics(ctx, "a")
 	require.NoError(t, err)
@@ -184,6 +186,29 @@ func TestAdminCallsEndWithTheirContext(t *testing.T) {
 	out.Append(0, 0, 0, nil, nil, nil)
 	_, err = a.Produce(ctx, []string{"a"}, out)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestAdminProduceEndsWithItsContextWhenTheBrokerIsGone(t *testing.T) {
+	t.Parallel()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"))
+	require.NoError(t, err)
+	d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t)})
+	require.NoError(t, err)
+	a, err := d.OpenAdmin()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, a.Close()) }()
+	out := new(kafka.Outputs)
+	out.Append(0, 0, 0, nil, []byte("x"), nil)
+	_, err = a.Produce(t.Context(), []string{"a"}, out)
+	require.NoError(t, err)
+	c.ControlKey(0, func(kmsg.Request) (kmsg.Response, error, bool) { // a produce request arrives, its answer never does
+		go c.Close()
+		return nil, errors.New("gone"), true
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = a.Produce(ctx, []string{"a"}, out)
+	require.ErrorContains(t, err, "produce record 0 to a/0")
 }
 
 func TestSlotMapOnABroker(t *testing.T) {

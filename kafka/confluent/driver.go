@@ -58,6 +58,9 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if err := Validate(cfg.Settings); err != nil {
+		return nil, err
+	}
 	d := &Driver{cfg: cfg, log: cfg.Logger}
 	for _, role := range []string{roleGroup, roleProducer} {
 		if _, err := d.config(role); err != nil {
@@ -96,7 +99,7 @@ func (d *Driver) config(role string) (*rdk.ConfigMap, error) {
 		"bootstrap.servers":      strings.Join(d.cfg.Brokers, ","),
 		"go.logs.channel.enable": true,
 	})
-	unless(cm, map[string]rdk.ConfigValue{"client.id": d.cfg.ClientID})
+	unless(cm, map[string]rdk.ConfigValue{"client.id": d.cfg.ClientID, "enable.metrics.push": false})
 	return cm, nil
 }
 

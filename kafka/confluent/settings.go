@@ -175,9 +175,9 @@ func checkValue(name, value string) error {
 		return nil
 	}
 	text := err.Error()
-	for _, said := range []string{"Invalid value", "No such configuration", "Expected ", "onfiguration property"} {
-		if strings.Contains(text, said) && strings.Contains(text, "property") || strings.HasPrefix(text, "Expected ") {
-			return fmt.Errorf("setting %s=%s: %s", name, shown(name, value), strings.TrimPrefix(text, "Local: "))
+	for _, said := range []string{"Invalid value", "Expected ", "onfiguration property"} { // those of a single value
+		if strings.Contains(text, said) {
+			return fmt.Errorf("setting %s=%s: %s", name, shown(name, value), text)
 		}
 	}
 	return nil

@@ -87,7 +87,7 @@ func (g *group) onTake(t *take, got taken, err error) {
 	for _, s := range still {
 		g.incarnation++
 		s.granted, s.tries, g.held[s.id] = true, 0, true
-		s.grant = kafka.Grant{Slot: s.id, Incarnation: g.incarnation, MemberID: t.as.ID, Sources: got.sources[s.id], Careful: got.careful[s.id]}
+		s.grant = kafka.Grant{Slot: s.id, Incarnation: g.incarnation, MemberID: t.as.ID, Generation: t.as.Generation, Sources: got.sources[s.id], Careful: got.careful[s.id]}
 		g.commits.grant(s.id, s.grant.Incarnation, s.sources)
 		if len(s.sources) > 0 {
 			grants = append(grants, s.grant)

@@ -3,7 +3,6 @@ package embedded_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -259,6 +258,7 @@ func TestABrokerThatIsKilledAmongTransactions(t *testing.T) {
 				go func() {
 					defer close(killed)
 					b.kill(t)
+					cl.Close() // or it would wait for the broker with what it has under way
 				}()
 			}
 			value := strconv.Itoa(number)
@@ -275,7 +275,6 @@ func TestABrokerThatIsKilledAmongTransactions(t *testing.T) {
 			}
 		}
 		<-killed
-		cl.Close()
 		_, alive = embedded.Find(dir)
 		require.False(t, alive, "its address is left, but nobody is there")
 	}
@@ -389,5 +388,3 @@ func TestAnOrderlyStopKeepsOpenTransactionsOpen(t *testing.T) {
 	require.NoError(t, tx.EndTransaction(t.Context(), kgo.TryCommit))
 	require.Equal(t, []string{"kept"}, committed(t, b.Addr(), "a", 1)[0])
 }
-
-var _ = errors.Is

@@ -1,9 +1,12 @@
-// Command licenses writes licenses/THIRD_PARTY.txt: the notices of every module that is linked into cmd/node. With -check
-// it only says whether the file is up to date.
+// Command licenses writes licenses/THIRD_PARTY.txt: the notices of every module that is linked into cmd/node, of librdkafka
+// and the C libraries that its build brings along, and of Go itself. With -check it only says whether the file is up to date.
+// It is run at the root of the module.
 package main
 
 import (
 	"bytes"
+	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,6 +18,14 @@ import (
 	"slices"
 	"strings"
 )
+
+// bundled are the notices of libraries that are inside the static build of librdkafka, and are not in its own notices.
+//
+//go:embed bundled/*.txt
+var bundled embed.FS
+
+// client is the module that librdkafka comes with.
+const client = "github.com/confluentinc/confluent-kafka-go/v2"
 
 type module struct{ Path, Version, Dir string }
 
@@ -54,42 +65,70 @@ func notices() ([]byte, error) {
 	}
 	var out bytes.Buffer
 	out.WriteString("Notices of the software that is part of this program.\n")
+	root, err := output("go", "env", "GOROOT")
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "LICENSE"))
+	if err != nil {
+		return nil, fmt.Errorf("the license of Go: %w", err)
+	}
+	section(&out, "Go: LICENSE", text)
 	for _, m := range mods {
-		files, err := texts(m.Dir)
-		if err != nil {
-			return nil, err
-		}
-		if strings.Contains(m.Path, "confluent-kafka-go") { // librdkafka is linked in
-			more, err := filepath.Glob(filepath.Join(m.Dir, "kafka", "librdkafka_vendor", "LICENSES*"))
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, more...)
-		}
-		if len(files) == 0 {
-			return nil, fmt.Errorf("module %s has no license file", m.Path)
-		}
-		for _, f := range files {
-			b, err := os.ReadFile(f)
-			if err != nil {
-				return nil, err
-			}
-			fmt.Fprintf(&out, "\n%s\n%s %s: %s\n%s\n\n", strings.Repeat("=", 80), m.Path, m.Version, filepath.Base(f), strings.Repeat("=", 80))
-			out.Write(bytes.TrimSpace(b))
-			out.WriteByte('\n')
+		if err := ofModule(&out, m); err != nil {
+			return nil, fmt.Errorf("module %s: %w", m.Path, err)
 		}
 	}
 	return out.Bytes(), nil
 }
 
+// ofModule appends the notices of a module.
+func ofModule(out *bytes.Buffer, m module) error {
+	files, err := texts(m.Dir)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return errors.New("it has no license file")
+	}
+	if m.Path == client {
+		files = append(files, filepath.Join(m.Dir, "kafka", "librdkafka_vendor", "LICENSES.txt"))
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		section(out, m.Path+" "+m.Version+": "+filepath.Base(f), text)
+	}
+	if m.Path != client {
+		return nil
+	}
+	entries, err := bundled.ReadDir("bundled")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		text, err := bundled.ReadFile("bundled/" + e.Name())
+		if err != nil {
+			return err
+		}
+		section(out, "linked into librdkafka: "+strings.TrimSuffix(e.Name(), ".txt"), text)
+	}
+	return nil
+}
+
+// section appends one notice under its title.
+func section(out *bytes.Buffer, title string, text []byte) {
+	line := strings.Repeat("=", 80)
+	fmt.Fprintf(out, "\n%s\n%s\n%s\n\n%s\n", line, title, line, bytes.TrimSpace(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))))
+}
+
 // modules lists what cmd/node is linked from, beside this module.
 func modules() ([]module, error) {
-	cmd := exec.Command("go", "list", "-deps", "-json=Module", "./cmd/node")
-	cmd.Env = append(os.Environ(), "GOOS=linux")
-	cmd.Stderr = os.Stderr
-	b, err := cmd.Output()
+	b, err := output("go", "list", "-deps", "-json=Module", "./cmd/node")
 	if err != nil {
-		return nil, fmt.Errorf("go list: %w", err)
+		return nil, err
 	}
 	seen := map[string]module{}
 	for dec := json.NewDecoder(bytes.NewReader(b)); ; {
@@ -116,6 +155,18 @@ func modules() ([]module, error) {
 	}
 	slices.SortFunc(all, func(a, b module) int { return strings.Compare(a.Path, b.Path) })
 	return all, nil
+}
+
+// output runs a command, for Linux as the target, and returns what it prints.
+func output(name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(context.Background(), name, args...)
+	cmd.Env = append(os.Environ(), "GOOS=linux")
+	cmd.Stderr = os.Stderr
+	b, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", strings.Join(append([]string{name}, args...), " "), err)
+	}
+	return b, nil
 }
 
 // texts finds the license and notice files of a module.

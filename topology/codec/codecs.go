@@ -1,17 +1,21 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 )
 
-// The codecs of plain types. Numbers are big-endian, as Kafka's own serializers write them.
+// The codecs of plain types. Numbers are big-endian, as Kafka's own serializers write them; they do not sort by their bytes
+// where they are negative. Of floats as keys: 0 and -0 are equal, and have two encodings.
 var (
 	String  Codec[string]  = stringCodec{}
 	Bytes   Codec[[]byte]  = bytesCodec{}
@@ -39,30 +43,42 @@ type bytesCodec struct{}
 func (bytesCodec) Append(dst, v []byte) ([]byte, error) { return append(dst, v...), nil }
 func (bytesCodec) Decode(b []byte) ([]byte, error)      { return append([]byte{}, b...), nil }
 
+// base64Mark stands before bytes that are written in base64.
+const base64Mark = "base64:"
+
 // Format returns the bytes as text if they are, else in base64 with a mark before it.
 func (bytesCodec) Format(v []byte) string {
-	if utf8.Valid(v) {
+	if utf8.Valid(v) && !bytes.HasPrefix(v, []byte(base64Mark)) {
 		return string(v)
 	}
-	return "base64:" + base64.StdEncoding.EncodeToString(v)
+	return base64Mark + base64.StdEncoding.EncodeToString(v)
 }
 
 func (bytesCodec) Parse(s string) ([]byte, error) {
-	if len(s) > 7 && s[:7] == "base64:" {
-		b, err := base64.StdEncoding.DecodeString(s[7:])
-		if err != nil {
-			return nil, fmt.Errorf("%q is not base64: %w", s, err)
-		}
-		return b, nil
+	text, ok := strings.CutPrefix(s, base64Mark)
+	if !ok {
+		return []byte(s), nil
 	}
-	return []byte(s), nil
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not base64: %w", s, err)
+	}
+	return b, nil
 }
 
 func size(b []byte, want int, name string) error {
 	if len(b) != want {
-		return fmt.Errorf("%s is %d bytes, got %d; was it written with another codec?", name, want, len(b))
+		return fmt.Errorf("%s has %d bytes, got %d: was it written with another codec?", name, want, len(b))
 	}
 	return nil
+}
+
+// parsed names the type that a text could not be read as.
+func parsed[T any](v T, err error, s, name string) (T, error) {
+	if err != nil {
+		return v, fmt.Errorf("%q is not %s: %w", s, name, errors.Unwrap(err)) // strconv's own message repeats the text
+	}
+	return v, nil
 }
 
 type int64Codec struct{}
@@ -78,8 +94,12 @@ func (int64Codec) Decode(b []byte) (int64, error) {
 	return int64(binary.BigEndian.Uint64(b)), nil
 }
 
-func (int64Codec) Format(v int64) string         { return strconv.FormatInt(v, 10) }
-func (int64Codec) Parse(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
+func (int64Codec) Format(v int64) string { return strconv.FormatInt(v, 10) }
+
+func (int64Codec) Parse(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return parsed(n, err, s, "an int64")
+}
 
 type int32Codec struct{}
 
@@ -98,7 +118,7 @@ func (int32Codec) Format(v int32) string { return strconv.FormatInt(int64(v), 10
 
 func (int32Codec) Parse(s string) (int32, error) {
 	n, err := strconv.ParseInt(s, 10, 32)
-	return int32(n), err
+	return parsed(int32(n), err, s, "an int32")
 }
 
 type float64Codec struct{}
@@ -114,8 +134,12 @@ func (float64Codec) Decode(b []byte) (float64, error) {
 	return math.Float64frombits(binary.BigEndian.Uint64(b)), nil
 }
 
-func (float64Codec) Format(v float64) string         { return strconv.FormatFloat(v, 'g', -1, 64) }
-func (float64Codec) Parse(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+func (float64Codec) Format(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+func (float64Codec) Parse(s string) (float64, error) {
+	f, err := strconv.ParseFloat(s, 64)
+	return parsed(f, err, s, "a float64")
+}
 
 // JSON returns a codec that writes values as JSON. Equal keys must have equal encodings: do not use it for keys that are
 // maps or hold floats that differ in their last bit.

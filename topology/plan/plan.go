@@ -37,12 +37,13 @@ type Topic struct {
 	ID          int32
 	Name        string // as on the broker
 	Kind        Kind
-	Partitions  int32             // wished for when it is made; 0: the default, or what it is co-partitioned with
+	Partitions  int32             // wished for when it is made; 0: what it is co-partitioned with, else what Like has, else the default
 	Config      map[string]string // wished for when it is made
 	Partitioner kafka.Partitioner
 	Key, Value  Text
-	Source      bool // some agent reads it
-	Sink        bool // some agent writes it
+	Like        *Topic // of a repartition topic: the topic whose records it spreads; nil otherwise
+	Source      bool   // some agent reads it
+	Sink        bool   // some agent writes it
 }
 
 // Text turns keys or values into text and back, for commands. null tells null from empty.

@@ -1,0 +1,99 @@
+package topology
+
+import (
+	"encoding/json"
+
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// What the JSON form of a plan is made of.
+type (
+	describedPlan struct {
+		Name   string           `json:"name"`
+		Stages []describedStage `json:"stages"`
+		Topics []describedTopic `json:"topics"`
+	}
+	describedStage struct {
+		ID      int32            `json:"id"`
+		Sources []string         `json:"sources"`
+		Agents  []describedAgent `json:"agents"`
+		Tables  []describedTable `json:"tables"`
+	}
+	describedAgent struct {
+		Name   string   `json:"name"`
+		Role   string   `json:"role"`
+		Source string   `json:"source,omitempty"`
+		Every  string   `json:"every,omitempty"`
+		Props  bool     `json:"props,omitempty"`
+		Sends  []string `json:"sends,omitempty"`
+		Reads  []string `json:"reads,omitempty"`
+		Writes []string `json:"writes,omitempty"`
+		Steps  []string `json:"steps,omitempty"`
+	}
+	describedTable struct {
+		Name      string `json:"name"`
+		Key       string `json:"key"`
+		Value     string `json:"value"`
+		Changelog string `json:"changelog"`
+		Ordered   bool   `json:"ordered,omitempty"`
+		Local     bool   `json:"local,omitempty"`
+	}
+	describedTopic struct {
+		Name       string `json:"name"`
+		Kind       string `json:"kind"`
+		Key        string `json:"key,omitempty"`
+		Value      string `json:"value,omitempty"`
+		Partitions int32  `json:"partitions,omitempty"`
+	}
+)
+
+func describeJSON(p *plan.Plan) (string, error) {
+	out := describedPlan{Name: p.Name}
+	for _, st := range p.Stages {
+		x := describedStage{ID: st.ID, Sources: topicNames(st.Sources), Agents: []describedAgent{}, Tables: []describedTable{}}
+		for _, a := range st.Agents {
+			x.Agents = append(x.Agents, describeAgent(a))
+		}
+		for _, t := range st.Tables {
+			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local})
+		}
+		out.Stages = append(out.Stages, x)
+	}
+	for _, t := range p.Topics {
+		x := describedTopic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type, t.Partitions}
+		if t.Kind == plan.Slots { // as many as there are slots
+			x.Partitions = 0
+		}
+		out.Topics = append(out.Topics, x)
+	}
+	b, err := json.MarshalIndent(out, "", "  ")
+	return string(b) + "\n", err
+}
+
+func describeAgent(a *plan.Agent) describedAgent {
+	x := describedAgent{
+		Name: a.Name, Role: roleNames[a.Role], Props: a.Raw != nil, Steps: a.Steps,
+		Sends: topicNames(a.Sends), Reads: tableNames(a.Reads), Writes: tableNames(a.Writes),
+	}
+	if a.Source != nil {
+		x.Source = a.Source.Name
+	}
+	if a.Every > 0 {
+		x.Every = a.Every.String()
+	}
+	return x
+}
+
+func topicNames(topics []*plan.Topic) (names []string) {
+	for _, t := range topics {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+func tableNames(tables []*plan.Table) (names []string) {
+	for _, t := range tables {
+		names = append(names, t.Name)
+	}
+	return names
+}
