@@ -54,7 +54,7 @@ func (a *committer) do(c actor.Context, out []any) {
 		case retake:
 			c.Send(c.Parent(), x)
 		case giveUp:
-			c.Send(c.Parent(), nodeFailed{x.err})
+			c.Send(c.Parent(), nodeFailed(x))
 		case wakeAt:
 			a.wakeAt(c, x.at)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -233,8 +234,8 @@ func (n *Node) fail(err error) {
 }
 
 func (n *Node) close() {
-	for i := len(n.closes) - 1; i >= 0; i-- {
-		if err := n.closes[i](); err != nil {
+	for _, v := range slices.Backward(n.closes) {
+		if err := v(); err != nil {
 			n.log.Warn("close", "error", err)
 		}
 	}

@@ -145,7 +145,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 		case finishShards:
 			p.finish(c, x.clean)
 		case failNode:
-			c.Send(c.Parent(), nodeFailed{x.err})
+			c.Send(c.Parent(), nodeFailed(x))
 		case answerAsk:
 			x.reply(x.err)
 		case report:

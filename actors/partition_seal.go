@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -150,12 +151,8 @@ func (s *partitionState) maybeOffer() {
 	}
 	b := &kafka.Bundle{Slot: s.grant.Slot, Incarnation: s.grant.Incarnation, MemberID: s.grant.MemberID, Seq: s.seq, Outputs: w.outs}
 	timers := map[string]int64{}
-	for name, at := range s.timers {
-		timers[name] = at
-	}
-	for name, at := range w.timers {
-		timers[name] = at
-	}
+	maps.Copy(timers, s.timers)
+	maps.Copy(timers, w.timers)
 	b.Offsets = s.positions(done, timers)
 	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers}
 	s.emit(toCommitter{Offer{Bundle: b, Round: s.asked, Alone: alone}})

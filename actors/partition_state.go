@@ -2,6 +2,7 @@ package actors
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -262,9 +263,7 @@ func (s *partitionState) place(begin []startAt) error {
 			return err
 		}
 		s.seq = max(s.seq, meta.Seq)
-		for name, at := range meta.Timers {
-			s.timers[name] = at
-		}
+		maps.Copy(s.timers, meta.Timers)
 		q.from, q.idle = -1, max(pos.Offset, 0)
 		for _, a := range s.agents {
 			if a.source != i {

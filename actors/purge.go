@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"maps"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -51,8 +52,6 @@ func (x *purge) run(ctx context.Context, admin kafka.Admin) error {
 	if err := admin.DeleteRecords(ctx, before); err != nil {
 		return err
 	}
-	for tp, offset := range before {
-		x.done[tp] = offset
-	}
+	maps.Copy(x.done, before)
 	return nil
 }

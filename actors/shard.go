@@ -138,7 +138,7 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		}
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
 		a.later(c, checkpointEvery)
-	default:
+	case Apply, Seal, Undo, Settle, Answer:
 		if reply := a.machine.step(m); reply != nil {
 			c.Send(c.Parent(), reply)
 		}

@@ -274,7 +274,7 @@ func (k *worker) drive(program plan.Program) error {
 	}
 	if k.ctx.Err() != nil { // nobody wants the result
 		k.answerFinal()
-		return nil
+		return nil //nolint:nilerr // what it says of the turn does not matter any more
 	}
 	if err == nil && !k.begun && k.agent.Loop && !k.isStopping() {
 		err = errors.New("the agent's function returned without having taken a record: it would be called in a hot loop; range over in.All()")

@@ -80,6 +80,7 @@ func TestWordcountThroughKills(t *testing.T) {
 // TestTwoNodesOneKilledThirdJoins counts while the members of the group change.
 func TestTwoNodesOneKilledThirdJoins(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers string) {
+		t.Helper()
 		lines := makeText(rng(t), 1<<20)
 		drain(t, brokers, t.TempDir())
 		f := feed(t, brokers, lines, 25*time.Second)
@@ -108,18 +109,11 @@ func TestTwoNodesOneKilledThirdJoins(t *testing.T) {
 		f.wait(t)
 		require.NoError(t, b.Stop(ctx))
 		require.NoError(t, c.Stop(ctx))
-		last := t.TempDir()
-		drainAfterDeath(t, brokers, last)
+		drain(t, brokers, t.TempDir())
 		want := plainCount(lines)
 		same(t, want, wordsOf(t, brokers, sum(want)), "topic words")
 		same(t, want, tableOf(t, brokers), "table counts")
 	})
-}
-
-// drainAfterDeath is drain, which wants one member, once the dead ones' sessions have run out.
-func drainAfterDeath(t *testing.T, brokers, dir string) {
-	t.Helper()
-	drain(t, brokers, dir)
 }
 
 // TestCheckpointDamaged counts on after a checkpoint was deleted, cut, damaged, or brought back from an older time.
@@ -128,13 +122,15 @@ func TestCheckpointDamaged(t *testing.T) {
 		name   string
 		damage func(t *testing.T, path string, older []byte)
 	}{
-		{"deleted", func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Remove(path)) }},
+		{"deleted", func(t *testing.T, path string, _ []byte) { t.Helper(); require.NoError(t, os.Remove(path)) }},
 		{"truncated", func(t *testing.T, path string, _ []byte) {
+			t.Helper()
 			st, err := os.Stat(path)
 			require.NoError(t, err)
 			require.NoError(t, os.Truncate(path, st.Size()*2/3))
 		}},
 		{"flipped", func(t *testing.T, path string, _ []byte) {
+			t.Helper()
 			b, err := os.ReadFile(path)
 			require.NoError(t, err)
 			for i := range 20 {
@@ -142,9 +138,13 @@ func TestCheckpointDamaged(t *testing.T) {
 			}
 			require.NoError(t, os.WriteFile(path, b, 0o600))
 		}},
-		{"older", func(t *testing.T, path string, older []byte) { require.NoError(t, os.WriteFile(path, older, 0o600)) }},
+		{"older", func(t *testing.T, path string, older []byte) {
+			t.Helper()
+			require.NoError(t, os.WriteFile(path, older, 0o600))
+		}},
 	}
 	onBoth(t, func(t *testing.T, brokers string) {
+		t.Helper()
 		r := rng(t)
 		dir := t.TempDir()
 		var all []string

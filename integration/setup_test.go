@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 
 // onBoth runs a test on a real Kafka and on the embedded broker in a process of its own.
 func onBoth(t *testing.T, test func(t *testing.T, brokers string)) {
+	t.Helper()
 	t.Run("kafka", func(t *testing.T) { test(t, realKafka(t)) })
 	t.Run("embedded", func(t *testing.T) { test(t, embeddedBroker(t)) })
 }

@@ -84,13 +84,13 @@ type Bundle struct {
 type Verdict uint8
 
 const (
-	// Committed: all bundles are committed.
+	// Committed means: all bundles are committed.
 	Committed Verdict = iota
-	// Aborted: none is committed, the transaction is ended, the same bundles may be committed again.
+	// Aborted means: none is committed, the transaction is ended, the same bundles may be committed again.
 	Aborted
-	// Unknown: they may or may not be committed; Settle finds out.
+	// Unknown means: they may or may not be committed; Settle finds out.
 	Unknown
-	// Fenced: another process has this one's transactional id. This process must stop.
+	// Fenced means: another process has this one's transactional id. This process must stop.
 	Fenced
 )
 
@@ -106,11 +106,11 @@ type Outcome struct {
 type Settled uint8
 
 const (
-	// SlotCommitted: the bundle asked about is committed.
+	// SlotCommitted means: the bundle asked about is committed.
 	SlotCommitted Settled = iota
-	// SlotNotCommitted: it is not, and never will be unless it is committed again.
+	// SlotNotCommitted means: it is not, and never will be unless it is committed again.
 	SlotNotCommitted
-	// SlotLost: the slot's mark or number is not ours; it must be taken anew.
+	// SlotLost means: the slot's mark or number is not ours; it must be taken anew.
 	SlotLost
 )
 
@@ -158,9 +158,9 @@ type TopicSpec struct {
 type Isolation uint8
 
 const (
-	// ReadCommitted: the last stable offset; it lags while transactions are open or their markers on their way.
+	// ReadCommitted means: the last stable offset; it lags while transactions are open or their markers on their way.
 	ReadCommitted Isolation = iota
-	// ReadUncommitted: the high watermark.
+	// ReadUncommitted means: the high watermark.
 	ReadUncommitted
 )
 

@@ -69,7 +69,7 @@ func TestReviewBusyCheckpointEnds(t *testing.T) {
 	s := tables.New(ints.spec, tables.Config{Table: "t"})
 	c, err := tables.OpenCheckpoint(filepath.Join(t.TempDir(), "t.db"), id, quiet)
 	require.NoError(t, err)
-	defer c.Close()
+	defer func() { require.NoError(t, c.Close()) }()
 	for epoch := int64(1); epoch <= 60; epoch++ {
 		o := tables.NewOps(ints.spec)
 		for i := range 5000 {
@@ -108,7 +108,7 @@ func TestReviewGenerationSurvivesCheckpoint(t *testing.T) {
 	require.NoError(t, c.Close())
 	c, err = tables.OpenCheckpoint(path, id, quiet)
 	require.NoError(t, err)
-	defer c.Close()
+	defer func() { require.NoError(t, c.Close()) }()
 	s = tables.New(ints.spec, tables.Config{Table: "t"})
 	require.NoError(t, c.Load(s))
 	z := &kafka.Batch{Topic: "c"}
@@ -195,7 +195,7 @@ func TestReviewNewOffsetBeginsNewRound(t *testing.T) {
 	require.NoError(t, c.Close())
 	c, err = tables.OpenCheckpoint(path, id, quiet)
 	require.NoError(t, err)
-	defer c.Close()
+	defer func() { require.NoError(t, c.Close()) }()
 	s = tables.New(ints.spec, tables.Config{Table: "t"})
 	require.NoError(t, c.Load(s))
 	q := &tables.Scan[int64]{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"reflect"
+	"slices"
 	"unsafe"
 
 	"github.com/tidwall/btree"
@@ -257,9 +258,9 @@ func (s *ShardOf[V]) log(epoch int64) *epochLog[V] {
 }
 
 func (s *ShardOf[V]) at(r ref) *undo[V] {
-	for i := len(s.logs) - 1; i >= 0; i-- {
-		if s.logs[i].epoch == r.epoch {
-			return &s.logs[i].undos[r.at]
+	for _, v := range slices.Backward(s.logs) {
+		if v.epoch == r.epoch {
+			return &v.undos[r.at]
 		}
 	}
 	panic(fmt.Sprintf("tables: no undo list of epoch %d", r.epoch)) // a bug here

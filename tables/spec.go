@@ -27,8 +27,8 @@ func HoldsReferences(t reflect.Type) bool {
 	case reflect.Array:
 		return HoldsReferences(t.Elem())
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if HoldsReferences(t.Field(i).Type) {
+		for field := range t.Fields() {
+			if HoldsReferences(field.Type) {
 				return true
 			}
 		}

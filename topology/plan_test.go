@@ -26,7 +26,7 @@ func wordcount() *topology.Topology {
 
 	topology.Agent(t, "split", lines, func(ctx *topology.Context, in topology.Stream[string, string]) error {
 		for line := range in.All() {
-			for _, w := range strings.Fields(line.Value) {
+			for w := range strings.FieldsSeq(line.Value) {
 				words.Send(ctx, w, "")
 			}
 		}

@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	source     = "bench"
-	changelog  = "bench-changelog"
-	partitions = 4
-	commitMs   = 100 * time.Millisecond
+	source      = "bench"
+	changelog   = "bench-changelog"
+	partitions  = 4
+	commitEvery = 100 * time.Millisecond
 )
 
 func contenders() map[string]func(context.Context, settings) (result, error) {
@@ -142,7 +142,7 @@ func bareCount(_ context.Context, s settings) (result, error) {
 		case rdk.Error:
 			return result{}, e
 		}
-		if b.n%256 == 0 && time.Since(last) >= commitMs {
+		if b.n%256 == 0 && time.Since(last) >= commitEvery {
 			if err := b.commit(); err != nil {
 				return result{}, err
 			}

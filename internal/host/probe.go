@@ -39,7 +39,7 @@ func newProbe(failpoint, trace string, out io.Writer, kill func()) (func(moment 
 			transactions.Add(1)
 		}
 		if trace != "" {
-			fmt.Fprintf(out, "trace %s %d\n", moment, transactions.Load())
+			_, _ = fmt.Fprintf(out, "trace %s %d\n", moment, transactions.Load())
 		}
 		if moment == at && transactions.Load() == n {
 			kill()

@@ -133,7 +133,7 @@ func (a *admin) metadata(ctx context.Context, names []string) (*kmsg.MetadataRes
 	rq := kmsg.NewPtrMetadataRequest()
 	for _, name := range names {
 		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = kmsg.StringPtr(name)
+		t.Topic = new(name)
 		rq.Topics = append(rq.Topics, t)
 	}
 	r, err := rq.RequestWith(ctx, a.raw)
@@ -191,7 +191,7 @@ func (a *admin) Create(ctx context.Context, specs ...kafka.TopicSpec) error {
 		}
 		for name, value := range s.Config {
 			c := kmsg.NewCreateTopicsRequestTopicConfig()
-			c.Name, c.Value = name, kmsg.StringPtr(value)
+			c.Name, c.Value = name, new(value)
 			t.Configs = append(t.Configs, c)
 		}
 		rq.Topics = append(rq.Topics, t)
@@ -246,7 +246,7 @@ func (a *admin) Delete(ctx context.Context, topics ...string) error {
 	rq.TopicNames = topics
 	for _, name := range topics {
 		t := kmsg.NewDeleteTopicsRequestTopic()
-		t.Topic = kmsg.StringPtr(name)
+		t.Topic = new(name)
 		rq.Topics = append(rq.Topics, t)
 	}
 	r, err := rq.RequestWith(ctx, a.raw)

@@ -159,7 +159,7 @@ func TestAdminCommittedOffsetsAndMembers(t *testing.T) {
 
 func TestAdminSaysWhichBrokerDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()
 	require.NoError(t, l.Close())

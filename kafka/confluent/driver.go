@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"syscall"
 	"time"
@@ -118,9 +119,7 @@ func (d *Driver) openRaw(ctx context.Context) (*kgo.Client, error) {
 
 // own sets what the engine relies on.
 func own(cm *rdk.ConfigMap, values map[string]rdk.ConfigValue) {
-	for k, v := range values {
-		(*cm)[k] = v
-	}
+	maps.Copy((*cm), values)
 }
 
 // unless sets what the user has not set.

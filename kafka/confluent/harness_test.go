@@ -78,7 +78,7 @@ func fill(t *testing.T, c *kfake.Cluster, topic string, partitions int32, from, 
 }
 
 // committed reads n records of each partition of a topic, read committed, and whatever is behind them.
-func committed(t *testing.T, c *kfake.Cluster, topic string, partitions int32, enough func(map[int32][]*kgo.Record) bool) map[int32][]*kgo.Record {
+func committed(t *testing.T, c *kfake.Cluster, topic string, enough func(map[int32][]*kgo.Record) bool) map[int32][]*kgo.Record {
 	t.Helper()
 	cl := kafkaClient(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	got := map[int32][]*kgo.Record{}
@@ -372,6 +372,7 @@ func (n *node) decide(bundles []*kafka.Bundle, state map[int32]kafka.Settled) {
 		switch state[b.Slot] {
 		case kafka.SlotCommitted:
 			o.seq, o.b = b.Seq, nil
+		case kafka.SlotNotCommitted: // it is committed again
 		case kafka.SlotLost:
 			delete(n.slots, b.Slot)
 			n.group.Retake([]int32{b.Slot}, errors.New("settled as lost"))

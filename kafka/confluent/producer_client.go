@@ -131,8 +131,7 @@ func sick(err error) error { return sickError{err} }
 
 // isSick says whether the broker refused something in the bundles themselves, and would again.
 func isSick(err error) bool {
-	var s sickError
-	if errors.As(err, &s) {
+	if _, ok := errors.AsType[sickError](err); ok {
 		return true
 	}
 	switch codeOf(err) {
@@ -156,12 +155,10 @@ func isFenced(err error) bool {
 
 // codeOf returns the first code of the client or of the broker in an error; librdkafka uses the broker's numbers.
 func codeOf(err error) rdk.ErrorCode {
-	var ke rdk.Error
-	if errors.As(err, &ke) {
+	if ke, ok := errors.AsType[rdk.Error](err); ok {
 		return ke.Code()
 	}
-	var be *kerr.Error
-	if errors.As(err, &be) {
+	if be, ok := errors.AsType[*kerr.Error](err); ok {
 		return rdk.ErrorCode(be.Code)
 	}
 	return rdk.ErrNoError

@@ -21,7 +21,7 @@ func itoa(i int) string { return strconv.Itoa(i) }
 // readAll reads "out", read committed, until each partition has n records.
 func readAll(t *testing.T, c interface{ ListenAddrs() []string }, partitions int32, n int) map[int32][]*kgo.Record {
 	t.Helper()
-	return committed(t, c.(*kfake.Cluster), "out", partitions, func(got map[int32][]*kgo.Record) bool {
+	return committed(t, c.(*kfake.Cluster), "out", func(got map[int32][]*kgo.Record) bool {
 		for p := range partitions {
 			if len(got[p]) < n {
 				return false

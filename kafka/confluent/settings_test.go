@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net"
 	"os"
@@ -159,9 +160,7 @@ func TestTLS(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(cluster.Close)
 			user := map[string]string{"security.protocol": "SSL", "ssl.ca.location": ca}
-			for k, v := range c.user {
-				user[k] = v
-			}
+			maps.Copy(user, c.user)
 			require.NoError(t, Validate(user))
 			d, err := New(Config{Brokers: cluster.ListenAddrs(), Settings: user, Logger: logger(t)})
 			require.NoError(t, err)

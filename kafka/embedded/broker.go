@@ -178,7 +178,7 @@ func Find(dataDir string) (addr string, alive bool) {
 	if !locked(filepath.Join(dataDir, lockFile)) {
 		return addr, false // left by a broker that was killed
 	}
-	conn, err := net.DialTimeout("tcp", addr, dialWait)
+	conn, err := (&net.Dialer{Timeout: dialWait}).DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		return addr, false
 	}

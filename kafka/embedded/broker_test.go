@@ -32,10 +32,10 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
 		b, err := embedded.Start(embedded.Config{DataDir: dir})
 		if err != nil {
-			fmt.Println("error:", err)
+			_, _ = fmt.Fprintln(os.Stdout, "error:", err)
 			os.Exit(1)
 		}
-		fmt.Println(b.Addr())
+		_, _ = fmt.Fprintln(os.Stdout, b.Addr())
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is gone
 		os.Exit(1)
 	}
@@ -58,8 +58,9 @@ func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-func create(t *testing.T, cl *kgo.Client, topic string, partitions int32) {
+func create(t *testing.T, cl *kgo.Client, partitions int32) {
 	t.Helper()
+	const topic = "a"
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, partitions, -1
 	rq := kmsg.NewPtrCreateTopicsRequest()
@@ -92,8 +93,9 @@ func ends(t *testing.T, cl *kgo.Client, isolation int8, topic string, partitions
 }
 
 // committed reads all committed records of a topic to its end, by partition.
-func committed(t *testing.T, addr, topic string, partitions int32) map[int32][]string {
+func committed(t *testing.T, addr string, partitions int32) map[int32][]string {
 	t.Helper()
+	const topic = "a"
 	cl := client(t, addr, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	defer cl.Close()
 	stable, all := ends(t, cl, 1, topic, partitions), ends(t, cl, 0, topic, partitions)
@@ -130,7 +132,7 @@ func TestABrokerKeepsItsData(t *testing.T) {
 	require.Equal(t, "127.0.0.1", host)
 	require.NotEqual(t, "0", port)
 	cl := client(t, b.Addr())
-	create(t, cl, "a", -1)
+	create(t, cl, -1)
 	require.Len(t, ends(t, cl, 0, "a", embedded.DefaultPartitions), embedded.DefaultPartitions)
 	require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "a", Partition: 3, Value: []byte("x")}).FirstErr())
 	require.Error(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "unmade", Value: []byte("x")}).FirstErr(), "topics are made on purpose only")
@@ -138,7 +140,7 @@ func TestABrokerKeepsItsData(t *testing.T) {
 	require.NoError(t, b.Close())
 	require.NoError(t, b.Close(), "twice")
 	b = start(t, dir)
-	require.Equal(t, map[int32][]string{3: {"x"}}, committed(t, b.Addr(), "a", 4))
+	require.Equal(t, map[int32][]string{3: {"x"}}, committed(t, b.Addr(), 4))
 }
 
 func TestFind(t *testing.T) {
@@ -177,7 +179,7 @@ func TestStartRefuses(t *testing.T) {
 	require.ErrorContains(t, err, file)
 	_, err = embedded.Start(embedded.Config{DataDir: t.TempDir(), Addr: "nonsense"})
 	require.ErrorContains(t, err, `"nonsense" is not host:port`)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
 	dir := t.TempDir()
@@ -193,7 +195,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	require.NoError(t, embedded.Run(ctx, embedded.Config{DataDir: dir, Addr: "0.0.0.0:0", Advertise: "localhost"}, func(addr string) {
 		require.True(t, strings.HasPrefix(addr, "localhost:"), addr)
 		cl := client(t, addr)
-		create(t, cl, "a", 1)
+		create(t, cl, 1)
 		cl.Close()
 		cancel()
 	}))
@@ -249,7 +251,7 @@ func TestABrokerThatIsKilledAmongTransactions(t *testing.T) {
 		require.Equal(t, b.addr, addr)
 		cl := client(t, b.addr, kgo.TransactionalID("x"), kgo.RecordDeliveryTimeout(time.Second), kgo.RequestRetries(0))
 		if round == 0 {
-			create(t, cl, "a", partitions)
+			create(t, cl, partitions)
 		}
 		killed := make(chan struct{})
 		last := 5 + 7*round
@@ -279,7 +281,7 @@ func TestABrokerThatIsKilledAmongTransactions(t *testing.T) {
 		require.False(t, alive, "its address is left, but nobody is there")
 	}
 	b := start(t, dir)
-	got := committed(t, b.Addr(), "a", partitions)
+	got := committed(t, b.Addr(), partitions)
 	seen := map[int32]map[string]bool{}
 	for p := range int32(partitions) {
 		seen[p] = map[string]bool{}
@@ -325,7 +327,7 @@ func TestOpenTransactionsOfAKilledBrokerStayAborted(t *testing.T) {
 	dir := t.TempDir()
 	b := spawn(t, dir)
 	cl := client(t, b.addr, kgo.TransactionalID("x"), kgo.RecordDeliveryTimeout(time.Second), kgo.RequestRetries(0))
-	create(t, cl, "a", 3)
+	create(t, cl, 3)
 	_, err := transact(t, cl, "first", true)
 	require.NoError(t, err)
 	require.NoError(t, cl.BeginTransaction())
@@ -334,16 +336,16 @@ func TestOpenTransactionsOfAKilledBrokerStayAborted(t *testing.T) {
 	cl.Close()
 
 	b = spawn(t, dir)
-	require.Equal(t, []string{"first"}, committed(t, b.addr, "a", 3)[0])
+	require.Equal(t, []string{"first"}, committed(t, b.addr, 3)[0])
 	cl = client(t, b.addr, kgo.TransactionalID("x"))
 	_, err = transact(t, cl, "second", true)
 	require.NoError(t, err)
 	cl.Close()
-	require.Equal(t, []string{"first", "second"}, committed(t, b.addr, "a", 3)[0])
+	require.Equal(t, []string{"first", "second"}, committed(t, b.addr, 3)[0])
 	b.kill(t)
 
 	last := start(t, dir)
-	require.Equal(t, []string{"first", "second"}, committed(t, last.Addr(), "a", 3)[0])
+	require.Equal(t, []string{"first", "second"}, committed(t, last.Addr(), 3)[0])
 }
 
 // TestAClientThatOutlivesTheBrokerIsNotToldACommit: its transaction was open when the broker was killed.
@@ -352,7 +354,7 @@ func TestAClientThatOutlivesTheBrokerIsNotToldACommit(t *testing.T) {
 	dir := t.TempDir()
 	b := spawn(t, dir)
 	cl := client(t, b.addr)
-	create(t, cl, "a", 3)
+	create(t, cl, 3)
 	tx := client(t, b.addr, kgo.TransactionalID("x"))
 	_, err := transact(t, tx, "first", true)
 	require.NoError(t, err)
@@ -369,7 +371,7 @@ func TestAClientThatOutlivesTheBrokerIsNotToldACommit(t *testing.T) {
 	r, err := rq.RequestWith(t.Context(), client(t, b.addr))
 	require.NoError(t, err)
 	require.NotZero(t, r.ErrorCode, "a commit of what was aborted")
-	require.Equal(t, []string{"first"}, committed(t, b.addr, "a", 3)[0])
+	require.Equal(t, []string{"first"}, committed(t, b.addr, 3)[0])
 }
 
 func TestAnOrderlyStopKeepsOpenTransactionsOpen(t *testing.T) {
@@ -377,7 +379,7 @@ func TestAnOrderlyStopKeepsOpenTransactionsOpen(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
 	tx := client(t, b.Addr(), kgo.TransactionalID("x"))
-	create(t, tx, "a", 1)
+	create(t, tx, 1)
 	require.NoError(t, tx.BeginTransaction())
 	require.NoError(t, tx.ProduceSync(t.Context(), &kgo.Record{Topic: "a", Value: []byte("kept")}).FirstErr())
 	addr := b.Addr()
@@ -386,5 +388,5 @@ func TestAnOrderlyStopKeepsOpenTransactionsOpen(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
 	require.NoError(t, tx.EndTransaction(t.Context(), kgo.TryCommit))
-	require.Equal(t, []string{"kept"}, committed(t, b.Addr(), "a", 1)[0])
+	require.Equal(t, []string{"kept"}, committed(t, b.Addr(), 1)[0])
 }

@@ -1,6 +1,7 @@
 package codec_test
 
 import (
+	"maps"
 	"math"
 	"testing"
 	"testing/quick"
@@ -74,9 +75,7 @@ func TestJSONIsDeterministic(t *testing.T) {
 		a, err := c.Append(nil, m)
 		require.NoError(t, err)
 		again := map[string]int{}
-		for k, v := range m {
-			again[k] = v
-		}
+		maps.Copy(again, m)
 		b, err := c.Append(nil, again)
 		return err == nil && string(a) == string(b)
 	}, &quick.Config{MaxCount: 50}))

@@ -43,17 +43,17 @@ func Partitions(n int32) Option { return func(o *options) { o.partitions = n } }
 func StartAt(at time.Time) Option { return func(o *options) { o.now = at } }
 
 // New starts a topology. A fault of the topology fails the test.
-func New(t testing.TB, topo *topology.Topology, opts ...Option) *Driver {
-	t.Helper()
+func New(tb testing.TB, topo *topology.Topology, opts ...Option) *Driver {
+	tb.Helper()
 	o := options{partitions: 4, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	for _, f := range opts {
 		f(&o)
 	}
 	p, err := topo.Plan()
 	if err != nil {
-		t.Fatalf("topology %s: %v", topo.Name(), err)
+		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
-	d := &Driver{t: t, plan: p}
+	d := &Driver{t: tb, plan: p}
 	d.sim, err = actors.NewSim(p, func(x *plan.Topic) int32 {
 		if x.Partitions > 0 {
 			return x.Partitions
@@ -61,9 +61,9 @@ func New(t testing.TB, topo *topology.Topology, opts ...Option) *Driver {
 		return o.partitions
 	}, o.now)
 	if err != nil {
-		t.Fatalf("topology %s: %v", topo.Name(), err)
+		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
-	t.Cleanup(d.sim.Close)
+	tb.Cleanup(d.sim.Close)
 	return d
 }
 

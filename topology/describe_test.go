@@ -1,0 +1,59 @@
+package topology_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// shop has one of everything.
+func shop() *topology.Topology {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.JSON[map[string]int](), topology.Partitions(6))
+	lines := topology.NewTopic(t, "lines", codec.String, codec.String)
+	reports := topology.NewTopic(t, "reports", codec.String, codec.Int64)
+	open := topology.NewTable(t, "open", codec.String, codec.Int64, topology.Ordered())
+	seen := topology.NewTable(t, "seen", codec.Int32, codec.Bytes, topology.Local())
+	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+	type order = topology.Event[string, map[string]int]
+	topology.EachRow(t, "open", orders, open, func(*topology.Context, order, *topology.Row[int64]) error { return nil }, topology.Sends(lines))
+	topology.Each(t, "look", orders, func(*topology.Context, order) error { return nil }, topology.Reads(open), topology.Writes(seen))
+	topology.Props(t, "audit", orders, actor.PropsFromFunc(func(actor.Context) {}))
+	topology.Count(topology.GroupBy(topology.FlatMap(topology.From(lines), strings.Fields), word), counts)
+	topology.Every(t, "report", time.Minute, nothingAtAll, topology.Reads(open), topology.Sends(reports))
+	topology.Task(t, "seed", nothingAtAll, topology.Sends(orders))
+	return t
+}
+
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	for name, topo := range map[string]*topology.Topology{"shop": shop(), "wordcount": wordcount()} {
+		p, err := topo.Plan()
+		require.NoError(t, err)
+		for _, format := range topology.Formats() {
+			got, err := topology.Describe(p, format)
+			require.NoError(t, err)
+			file := filepath.Join("testdata", "describe", name+"."+format)
+			if *update {
+				require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(file)
+			require.NoError(t, err, "go test ./topology -update makes it")
+			require.Equal(t, string(want), got, file)
+		}
+	}
+	_, err := topology.Describe(nil, "svg")
+	require.EqualError(t, err, `no format "svg": there are text, mermaid, dot, json`)
+}

@@ -1,0 +1,107 @@
+package topology_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// The smallest topology that has everything: words are counted in a table that survives crashes.
+func Example() {
+	t := topology.New("wordcount")
+	lines := topology.NewTopic(t, "lines", codec.String, codec.String)
+	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+	word := func(w string) string { return w }
+	topology.Count(topology.GroupBy(topology.FlatMap(topology.From(lines), strings.Fields), word), counts)
+
+	p, err := t.Plan()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	text, err := topology.Describe(p, "text")
+	fmt.Print(text, err)
+	// Output:
+	// topology wordcount
+	//
+	// stage 1: lines
+	//   agent count-counts-group: reads lines, sends wordcount-count-counts-repartition, steps: from lines | flat-map | group to wordcount-count-counts-repartition
+	//
+	// stage 2: wordcount-count-counts-repartition
+	//   agent count-counts: reads wordcount-count-counts-repartition, writes table counts, steps: from wordcount-count-counts-repartition | count into counts
+	//   table counts (string → int64), changelog wordcount-counts-changelog
+	//
+	// topics
+	//   lines: external (string → string)
+	//   wordcount-count-counts-repartition: repartition (string → string)
+	//   wordcount-counts-changelog: changelog (string → int64)
+	//   wordcount-dead-letters: dead letters, partitions: 1
+	//   wordcount-slots: slots
+	//   wordcount-leader: leader, partitions: 1
+	// <nil>
+}
+
+// A handler that reads and writes the row of its record's key runs inside the table's shard.
+func ExampleEachRow() {
+	t := topology.New("limits")
+	payments := topology.NewTopic(t, "payments", codec.String, codec.Int64)
+	alarms := topology.NewTopic(t, "alarms", codec.String, codec.Int64)
+	spent := topology.NewTable(t, "spent", codec.String, codec.Int64)
+
+	topology.EachRow(t, "watch", payments, spent, func(ctx *topology.Context, p topology.Event[string, int64], row *topology.Row[int64]) error {
+		if p.Value < 0 {
+			return errors.New("a payment is not negative")
+		}
+		sum, _ := row.Get()
+		row.Set(sum + p.Value)
+		if sum+p.Value > 1000 {
+			alarms.Send(ctx, p.Key, sum+p.Value)
+		}
+		return nil
+	}, topology.Sends(alarms))
+
+	_, err := t.Plan()
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// A loop agent may gather records: each batch is one atomic effect.
+func ExampleStream_Batches() {
+	t := topology.New("bulk")
+	rows := topology.NewTopic(t, "rows", codec.String, codec.String)
+	files := topology.NewTopic(t, "files", codec.Bytes, codec.String)
+
+	topology.Agent(t, "gather", rows, func(ctx *topology.Context, in topology.Stream[string, string]) error {
+		for batch := range in.Batches(500, time.Second) {
+			var file strings.Builder
+			for _, row := range batch {
+				file.WriteString(row.Value + "\n")
+			}
+			files.Send(ctx, nil, file.String(), topology.NullKey())
+		}
+		return nil
+	}, topology.Sends(files))
+
+	_, err := t.Plan()
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// Every fault of a topology is reported at once, with its mend.
+func ExampleTopology_Plan() {
+	t := topology.New("faulty")
+	orders := topology.NewTopic(t, "orders and more", codec.String, codec.String)
+	topology.NewTable(t, "totals", codec.String, codec.Int64)
+	topology.Each(t, "echo", orders, func(*topology.Context, topology.Event[string, string]) error { return nil }, topology.Sends(orders))
+
+	_, err := t.Plan()
+	fmt.Println(err)
+	// Output:
+	// a topic is called "orders and more": Kafka takes letters, digits, dots, underscores and hyphens only
+	// table totals is written by no agent: declare topology.Writes(totals) where it is, or remove it
+	// records go round in a loop: orders and more → agent echo → orders and more; if that is meant, declare one of the topics with topology.Loop()
+}
