@@ -76,21 +76,22 @@ func (s *partitionState) maybeSealCarefully() {
 
 // carefulWhole: the record at hand is whole.
 func (s *partitionState) carefulWhole() {
-	c := s.careful
-	if c.agent < 0 {
-		return
+	if c := s.careful; c.agent >= 0 && !c.commitEach { // else the broker may still refuse it
+		s.carefulPassed()
 	}
-	a := s.agents[c.agent]
+}
+
+// carefulPassed: the record at hand can fail no more.
+func (s *partitionState) carefulPassed() {
+	a := s.agents[s.careful.agent]
 	a.failed, a.attempts = -1, 0
-	if !c.commitEach {
-		c.agent = -1
-	}
+	s.careful.agent = -1
 }
 
 // carefulCommitted: the bundle at hand is committed.
 func (s *partitionState) carefulCommitted() {
-	if c := s.careful; c.commitEach && c.sealed {
-		c.agent = -1
+	if c := s.careful; c.agent >= 0 && c.commitEach && c.sealed {
+		s.carefulPassed()
 	}
 }
 
@@ -261,12 +262,12 @@ func (s *partitionState) dropUnsealed() {
 	}
 }
 
-// rollBack undoes all epochs above the given one.
-func (s *partitionState) rollBack(epoch int64, err error, stack string, commitEach bool) {
+// rollBack undoes all epochs above the given one. refused says that it is the broker that refused a bundle.
+func (s *partitionState) rollBack(epoch int64, err error, stack string, refused bool) {
 	c := s.careful
-	again := &careful{agent: -1, until: make([]int64, len(s.agents)), commitEach: commitEach || c != nil && c.commitEach}
+	again := &careful{agent: -1, until: make([]int64, len(s.agents)), commitEach: refused || c != nil && c.commitEach}
 	var culprit *careful
-	if c != nil && c.agent >= 0 {
+	if c != nil && c.agent >= 0 && (!refused || c.commitEach && c.sealed) { // else what was refused is older than the record at hand
 		culprit = c
 	}
 	for i, a := range s.agents {

@@ -13,6 +13,8 @@ func (s *partitionState) give() {
 	}
 	if s.careful != nil {
 		s.giveCarefully()
+	}
+	if s.careful != nil { // else it has just ended
 		return
 	}
 	s.giveTurns()
@@ -62,20 +64,20 @@ func (s *partitionState) head(a *agentSlot) (int64, bool) {
 	q := s.sources[a.source]
 	for a.batch-q.first < int64(len(q.batches)) {
 		b := q.batches[a.batch-q.first]
-		for a.record < len(b.Records) && len(a.done.beyond) > 0 && a.done.has(b.Records[a.record].Offset) {
+		for a.record < len(b.Records) && a.done.has(b.Records[a.record].Offset) {
 			a.record++
 		}
 		if a.record < len(b.Records) {
 			return b.Records[a.record].Timestamp, true
 		}
-		if len(b.Records) == 0 { // only the position moved
-			from := a.done.upTo
-			if a.batch > q.first {
-				from = q.batches[a.batch-q.first-1].Next
-			}
-			if a.done.add(max(from, 0), b.Next) {
-				s.fill.moved = true
-			}
+		from := a.done.upTo // of what lies behind the last record
+		if n := len(b.Records); n > 0 {
+			from = b.Records[n-1].Offset + 1
+		} else if a.batch > q.first { // only the position moved
+			from = q.batches[a.batch-q.first-1].Next
+		}
+		if a.done.add(max(from, 0), b.Next) {
+			s.fill.moved = true
 		}
 		a.batch, a.record = a.batch+1, 0
 	}
@@ -108,9 +110,12 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	}
 	limit = max(1, min(limit, maxGiven-a.records))
 	w := &given{id: s.id(), start: b.Records[a.record].Offset}
-	if a.record == 0 && a.batch > q.first { // what lies between two batches is done with the second
+	switch { // what lies between two records is done with the second
+	case a.record > 0:
+		w.start = b.Records[a.record-1].Offset + 1
+	case a.batch > q.first:
 		w.start = max(q.batches[a.batch-q.first-1].Next, a.done.upTo)
-	} else if a.record == 0 {
+	default:
 		w.start = min(w.start, max(a.done.upTo, 0))
 	}
 	n := min(limit, len(b.Records)-a.record)
@@ -224,7 +229,7 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 	if a.done.add(w.start, to) {
 		s.fill.moved = true
 	}
-	if a.failed >= 0 && a.done.has(a.failed) {
+	if s.careful == nil && a.failed >= 0 && a.done.has(a.failed) { // carefully, a shard may still fail it: see carefulWhole
 		a.failed, a.attempts = -1, 0
 	}
 }

@@ -74,6 +74,9 @@ func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*S
 		s.env.Partitions[t.ID] = max(t.Partitions, 1)
 		if t.Kind == plan.External || t.Kind == plan.Repartition {
 			s.env.Partitions[t.ID] = max(partitions(t), 1)
+			if t.Like != nil && t.Partitions == 0 {
+				s.env.Partitions[t.ID] = max(partitions(t.Like), 1)
+			}
 		}
 	}
 	for _, tb := range p.Tables {
@@ -189,7 +192,7 @@ func (s *Sim) pump() bool {
 func (s *Sim) Step() bool { return s.pump() || s.feed() }
 
 // maxSteps bounds how much one call may do: a topology that feeds itself would never end.
-const maxSteps = 5_000_000
+const maxSteps = 200_000
 
 // Settle runs until all that was asked for is done and committed.
 func (s *Sim) Settle() error {

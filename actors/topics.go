@@ -109,6 +109,9 @@ func partitionsOf(p *plan.Plan, t *plan.Topic, count map[string]int32) int32 {
 	if t.Partitions > 0 {
 		return t.Partitions
 	}
+	if t.Like != nil {
+		return max(count[t.Like.Name], partitionsOf(p, t.Like, count))
+	}
 	for _, st := range p.Stages {
 		if !slices.Contains(st.Sources, t) {
 			continue

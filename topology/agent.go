@@ -22,7 +22,7 @@ type Stream[K, V any] struct{ loop *loopProgram[K, V] }
 func (s Stream[K, V]) All() iter.Seq[Event[K, V]] { return s.loop.all }
 
 // Batches yields up to n records at a time as one turn, with one atomic effect, waiting up to the given time for a batch to
-// fill once its first record is there. n is bounded by what an agent is given ahead, some thousands.
+// fill once its first record is there. n is bounded by what an agent is given ahead: 10,000 at most.
 func (s Stream[K, V]) Batches(n int, within time.Duration) iter.Seq[[]Event[K, V]] {
 	return func(yield func([]Event[K, V]) bool) { s.loop.batches(max(n, 1), within, yield) }
 }
@@ -104,7 +104,7 @@ func (p *loopProgram[K, V]) all(yield func(Event[K, V]) bool) {
 }
 
 // maxBatch bounds Batches: more than an agent is ever given ahead.
-const maxBatch = 1 << 16
+const maxBatch = 10_000
 
 func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Event[K, V]) bool) {
 	if !p.enter() {

@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -375,7 +376,7 @@ func TestTimerAndTask(t *testing.T) {
 		if ctx.Commit() {
 			out.Send(ctx, "more", 1, topology.ToPartition(1))
 		}
-		return nil
+		return errors.New("late")
 	}, topology.Sends(out))
 	topology.Task(topo, "undeclared", func(ctx *topology.TaskContext) error { out.Send(ctx, "", 1); return nil })
 
@@ -389,8 +390,68 @@ func TestTimerAndTask(t *testing.T) {
 	require.Equal(t, []string{"sum=\x00\x00\x00\x00\x00\x00\x00\x03@0"}, n.sent("out"))
 	require.EqualValues(t, 5000, n.out.Records[0].Timestamp)
 	require.ErrorContains(t, n.timer("impatient", at), "timer impatient: Commit is for tasks")
-	require.NoError(t, n.timer("start", at))
+	require.EqualError(t, n.timer("start", at), "late")
 	require.Equal(t, "started=\x00\x00\x00\x00\x00\x00\x00\x01@1", n.sent("out")[1])
-	require.Len(t, n.sent("out"), 2)
+	require.Len(t, n.sent("out"), 2, "what was committed stays, what came after it is dropped")
+	require.EqualValues(t, 5000, n.out.Records[1].Timestamp)
 	require.ErrorContains(t, n.timer("undeclared", at), "task undeclared sends to topic out without having declared it: add topology.Sends(out) to it")
+}
+
+func TestLoopsOverWhatDoesNotDecode(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]func(topology.Stream[string, int64]) int{
+		"All": func(in topology.Stream[string, int64]) (n int) {
+			for range in.All() {
+				n++
+			}
+			return n
+		},
+		"Batches": func(in topology.Stream[string, int64]) (n int) {
+			for evs := range in.Batches(1, -1) {
+				n += len(evs)
+			}
+			return n
+		},
+	} {
+		topo := topology.New("test")
+		in := topology.NewTopic(topo, "in", codec.String, codec.Int64)
+		seen := 0
+		topology.Agent(topo, "loop", in, func(_ ctxOf, s topology.Stream[string, int64]) error { seen += body(s); return nil })
+		n := newNode(t, topo, 1, 0)
+		done, err := n.run("loop", record{nullValue: true}, record{value: "?"}, record{nullValue: true})
+		var undecodable *topology.DecodeError
+		require.ErrorAs(t, err, &undecodable, name)
+		require.EqualValues(t, 101, undecodable.Offset, name)
+		require.Equal(t, 1, done, name)
+		require.Equal(t, 1, seen, name)
+	}
+}
+
+type contextKey struct{}
+
+// A handler may hand its ctx to whatever takes a context.Context: it ends when the partition moves.
+func TestContextIsAContext(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	topology.Each(topo, "each", in, func(ctx ctxOf, _ event) error {
+		require.EqualValues(t, 3, ctx.Partition())
+		require.Equal(t, "here", ctx.Value(contextKey{}))
+		_, ok := ctx.Deadline()
+		require.False(t, ok)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		default:
+			return nil
+		}
+	})
+	n := newNode(t, topo, 4, 3)
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), contextKey{}, "here"))
+	n.ctx = ctx
+	_, err := n.run("each", record{})
+	require.NoError(t, err)
+	cancel()
+	_, err = n.run("each", record{})
+	require.ErrorIs(t, err, context.Canceled)
 }

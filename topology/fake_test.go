@@ -22,6 +22,7 @@ type node struct {
 	plan      *plan.Plan
 	env       *plan.Env
 	partition int32
+	ctx       context.Context
 	shards    []tables.Shard // by table ID
 	epoch     int64
 	out       kafka.Outputs
@@ -33,7 +34,7 @@ func newNode(t *testing.T, topo *topology.Topology, n, partition int32) *node {
 	t.Helper()
 	p, err := topo.Plan()
 	require.NoError(t, err)
-	x := &node{t: t, plan: p, env: &plan.Env{}, partition: partition}
+	x := &node{t: t, plan: p, env: &plan.Env{}, partition: partition, ctx: context.Background()}
 	for range p.Topics {
 		x.env.Partitions = append(x.env.Partitions, n)
 		x.env.MaxBytes = append(x.env.MaxBytes, 1000)
@@ -94,7 +95,7 @@ func (n *node) run(name string, records ...record) (done int, err error) {
 }
 
 func (n *node) drive(a *plan.Agent, program plan.Program, recs []plan.Rec) (done int, err error) {
-	in := &input{node: n, agent: a, recs: recs, ctx: context.Background()}
+	in := &input{node: n, agent: a, recs: recs, ctx: n.ctx}
 	in.reset()
 	for in.next < len(in.recs) || in.next == 0 {
 		began := in.next
@@ -212,7 +213,14 @@ func (in *input) end() bool {
 }
 
 func (in *input) Next() (plan.Rec, bool) {
-	if !in.end() || in.next == len(in.recs) {
+	if !in.end() {
+		return plan.Rec{}, false
+	}
+	if in.next == len(in.recs) {
+		if in.agent.Role == plan.Task && in.ctx.Err() == nil { // it goes on: what it has asked for so far is final
+			in.turn = 1
+			return in.recs[0], true
+		}
 		return plan.Rec{}, false
 	}
 	in.next, in.turn = in.next+1, 1
@@ -260,7 +268,7 @@ func (r *rawInput) Begin(i int) (plan.Input, error) {
 	if i < 0 || i >= len(r.recs) {
 		return nil, fmt.Errorf("no record %d", i)
 	}
-	in := &input{node: r.node, recs: r.recs, next: i + 1, turn: 1, ctx: context.Background()}
+	in := &input{node: r.node, recs: r.recs, next: i + 1, turn: 1, ctx: r.node.ctx}
 	in.reset()
 	r.turns[i] = in
 	return in, nil

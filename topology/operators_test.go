@@ -118,7 +118,8 @@ func TestGroupByCarriesValues(t *testing.T) {
 	first := func(s string) string { return s[:1] }
 	size := topology.Map(topology.From(in), func(s string) int64 { return int64(len(s)) })
 	topology.Reduce(topology.GroupBy(size, func(int64) string { return "all" }), sums, func(a, b int64) int64 { return a + b })
-	topology.Aggregate(topology.GroupBy(topology.From(in), first), lengths, func() int64 { return 100 }, func(acc int64, e event) int64 { return acc + int64(len(e.Value)) })
+	known := topology.Map(topology.From(in), func(s string) string { return s }) // Map forgets how values are written
+	topology.Aggregate(topology.GroupBy(known, first, topology.WithValues(codec.String)), lengths, func() int64 { return 100 }, func(acc int64, e event) int64 { return acc + int64(len(e.Value)) })
 
 	n := newNode(t, topo, 1, 0)
 	for _, op := range []string{"reduce-sums", "aggregate-lengths"} {

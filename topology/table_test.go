@@ -251,3 +251,17 @@ func TestValuesAreCopies(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"k=map[a:1]"}, rows[map[string]int](n, "maps"))
 }
+
+func TestSetOfWhatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	tb := topology.NewTable(topo, "any", codec.String, codec.JSON[map[string]any]())
+	topology.Each(topo, "each", in, func(ctx ctxOf, ev event) error {
+		tb.Set(ctx, ev.Key, map[string]any{"f": func() {}})
+		return nil
+	}, topology.Writes(tb))
+	n := newNode(t, topo, 1, 0)
+	_, err := n.run("each", record{key: "k"})
+	require.ErrorContains(t, err, "set table any: encode the value: json: unsupported type")
+}

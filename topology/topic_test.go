@@ -191,6 +191,15 @@ func TestCodecErrorsFailTheRecord(t *testing.T) {
 	}
 	_, err := n.run("each", record{key: "bad"})
 	require.ErrorIs(t, err, errPicky)
+	_, _, toolErr := out.Encode("bad", "")
+	require.EqualError(t, toolErr, "topic out: encode the key: too picky")
+	_, _, toolErr = out.Encode("", "bad")
+	require.EqualError(t, toolErr, "topic out: encode the value: too picky")
+	format := n.plan.Topics[1].Key
+	_, toolErr = format.Format([]byte("bad"))
+	require.ErrorIs(t, toolErr, errPicky)
+	_, toolErr = format.Parse("{")
+	require.Error(t, toolErr, "a codec without a text form is shown as JSON")
 	require.EqualError(t, err, "decode the key of in/0@100 as string: too picky")
 }
 

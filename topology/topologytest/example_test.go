@@ -1,0 +1,73 @@
+package topologytest_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/topologytest"
+)
+
+func wordcount() *topology.Topology {
+	t := topology.New("wordcount")
+	lines := topology.NewTopic(t, "lines", codec.String, codec.String)
+	words := topology.NewTopic(t, "words", codec.String, codec.String)
+	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+
+	topology.Agent(t, "split", lines, func(ctx *topology.Context, in topology.Stream[string, string]) error {
+		for line := range in.All() { // an ordinary Go iterator; one record's effects per turn
+			for w := range strings.FieldsSeq(line.Value) {
+				words.Send(ctx, w, "")
+			}
+		}
+		return nil
+	}, topology.Sends(words))
+	topology.Each(t, "count", words, func(ctx *topology.Context, w topology.Event[string, string]) error {
+		counts.Update(ctx, w.Key, func(n int64, _ bool) (int64, error) { return n + 1, nil })
+		return nil
+	}, topology.Writes(counts))
+	return t
+}
+
+// example stands for the *testing.T of a real test.
+type example struct {
+	testing.TB
+	ends []func()
+}
+
+func (*example) Helper()                        {}
+func (e *example) Cleanup(f func())             { e.ends = append(e.ends, f) }
+func (*example) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
+
+func (e *example) end() {
+	for _, f := range e.ends {
+		f()
+	}
+}
+
+// In a test, t is its *testing.T.
+func Example() {
+	t := &example{}
+	defer t.end()
+
+	topo := wordcount()
+	d := topologytest.New(t, topo)
+	lines := topology.TopicOf[string, string](topo, "lines")
+	topologytest.Pipe(d, lines, "", "to be or")
+	d.Crash()
+	topologytest.Pipe(d, lines, "", "not to be")
+
+	counts := topologytest.Table(d, topology.TableOf[string, int64](topo, "counts"))
+	for _, w := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Println(w, counts[w])
+	}
+	// Output:
+	// be 2
+	// not 1
+	// or 1
+	// to 2
+}

@@ -1,0 +1,119 @@
+package topologytest_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/topologytest"
+)
+
+func write(b bench) {
+	topology.Each(b.topo, "agent", b.in, func(ctx ctxOf, ev event) error {
+		b.table.Set(ctx, ev.Key, int64(len(ev.Value)))
+		return nil
+	}, topology.Writes(b.table))
+}
+
+func TestTimer(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	topology.Every(b.topo, "tick", time.Minute, func(ctx *topology.TaskContext) error {
+		b.out.Send(ctx, "tick", ctx.Due.UTC().Format(time.TimeOnly))
+		return nil
+	}, topology.Sends(b.out))
+	d := topologytest.New(t, b.topo)
+	d.Advance(59 * time.Second)
+	require.Empty(t, values(d, b.out))
+	d.Advance(time.Second)
+	require.Len(t, values(d, b.out), 1, "once for the topology, not per partition")
+	d.Advance(10 * time.Minute)
+	require.Len(t, values(d, b.out), 2, "intervals that were missed are one call")
+	d.Crash()
+	require.Len(t, values(d, b.out), 2, "a restart doubles nothing")
+	d.Advance(time.Minute)
+	require.Len(t, values(d, b.out), 3)
+	require.Empty(t, d.Failures())
+}
+
+// One that reads a table is called in each of its partitions, and sees the entries there.
+func TestTimerOfATable(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	topology.Every(b.topo, "tick", time.Minute, func(ctx *topology.TaskContext) error {
+		n := 0
+		for range b.table.All(ctx) {
+			n++
+		}
+		b.out.Send(ctx, fmt.Sprint(ctx.Partition()), fmt.Sprint(n), topology.ToPartition(ctx.Partition()))
+		return nil
+	}, topology.Reads(b.table), topology.Sends(b.out))
+	d := topologytest.New(t, b.topo)
+	for i := range 20 {
+		topologytest.Pipe(d, b.in, fmt.Sprint("key", i), "v")
+	}
+	d.Advance(time.Minute)
+	total := 0
+	all := topologytest.Read(d, b.out)
+	require.Len(t, all, 4)
+	for _, ev := range all {
+		n := 0
+		_, err := fmt.Sscan(ev.Value, &n)
+		require.NoError(t, err)
+		require.Positive(t, n)
+		total += n
+	}
+	require.Equal(t, 20, total)
+}
+
+func TestTimerThatFails(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	calls := 0
+	topology.Every(b.topo, "tick", time.Minute, func(ctx *topology.TaskContext) error {
+		b.out.Send(ctx, "k", "v")
+		if calls++; calls == 1 {
+			return errors.New("bad tick")
+		}
+		return nil
+	}, topology.Sends(b.out))
+	d := one(t, b.topo)
+	d.Advance(time.Minute)
+	require.Len(t, d.Failures(), 1)
+	require.ErrorContains(t, d.Failures()[0], "bad tick")
+	d.Advance(2 * time.Minute)
+	require.NotEmpty(t, values(d, b.out), "it goes on")
+	require.Len(t, values(d, b.out), calls-1, "a call that failed has sent nothing")
+}
+
+// What a task has committed stays; what it sent behind that falls with it, and it is called again.
+func TestTask(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	calls := 0
+	topology.Task(b.topo, "seed", func(ctx *topology.TaskContext) error {
+		calls++
+		b.out.Send(ctx, "k", fmt.Sprint("first ", calls))
+		if !ctx.Commit() {
+			return nil
+		}
+		b.out.Send(ctx, "k", fmt.Sprint("second ", calls))
+		if calls == 1 {
+			return errors.New("bad task")
+		}
+		return nil
+	}, topology.Sends(b.out))
+	d := one(t, b.topo)
+	d.Advance(time.Minute)
+	require.Equal(t, []string{"first 1", "first 2", "second 2"}, values(d, b.out))
+	require.Len(t, d.Failures(), 1)
+	require.ErrorContains(t, d.Failures()[0], "bad task")
+}
