@@ -223,7 +223,7 @@ func (p *partitionActor) status() PartitionStatus {
 		Failures: p.counts.failures, DeadLetter: p.counts.letters,
 	}
 	for _, a := range s.agents {
-		if a.attempts > 0 && a.source >= 0 {
+		if a.attempts > 0 && a.failed >= 0 {
 			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.failed)
 		}
 	}

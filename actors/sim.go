@@ -215,7 +215,11 @@ func (s *Sim) Settle() error {
 		s.clock = s.clock.Add(minGap)
 		s.commit(Tick{s.clock})
 	}
-	return errors.New("the topology does not come to rest: does an agent feed itself?")
+	err := errors.New("the topology does not come to rest: does an agent feed itself, or fail without end?")
+	if n := len(s.failures); n > 0 {
+		err = fmt.Errorf("%w; the last failure: %w", err, s.failures[n-1])
+	}
+	return err
 }
 
 // wakePartitions wakes those that have asked for it by now.
@@ -559,15 +563,24 @@ type handover struct {
 // run is the goroutine of one incarnation of a loop.
 func (h *handover) run(a *simAgent, k *worker, program plan.Program) {
 	defer h.finish()
+	ended := false
+	defer func() {
+		if !ended { // runtime.Goexit
+			k.fail(errGoexit, "")
+		}
+	}()
 	<-h.resume
 	for k.ctx.Err() == nil {
 		if k.drive(program) != nil || k.ctx.Err() != nil {
+			ended = true
 			return
 		}
 		if len(a.works) == 0 && !h.idle(k.ctx) {
+			ended = true
 			return
 		}
 	}
+	ended = true
 }
 
 func newHandover() *handover { return &handover{make(chan struct{}), make(chan struct{}), false} }

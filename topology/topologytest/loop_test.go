@@ -102,7 +102,14 @@ func TestLoopThatTakesNothing(t *testing.T) {
 		topology.Agent(b.topo, "agent", b.in, func(ctx ctxOf, _ stream) error { fn(b, ctx); return nil }, b.all()...)
 		fake := &example{}
 		d := topologytest.New(fake, b.topo, topologytest.Partitions(1))
-		require.PanicsWithValue(t, "topology test: the topology does not come to rest: does an agent feed itself?", func() { pipe(d, b.in, "a") })
+		func() {
+			defer func() {
+				said, _ := recover().(string)
+				require.Contains(t, said, "does not come to rest")
+				require.Contains(t, said, want)
+			}()
+			pipe(d, b.in, "a")
+		}()
 		require.NotEmpty(t, d.Failures())
 		require.ErrorContains(t, d.Failures()[0], want)
 		require.Empty(t, values(d, b.out))

@@ -1,7 +1,6 @@
 package topologytest_test
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,7 +96,7 @@ func each(t *testing.T, b bench, fn func(ctxOf, event) error) *topologytest.Driv
 
 // pipe sends values, all under one key.
 func pipe(d *topologytest.Driver, topic texts, values ...string) {
-	for v := range slices.Values(values) {
+	for _, v := range values {
 		topologytest.Pipe(d, topic, "k", v)
 	}
 }

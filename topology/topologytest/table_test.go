@@ -90,7 +90,6 @@ func mutated[V any](t *testing.T, c codec.Codec[V], first V, change func(V), sho
 		change(got)
 		return err
 	}, topology.Writes(table), topology.Sends(out))
-	topology.Each(topo, "failing", out, func(ctx ctxOf, ev topology.Event[string, V]) error { return nil })
 	again := topology.NewTopic(topo, "again", codec.String, codec.String)
 	topology.Each(topo, "update", again, func(ctx ctxOf, ev event) error {
 		table.Update(ctx, ev.Key, func(old V, _ bool) (V, error) {
