@@ -51,7 +51,7 @@ func TestWrongPartition(t *testing.T) {
 		}, b.all()...)
 		d := topologytest.New(t, b.topo)
 		key := ""
-		for _, k := range strings.SplitSeq("abcdefghijklmnop", "") { // one that another client would put elsewhere
+		for k := range strings.SplitSeq("abcdefghijklmnop", "") { // one that another client would put elsewhere
 			if kafka.CRC32().Hash([]byte(k), 4) != kafka.Murmur2().Hash([]byte(k), 4) {
 				key = k
 				break
