@@ -65,23 +65,36 @@ func (s *partitionState) head(a *agentSlot) (int64, bool) {
 	for a.batch-q.first < int64(len(q.batches)) {
 		b := q.batches[a.batch-q.first]
 		for a.record < len(b.Records) && a.done.has(b.Records[a.record].Offset) {
+			s.close(a, b.Records[a.record].Offset)
 			a.record++
 		}
 		if a.record < len(b.Records) {
 			return b.Records[a.record].Timestamp, true
 		}
-		from := a.done.upTo // of what lies behind the last record
-		if n := len(b.Records); n > 0 {
-			from = b.Records[n-1].Offset + 1
-		} else if a.batch > q.first { // only the position moved
-			from = q.batches[a.batch-q.first-1].Next
-		}
-		if a.done.add(max(from, 0), b.Next) {
-			s.fill.moved = true
-		}
+		s.close(a, b.Next)
 		a.batch, a.record = a.batch+1, 0
 	}
 	return 0, false
+}
+
+// behind is the offset behind which no record lies before an agent's cursor: what is between it and the next record is gone,
+// or was none.
+func (s *partitionState) behind(a *agentSlot) int64 {
+	q := s.sources[a.source]
+	switch at := a.batch - q.first; {
+	case a.record > 0:
+		return q.batches[at].Records[a.record-1].Offset + 1
+	case at > 0:
+		return q.batches[at-1].Next
+	}
+	return max(a.done.upTo, 0)
+}
+
+// close marks as done what lies between an agent's cursor and an offset that it is about to pass.
+func (s *partitionState) close(a *agentSlot, to int64) {
+	if a.done.add(s.behind(a), to) {
+		s.fill.moved = true
+	}
 }
 
 // horizon is the timestamp up to which a source may be given out before another one's turn comes.
@@ -109,15 +122,8 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		limit = 1
 	}
 	limit = max(1, min(limit, maxGiven-a.records))
-	w := &given{id: s.id(), start: b.Records[a.record].Offset}
-	switch { // what lies between two records is done with the second
-	case a.record > 0:
-		w.start = b.Records[a.record-1].Offset + 1
-	case a.batch > q.first:
-		w.start = max(q.batches[a.batch-q.first-1].Next, a.done.upTo)
-	default:
-		w.start = min(w.start, max(a.done.upTo, 0))
-	}
+	// What lies between two records is done with the second.
+	w := &given{id: s.id(), start: min(s.behind(a), b.Records[a.record].Offset)}
 	n := min(limit, len(b.Records)-a.record)
 	w.records = make([]plan.Rec, 0, n)
 	for ; n > 0; n-- {
