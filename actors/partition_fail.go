@@ -155,6 +155,9 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, err error, stack string
 	lasting := errors.As(err, &permanent) && permanent.Permanent()
 	if a.attempts+1 < maxAttempts && !lasting || ofBatch {
 		s.backOff(i, f)
+		if ofBatch { // it may be another record's fault: they come one by one now
+			a.attempts--
+		}
 		return
 	}
 	a.attempts++
