@@ -153,7 +153,10 @@ func (k *worker) endTurn() bool {
 	if k.turn == 0 {
 		return k.err == nil && k.ctx.Err() == nil
 	}
-	if k.err = errors.Join(k.err, k.cur.Err); k.err != nil {
+	if k.err == nil {
+		k.err = k.cur.Err
+	}
+	if k.err != nil {
 		return false
 	}
 	k.mu.Lock()

@@ -37,8 +37,10 @@ func span(t *testing.T) time.Duration {
 
 // TestWordcountThroughKills counts a text of 5 MB that comes over a minute, while the node is killed with -9 and started
 // again 20 times; at least 12 of the kills hit an open transaction, and 3 hit between produce and commit.
-func TestWordcountThroughKills(t *testing.T) {
-	brokers := realKafka(t)
+func TestWordcountThroughKills(t *testing.T) { onBoth(t, throughKills) }
+
+func throughKills(t *testing.T, brokers string) {
+	t.Helper()
 	r := rng(t)
 	lines := makeText(r, 5<<20)
 	dir := t.TempDir()
