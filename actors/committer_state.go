@@ -16,7 +16,8 @@ const (
 	// roundGrace is how long a round waits for partitions that have not answered; they are in the next one.
 	roundGrace = 5 * time.Millisecond
 	// commitTries is how often a transaction with a bundle may be aborted before the bundle is committed alone, and how
-	// often it may fail alone before it is rejected.
+	// often it may fail alone, while others are committed, before it is rejected. A cluster that takes nothing from anybody is
+	// an outage, and no record's fault.
 	commitTries = 5
 )
 
@@ -49,6 +50,7 @@ type member struct {
 	bundle      *kafka.Bundle // offered, not decided
 	alone       bool
 	tries       int       // aborted commits of the bundle
+	others      int       // transactions that had been committed when it was first to be committed alone
 	asked       bool      // in the round under way
 	due         time.Time // not before: after an abort
 }
@@ -64,6 +66,7 @@ type committerState struct {
 	early    bool      // a partition ran dry
 	busy     bool      // the producer is at work
 	settles  int       // tries to settle in a row
+	commits  int       // transactions committed
 	now      time.Time
 	out      []any
 }
@@ -183,6 +186,7 @@ func (c *committerState) commit(bundles []*kafka.Bundle) {
 func (c *committerState) onDone(m Done) {
 	switch m.Outcome.Verdict {
 	case kafka.Committed:
+		c.commits++
 		for _, b := range m.Bundles {
 			c.committed(b)
 		}
@@ -215,15 +219,15 @@ func (c *committerState) onAborted(m Done) {
 			continue
 		}
 		single := len(m.Bundles) == 1
-		if p.tries++; single && m.Outcome.Sick || single && p.alone && p.tries > commitTries {
+		if p.tries++; single && m.Outcome.Sick || single && p.alone && p.tries > commitTries && c.commits > p.others {
 			p.bundle, p.alone = nil, false
 			c.out = append(c.out, decide{p.slot, p.incarnation, Decided{Seq: b.Seq, Err: m.Outcome.Err}})
 			continue
 		}
-		if m.Outcome.Sick || p.tries == commitTries {
-			p.alone, p.tries = true, 0
+		if !p.alone && (m.Outcome.Sick || p.tries == commitTries) {
+			p.alone, p.tries, p.others = true, 0, c.commits
 		}
-		p.due = c.now.Add(min(minGap<<p.tries, time.Second))
+		p.due = c.now.Add(min(minGap<<min(p.tries, 10), time.Second))
 	}
 }
 
