@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -377,100 +376,6 @@ func (s *partitionState) maybeRun() {
 		}
 	}
 	s.emit(fetchFrom{from})
-}
-
-func (s *partitionState) onArrived(m Arrived) {
-	q := s.sources[m.Source]
-	b := m.Batch
-	if b.Next <= q.position || s.phase == gone {
-		return // read again: it is here already
-	}
-	for len(b.Records) > 0 && b.Records[0].Offset < q.position {
-		trimmed := *b
-		trimmed.Records = b.Records[1:]
-		b = &trimmed
-	}
-	q.position = b.Next
-	q.batches, q.records = append(q.batches, b), q.records+len(b.Records)
-	s.maybePause(m.Source)
-}
-
-// pending is how much of a source has not been given to its slowest agent.
-func (s *partitionState) pending(i int) (records, bytes int) {
-	q := s.sources[i]
-	slowest := q.first + int64(len(q.batches))
-	for _, a := range s.agents {
-		if a.source == i {
-			slowest = min(slowest, a.batch)
-		}
-	}
-	for _, b := range q.batches[max(slowest-q.first, 0):] {
-		records, bytes = records+len(b.Records), bytes+len(b.Arena)
-	}
-	return records, bytes
-}
-
-// maybePause pauses or resumes a source by its water marks.
-func (s *partitionState) maybePause(i int) {
-	q := s.sources[i]
-	if !q.paused && q.records < lowMark {
-		return
-	}
-	records, bytes := s.pending(i)
-	switch {
-	case !q.paused && (records > highMark || bytes > highBytes || q.records > maxHeld):
-		q.paused = true
-		s.emit(pauseSource{i})
-	case q.paused && records < lowMark && bytes < lowBytes && q.records < maxHeld:
-		q.paused = false
-		s.emit(resumeSource{i})
-	}
-}
-
-// trim forgets the batches that no agent needs any more, whatever happens.
-func (s *partitionState) trim() {
-	for i, q := range s.sources {
-		keep := int64(-1)
-		for _, a := range s.agents {
-			if a.source == i && (keep < 0 || a.committed.upTo < keep) {
-				keep = a.committed.upTo
-			}
-		}
-		n := 0
-		for n < len(q.batches) && q.batches[n].Next <= keep {
-			q.records -= len(q.batches[n].Records)
-			n++
-		}
-		if n == 0 {
-			continue
-		}
-		q.batches = slices.Delete(q.batches, 0, n)
-		q.first += int64(n)
-		for _, a := range s.agents {
-			if a.source == i && a.batch < q.first {
-				a.batch, a.record = q.first, 0
-			}
-		}
-		s.maybePause(i)
-	}
-}
-
-// seek puts an agent's cursor at the first record that it has not done.
-func (s *partitionState) seek(a *agentSlot) {
-	a.works, a.records, a.ran = nil, 0, false
-	if a.source < 0 {
-		return
-	}
-	q := s.sources[a.source]
-	a.batch, a.record = q.first, 0
-	for i, b := range q.batches {
-		if b.Next <= a.done.upTo {
-			a.batch = q.first + int64(i) + 1
-			continue
-		}
-		a.record, _ = slices.BinarySearchFunc(b.Records, a.done.upTo, func(r kafka.Record, at int64) int { return cmp.Compare(r.Offset, at) })
-		return
-	}
 }
 
 // askWake asks to be woken at the next moment that something is due.
