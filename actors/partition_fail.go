@@ -286,6 +286,9 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, refused 
 		a.incarnation, a.flush, a.backing = a.incarnation+1, 0, false
 		a.done = a.whole.clone()
 		s.seek(a)
+		if a.agent.Role == plan.Timer {
+			a.due = s.dueAgain(a)
+		}
 	}
 	for i, t := range s.tables {
 		t.sent, t.applied, t.touched, t.undone = 0, 0, false, false
@@ -295,6 +298,24 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, refused 
 	if s.undoWait == 0 {
 		s.undone()
 	}
+}
+
+// dueAgain is when a timer is due after what was not whole has been dropped, its firing perhaps among it.
+func (s *partitionState) dueAgain(a *agentSlot) time.Time {
+	kept := []map[string]int64{s.whole.timers, s.timers}
+	if s.offer != nil {
+		kept = append(kept, s.offer.timers)
+	}
+	last := int64(-1)
+	for _, fired := range kept {
+		if at, ok := fired[a.agent.Name]; ok {
+			last = max(last, at)
+		}
+	}
+	if last < 0 {
+		return a.first
+	}
+	return time.UnixMilli(last).Add(a.agent.Every)
 }
 
 // givenUpTo is the offset up to which an agent's records have been given out.
@@ -339,6 +360,6 @@ func (s *partitionState) undone() {
 // newOffsetsGone says that a table has a past and its sources have none.
 func newOffsetsGone(topology string, t *plan.Table, partition int32) error {
 	return fmt.Errorf("table %s/%d: its changelog %s holds records, but the group %s has no committed offsets: they have expired or were deleted, and "+
-		"reading the sources again would count them twice; restore the group's offsets, or start over with `node reset --topology %s`",
-		t.Name, partition, t.Changelog.Name, topology, topology)
+		"reading the sources again would count them twice; restore the group's offsets, or, to start over, %s",
+		t.Name, partition, t.Changelog.Name, topology, kafka.StartOver(topology))
 }

@@ -152,7 +152,7 @@ func (s *partitionState) giveTurns() {
 		}
 		at := s.now
 		switch {
-		case a.agent.Role == plan.Task && !a.ran:
+		case a.agent.Role == plan.Task && !a.ran && a.done.upTo == 0:
 			a.ran = true
 		case a.agent.Role == plan.Timer && !s.now.Before(a.due):
 			at = a.due.Add(s.now.Sub(a.due).Truncate(a.agent.Every)) // missed intervals are one turn
@@ -223,6 +223,8 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		if a.agent.Role == plan.Timer {
 			s.fill.fired(a.agent.Name, w.at.UnixMilli())
 			a.due = w.at.Add(a.agent.Every)
+		} else { // a task has ended: once is enough, unless this is rolled back
+			a.done.add(0, 1)
 		}
 		a.attempts = 0
 		return

@@ -118,6 +118,7 @@ type agentSlot struct {
 	backing     bool      // waits for retry, then for Begin
 	single      int64     // up to this offset, records are given one by one
 	due         time.Time // of a timer
+	first       time.Time // when the timer was due first
 	ran         bool      // a task: given already
 	flush       int64     // waiting for the answer to this round
 }
@@ -367,6 +368,7 @@ func (s *partitionState) maybeRun() {
 			if last, ok := s.timers[a.agent.Name]; ok {
 				a.due = time.UnixMilli(last).Add(a.agent.Every)
 			}
+			a.first = a.due
 		}
 	}
 	var from []kafka.Position

@@ -145,7 +145,7 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	log := r.log.With("stage", st.Key, "partition", number)
 	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, time.Now(), backoffOf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))))
 	if err != nil {
-		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? `node reset` starts over", m.grant.Slot, st.Key, number, err))
+		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return
 	}
 	p := &partitionActor{site: r.site, state: state, log: log}

@@ -187,7 +187,7 @@ func (top *topics) checkStage(p *plan.Plan, i int, st *plan.Stage) (faults []err
 	for _, tb := range st.Tables {
 		if n := top.env.Partitions[tb.Changelog.ID]; n != top.stage[i] && n > 0 && top.stage[i] > 0 {
 			faults = append(faults, fmt.Errorf("changelog %s has %d partitions and its table's source %s has %d: a table cannot change its number of partitions; "+
-				"start over with `node reset --topology %s`", tb.Changelog.Name, n, st.Sources[0].Name, top.stage[i], p.Name))
+				"to start over, %s", tb.Changelog.Name, n, st.Sources[0].Name, top.stage[i], kafka.StartOver(p.Name)))
 		}
 	}
 	return faults
@@ -211,10 +211,10 @@ func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin)
 		switch {
 		case t.Kind == plan.Slots || was == 0:
 		case !ok || top.ids[t.Name] != x.ID:
-			faults = append(faults, fmt.Errorf("topic %s was deleted under the running node; make it again and restart, or start over with `node reset --topology %s`", t.Name, p.Name))
+			faults = append(faults, fmt.Errorf("topic %s was deleted under the running node; make it again and restart, or, to start over, %s", t.Name, kafka.StartOver(p.Name)))
 		case x.Partitions != was && (t.Source || t.Kind == plan.Changelog):
-			faults = append(faults, fmt.Errorf("topic %s has %d partitions now and had %d: keys go elsewhere, tables would be wrong; start over with `node reset --topology %s`",
-				t.Name, x.Partitions, was, p.Name))
+			faults = append(faults, fmt.Errorf("topic %s has %d partitions now and had %d: keys go elsewhere, tables would be wrong; to start over, %s",
+				t.Name, x.Partitions, was, kafka.StartOver(p.Name)))
 		}
 	}
 	return errors.Join(faults...)

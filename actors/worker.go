@@ -42,13 +42,14 @@ type worker struct {
 	cancel      context.CancelFunc
 
 	// Of the program's goroutine.
-	work  *Work
-	next  int     // the record of work after the turn at hand
-	turn  int     // records in the turn at hand; 0: none is at hand
-	prior []*Work // works that the turn at hand began in and ran beyond
-	begun bool    // the running call of the program has been given a record
-	cur   plan.Effects
-	err   error // fails the turn at hand
+	work     *Work
+	next     int     // the record of work after the turn at hand
+	turn     int     // records in the turn at hand; 0: none is at hand
+	prior    []*Work // works that the turn at hand began in and ran beyond
+	begun    bool    // the running call of the program has been given a record
+	returned bool    // the running call of the program has ended
+	cur      plan.Effects
+	err      error // fails the turn at hand
 
 	mu       sync.Mutex
 	reported *Work // the work that done is about
@@ -184,7 +185,11 @@ func (k *worker) endTurn() bool {
 	}
 	k.turn, k.busy, k.dirty, k.prior = 0, false, true, nil
 	k.reported, k.done = k.work, k.next
-	if k.next == len(k.work.Records) {
+	switch {
+	case k.agent.Role == plan.Task && !k.returned: // Commit: what it has sent so far is final, the task goes on
+		k.done = 0
+		k.report(0, false)
+	case k.next == len(k.work.Records):
 		k.report(0, true)
 	}
 	if k.final != 0 {
@@ -266,8 +271,9 @@ func (k *worker) Ask(table *plan.Table, q tables.Query) error {
 
 // drive calls the program until it has no more records, or fails. It reports a failure to the partition and returns it.
 func (k *worker) drive(program plan.Program) error {
-	k.begun = false
+	k.begun, k.returned = false, false
 	stack, err := protect(func() error { return program.Run(k) })
+	k.returned = true
 	switch {
 	case err == nil && k.turn > 0:
 		k.endTurn() // returning nil: the record is done

@@ -137,11 +137,11 @@ func (m *SlotMap) contradictions(stages []StageSize) (errs []error) {
 		for _, key := range live {
 			switch shared := overlap(s.Key, key); {
 			case s.Key == key && sizes[key] > s.Partitions:
-				errs = append(errs, fmt.Errorf("stage [%s] has %d partitions now but %d in the slot map of %s: a topic was deleted or made anew; stop all nodes and run `node reset --topology %s`",
-					s.Key, s.Partitions, sizes[key], m.topology, m.topology))
+				errs = append(errs, fmt.Errorf("stage [%s] has %d partitions now but %d in the slot map of %s: a topic was deleted or made anew; %s",
+					s.Key, s.Partitions, sizes[key], m.topology, StartOver(m.topology)))
 			case s.Key != key && len(shared) > 0:
-				errs = append(errs, fmt.Errorf("stage [%s] reads %s together, but the slot map of %s has it in stage [%s]: two versions of the topology could both own it; stop all nodes and run `node reset --topology %s`",
-					s.Key, strings.Join(shared, " and "), m.topology, key, m.topology))
+				errs = append(errs, fmt.Errorf("stage [%s] reads %s together, but the slot map of %s has it in stage [%s]: two versions of the topology could both own it; %s",
+					s.Key, strings.Join(shared, " and "), m.topology, key, StartOver(m.topology)))
 			}
 		}
 	}

@@ -100,7 +100,7 @@ func (s slotSync) load(ctx context.Context) (*SlotMap, error) {
 		return nil, err
 	}
 	if starts[s.tp] > 0 {
-		return nil, fmt.Errorf("its first %d records are gone, so who owns what is no longer known; stop all nodes and run `node reset --topology %s`", starts[s.tp], s.topology)
+		return nil, fmt.Errorf("its first %d records are gone, so who owns what is no longer known; %s", starts[s.tp], StartOver(s.topology))
 	}
 	ends, err := s.admin.Ends(ctx, ReadUncommitted, s.tp)
 	if err != nil {

@@ -96,7 +96,7 @@ func TestContradictionsNameTheMend(t *testing.T) {
 	require.Len(t, contradictions, 3)
 	for i, part := range []string{"[b,x] reads b together", "[a] reads a together", "[c] has 1 partitions now but 2"} {
 		require.ErrorContains(t, contradictions[i], part)
-		require.ErrorContains(t, contradictions[i], "node reset --topology shop")
+		require.ErrorContains(t, contradictions[i], "--delete --group shop")
 	}
 }
 
@@ -342,8 +342,8 @@ func TestSyncRefuses(t *testing.T) {
 		plan   kafka.StageSize
 		want   string
 	}{
-		"a plan that contradicts":    {func(*log) {}, kafka.StageSize{Key: "a", Partitions: 1}, "node reset --topology t"},
-		"records that are gone":      {func(l *log) { l.start = 1 }, kafka.StageSize{}, "node reset --topology t"},
+		"a plan that contradicts":    {func(*log) {}, kafka.StageSize{Key: "a", Partitions: 1}, "--delete --group t"},
+		"records that are gone":      {func(l *log) { l.start = 1 }, kafka.StageSize{}, "--delete --group t"},
 		"a topic that forgets":       {func(l *log) { l.state.Config = map[string]string{"retention.ms": "604800000"} }, kafka.StageSize{}, "--add-config retention.ms=-1"},
 		"a compacted topic":          {func(l *log) { l.state.Config = map[string]string{"cleanup.policy": "compact"} }, kafka.StageSize{}, "--add-config cleanup.policy=delete"},
 		"records of others":          {func(l *log) { l.foreignRow = []byte("hello") }, kafka.StageSize{}, "another program"},
