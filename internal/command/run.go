@@ -166,6 +166,9 @@ func (r *running) serve(ctx context.Context) error {
 		return err
 	}
 	why := r.work(ctx)
+	if errors.Is(why, errDrained) {
+		r.tellLetters()
+	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.run.stopTimeout)
 	defer cancel()
 	err := r.host.Stop(stop)
@@ -180,6 +183,24 @@ func (r *running) serve(ctx context.Context) error {
 		why = nil
 	}
 	return errors.Join(why, err)
+}
+
+// tellLetters says how many records were given up: a drained node has done all that could be done.
+func (r *running) tellLetters() {
+	states, err := r.host.Statuses()
+	if err != nil {
+		r.log.Warn("dead letters not counted", "error", err)
+		return
+	}
+	n := int64(0)
+	for _, st := range states {
+		for _, p := range st.Partitions {
+			n += p.DeadLetter
+		}
+	}
+	if n > 0 {
+		r.app.say("%d records were given up: they are in the topic %s-dead-letters, each with its error in a header", n, r.plan.Name)
+	}
 }
 
 // work runs everything beside the node, and returns why it ended.
