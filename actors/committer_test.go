@@ -54,6 +54,9 @@ func TestCommitterAnyOrder(t *testing.T) {
 		})
 		m.finish()
 	})
+	if testing.Short() {
+		return // too few histories to meet everything
+	}
 	for _, what := range []string{"committed", "aborted", "sick together", "rejected", "unknown", "settle failed", "slot lost", "early"} {
 		require.Positive(t, seen[what], "%s never happened: %v", what, seen)
 	}

@@ -152,6 +152,9 @@ func TestPartitionAnyOrder(t *testing.T) {
 			seen["failures by chance"]++
 		}
 	})
+	if testing.Short() {
+		return // too few histories to meet everything
+	}
 	for _, what := range []string{"sick", "aborted", "unknown, not committed", "unknown, committed", "failures by chance", "poison", "crash"} {
 		require.Positive(t, seen[what], "%s never happened: %v", what, seen)
 	}

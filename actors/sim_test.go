@@ -149,6 +149,9 @@ func TestCommittedIsDone(t *testing.T) {
 		w.look()
 		w.end()
 	})
+	if testing.Short() {
+		return // too few histories to meet everything
+	}
 	for _, what := range []string{"panic", "error", "sick", "aborted", "unknown, lost", "unknown, landed", "crash"} {
 		require.Positive(t, seen[what], "%s never happened: %v", what, seen)
 	}
