@@ -275,9 +275,7 @@ func (s *partitionState) place(begin []startAt) error {
 				a.done = progressOf(ahead, pos.Offset)
 			case a.agent.Start == plan.Latest:
 				a.done = progress{upTo: begin[i].end}
-			case pos.Offset >= 0: // new to the topology
-				a.done = progress{upTo: begin[i].first}
-			default:
+			default: // new to the topology, or all is
 				a.done = progress{upTo: begin[i].first}
 			}
 			a.whole, a.committed = a.done.clone(), a.done.clone()

@@ -68,11 +68,7 @@ func newWorker(ctx context.Context, agent *plan.Agent, index int, incarnation in
 	k := &worker{agent: agent, index: index, incarnation: incarnation, partition: partition, env: env, post: post}
 	k.ctx, k.cancel = context.WithCancel(ctx)
 	k.tableAt, k.ops = tableIndex(stage), make([]tables.Ops, len(stage.Tables))
-	n := 0
-	for _, t := range stage.Tables {
-		n = max(n, int(t.ID)+1)
-	}
-	k.cur = plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, max(n, len(k.tableAt)))}
+	k.cur = plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(k.tableAt))}
 	k.out = new(kafka.Outputs)
 	return k
 }
