@@ -18,15 +18,17 @@ const module = "github.com/troupe-stream/troupe"
 // layers says which parts of this module a part may import. A part is a folder with everything below it; the most specific
 // one counts. Tests may import whatever their package may, and what is in testLayers.
 var layers = map[string][]string{
+	"internal/crashpoint":   {},
 	"kafka":                 {},
-	"kafka/confluent":       {"kafka"},
+	"kafka/protocol":        {"kafka", "internal/crashpoint"},
+	"kafka/confluent":       {"kafka", "kafka/protocol"},
 	"kafka/embedded":        {"kafka"},
 	"topology/codec":        {},
-	"tables":                {"kafka", "topology/codec"},
+	"tables":                {"internal/crashpoint", "kafka", "topology/codec"},
 	"topology/plan":         {"kafka", "tables", "topology/codec"},
 	"topology":              {"kafka", "tables", "topology/codec", "topology/plan"},
 	"topology/topologytest": {"kafka", "tables", "topology", "topology/codec", "topology/plan", "actors"},
-	"actors":                {"kafka", "tables", "topology", "topology/codec", "topology/plan"},
+	"actors":                {"internal/crashpoint", "kafka", "kafka/protocol", "tables", "topology", "topology/codec", "topology/plan"},
 	"licenses":              {},
 	"internal/host":         {"actors", "kafka", "kafka/confluent", "kafka/embedded", "tables", "topology", "topology/plan"},
 	"internal/command":      {"actors", "internal/host", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
