@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -30,6 +30,10 @@ type Config struct {
 	KeepSlots      bool          // stop without leaving the group
 	Advertise      string        // address of this node for others
 	Logger         *slog.Logger  // Defaults to slog.Default
+	// Ground is what the actors stand on. Defaults to protoactor, the real clock and goroutines.
+	Ground Ground
+	// Disk keeps the checkpoints. Defaults to real files.
+	Disk tables.Disk
 	// OnRestore is told twice a second how far restores are. Defaults to nothing.
 	OnRestore func([]Restoring)
 }
@@ -66,7 +70,7 @@ type Node struct {
 	done   chan struct{}
 	mu     sync.Mutex
 	err    error
-	system *actor.ActorSystem
+	ground Ground
 	root   *actor.PID
 	leave  context.CancelFunc // begins the orderly stop
 	kill   context.CancelFunc // ends everything
@@ -88,7 +92,13 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name), done: make(chan struct{})}, nil
+	if cfg.Disk == nil {
+		cfg.Disk = tables.Files{}
+	}
+	if cfg.Ground == nil {
+		cfg.Ground = &realGround{log: cfg.Logger}
+	}
+	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name), ground: cfg.Ground, done: make(chan struct{})}, nil
 }
 
 // Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
@@ -140,14 +150,10 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.closes = append(n.closes, producer.Close)
-	dir := filepath.Join(n.cfg.DataDir, "tables")
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
 	n.run(&root{
-		site: &site{plan: n.plan, env: top.env, dir: dir, name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), log: n.log, strays: &n.strays},
+		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), log: n.log, strays: &n.strays},
 		restorer: &restorer{
-			reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
+			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },
 		},
 		slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
@@ -168,24 +174,22 @@ func (n *Node) run(r *root, top *topics) {
 	running, kill := context.WithCancel(context.Background())
 	polling, leave := context.WithCancel(running)
 	n.kill, n.leave, r.ctx = kill, leave, running
-	ready := make(chan *groupHandler, 1)
+	ready := make(chan struct{})
 	r.ready = ready
-	n.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return slog.New(atLeast{n.log.Handler(), slog.LevelWarn})
-	}))
-	n.root = n.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r }, actor.WithSupervisor(r)))
-	handler := <-ready
-	go n.watch(polling, r.admin, top)
-	go func() {
+	n.root = n.ground.Root(r, r)
+	n.ground.Go(func() { n.watch(polling, r.admin, top) })
+	n.ground.Go(func() {
 		defer close(n.done)
-		if err := r.group.Run(polling, handler); err != nil {
-			n.fail(err)
+		defer n.ground.Close()
+		if n.ground.Await(running, ready) == nil {
+			if err := r.group.Run(polling, r.handler); err != nil {
+				n.fail(err)
+			}
 		}
 		kill()
-		_ = n.system.Root.StopFuture(n.root).Wait() // bounded to 10 s by the library
+		n.ground.Stop(n.root)
 		n.close()
-		n.system.Shutdown()
-	}()
+	})
 }
 
 // How often the node looks whether its topics have changed, and after how many looks it purges.
@@ -197,16 +201,9 @@ const (
 // watch ends the node when a topic is deleted or changes its number of partitions, and deletes from repartition topics
 // what has been read.
 func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
 	purge := newPurge(n.plan, top)
-	for i := 1; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+	for i := 1; n.ground.Sleep(ctx, watchEvery); i++ {
+		ask, cancel := n.ground.WithTimeout(ctx, 10*time.Second)
 		err := top.changed(ask, n.plan, admin)
 		if i%purgeEvery == 0 && err == nil {
 			if err := purge.run(ask, admin); err != nil && ctx.Err() == nil {
@@ -252,20 +249,13 @@ func (n *Node) Stop(ctx context.Context) error {
 			n.leave()
 		}
 	})
-	t := time.NewTimer(n.cfg.StopTimeout)
-	defer t.Stop()
-	select {
-	case <-n.done:
+	if n.ground.AwaitFor(ctx, n.done, n.cfg.StopTimeout) == nil {
 		return n.Err()
-	case <-ctx.Done():
-	case <-t.C:
 	}
 	if n.kill != nil {
 		n.kill()
 	}
-	select {
-	case <-n.done:
-	case <-time.After(15 * time.Second):
+	if n.ground.AwaitFor(context.Background(), n.done, 15*time.Second) != nil {
 		return errors.Join(n.Err(), errors.New("stop: the Kafka client did not close in time"))
 	}
 	return errors.Join(n.Err(), errors.New("stop: not in order: the deadline passed first"))
@@ -286,7 +276,7 @@ func (n *Node) Status() (Status, error) {
 	if n.root == nil {
 		return Status{}, errors.New("the node does not run")
 	}
-	x, err := n.system.Root.RequestFuture(n.root, nodeQuery{}, 2*time.Second).Result()
+	x, err := n.ground.Ask(n.root, nodeQuery{}, 2*time.Second)
 	if err != nil {
 		return Status{}, fmt.Errorf("ask the node for its status: %w", err)
 	}

@@ -19,6 +19,8 @@ import (
 type site struct {
 	plan      *plan.Plan
 	env       *plan.Env
+	ground    Ground
+	disk      tables.Disk
 	dir       string            // for checkpoints
 	name      string            // of the node
 	ids       map[string]string // topic ids
@@ -56,7 +58,7 @@ type partitionActor struct {
 	state  *partitionState
 	agents []*actor.PID
 	shards []*actor.PID
-	timer  *time.Timer
+	stop   func() // of the timer
 	at     time.Time
 	open   int // shards that have not finished
 	clean  bool
@@ -85,8 +87,8 @@ func (p *partitionActor) Receive(c actor.Context) {
 	case statusQuery:
 		c.Respond(p.status())
 	case *actor.Stopping:
-		if p.timer != nil {
-			p.timer.Stop()
+		if p.stop != nil {
+			p.stop()
 		}
 		for _, s := range p.shards {
 			c.Send(p.site.restorer, forget{s})
@@ -96,7 +98,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 
 // clock tells the state what time it is.
 func (p *partitionActor) clock() {
-	if now := time.Now(); now.After(p.state.now) {
+	if now := p.site.ground.Now(); now.After(p.state.now) {
 		p.state.now = now
 	}
 }
@@ -110,18 +112,18 @@ func (p *partitionActor) spawn(c actor.Context) {
 		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
 		log := p.log.With("table", t.Name)
-		p.shards = append(p.shards, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
-			return &shardActor{table: t, index: i, config: cfg, identity: id, dir: p.site.dir, restorer: p.site.restorer, ends: p.site.ends, log: log}
-		}), "shard-"+t.Name))
+		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
+			return &shardActor{site: p.site, table: t, index: i, config: cfg, identity: id, log: log}
+		}, nil))
 	}
 	for i, a := range s.stage.Agents {
-		p.agents = append(p.agents, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, strays: p.site.strays}
+		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}
 			return &base
-		}), "agent-"+a.Name))
+		}, nil))
 	}
 }
 
@@ -162,15 +164,15 @@ func (p *partitionActor) source(i int) kafka.TopicPartition {
 
 // wakeAt makes sure that the state is woken at a time, or before.
 func (p *partitionActor) wakeAt(c actor.Context, at time.Time) {
-	if !p.at.IsZero() && !at.Before(p.at) && p.at.After(time.Now()) {
+	if !p.at.IsZero() && !at.Before(p.at) && p.at.After(p.site.ground.Now()) {
 		return
 	}
-	if p.timer != nil {
-		p.timer.Stop()
+	if p.stop != nil {
+		p.stop()
 	}
 	p.at = at
-	system, self := c.ActorSystem(), c.Self()
-	p.timer = time.AfterFunc(max(time.Until(at), 0), func() { system.Root.Send(self, Wake{time.Now()}) })
+	g, self := p.site.ground, c.Self()
+	p.stop = g.After(at.Sub(g.Now()), func() { g.Send(self, Wake{g.Now()}) })
 }
 
 func (p *partitionActor) report(f recordFailure) {
@@ -232,7 +234,7 @@ func (p *partitionActor) status() PartitionStatus {
 
 // HandleFailure implements actor.SupervisorStrategy: agents are restarted, with fresh state; the record that failed is
 // tried again by the partition. A shard that fails is never resumed: the slot is taken anew and the shard rebuilt.
-func (p *partitionActor) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
 	for i, a := range p.agents {
 		if !a.Equal(child) {
 			continue
@@ -243,9 +245,9 @@ func (p *partitionActor) HandleFailure(system *actor.ActorSystem, supervisor act
 			return // the partition has been told
 		}
 		// not by its program: what it had been given is given again
-		system.Root.Send(p.self, AgentFailed{Agent: i, Incarnation: p.state.agents[i].incarnation, Work: -1, Err: fmt.Errorf("agent actor: %v", reason)})
+		p.site.ground.Send(p.self, AgentFailed{Agent: i, Incarnation: p.state.agents[i].incarnation, Work: -1, Err: fmt.Errorf("agent actor: %v", reason)})
 		return
 	}
 	supervisor.StopChildren(child)
-	system.Root.Send(p.self, shardBroken{fmt.Errorf("shard actor %s: %v", child.Id, reason)})
+	p.site.ground.Send(p.self, shardBroken{fmt.Errorf("shard actor %s: %v", child.Id, reason)})
 }

@@ -48,10 +48,10 @@ func (a *rawAgent) Receive(c actor.Context) {
 
 func (a *rawAgent) begin(c actor.Context, incarnation int64) {
 	a.end(c)
-	system, self, parent := c.ActorSystem(), c.Self(), c.Parent()
-	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env, func(m any) { system.Root.Send(parent, m) })
-	a.raw = &rawRun{worker: k, crash: func(err error) { system.Root.Send(self, crashed{incarnation, err}) }}
-	k.wait = (&runner{worker: k}).waitReply
+	g, self, parent := a.ground, c.Self(), c.Parent()
+	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env, func(m any) { g.Send(parent, m) })
+	a.raw = &rawRun{worker: k, crash: func(err error) { g.Send(self, crashed{incarnation, err}) }}
+	k.now, k.wait = g.Now, (&runner{worker: k, ground: g}).waitReply
 	props, ok := a.agent.Raw.Props.(*actor.Props)
 	if !ok {
 		panic(fmt.Sprintf("agent %s: its props are %T", a.agent.Name, a.agent.Raw.Props)) // refused when the topology was checked

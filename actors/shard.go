@@ -38,13 +38,11 @@ type (
 // shardActor is the actor of one shard: the pure state of its table's partition, and its checkpoint file. It restores
 // itself when it starts, and is never resumed after a failure of its own: its partition is taken anew.
 type shardActor struct {
+	site     *site
 	table    *plan.Table
 	index    int
 	config   tables.Config
 	identity tables.Identity
-	dir      string
-	restorer *actor.PID
-	ends     func(context.Context, kafka.TopicPartition) (int64, error)
 	log      *slog.Logger
 
 	state      tables.Shard
@@ -89,9 +87,9 @@ func (a *shardActor) open(c actor.Context) {
 	a.end = -1
 	a.state = a.table.NewShard(a.config)
 	a.machine = &shardState{table: a.index, state: a.state, guard: apart}
-	path := filepath.Join(a.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
+	path := filepath.Join(a.site.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
 	var err error
-	if a.checkpoint, err = tables.OpenCheckpoint(path, a.identity, a.log); err != nil {
+	if a.checkpoint, err = tables.OpenCheckpoint(a.site.disk, path, a.identity, a.log); err != nil {
 		c.Send(c.Parent(), shardBroken{err})
 		return
 	}
@@ -110,7 +108,7 @@ func (a *shardActor) open(c actor.Context) {
 	if !ok {
 		from = -1
 	}
-	c.Send(a.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self()})
+	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self()})
 }
 
 func (a *shardActor) close() {
@@ -159,8 +157,8 @@ func apart(f func() error) (stack string, err error) {
 
 // later asks for a checkpoint after a while.
 func (a *shardActor) later(c actor.Context, d time.Duration) {
-	system, self := c.ActorSystem(), c.Self()
-	time.AfterFunc(d, func() { system.Root.Send(self, checkpointTick{}) })
+	g, self := a.site.ground, c.Self()
+	g.After(d, func() { g.Send(self, checkpointTick{}) })
 }
 
 // tick goes on with a checkpoint, or begins one. The changelog's end is asked for first; what is written afterwards
@@ -174,13 +172,13 @@ func (a *shardActor) tick(c actor.Context) {
 		a.later(c, checkpointEvery)
 	case !a.asking:
 		a.asking = true
-		system, self := c.ActorSystem(), c.Self()
-		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+		g, self := a.site.ground, c.Self()
+		g.Go(func() {
+			ctx, cancel := g.WithTimeout(context.Background(), endTimeout)
 			defer cancel()
-			end, err := a.ends(ctx, a.changelog())
-			system.Root.Send(self, changelogEnd{end, err})
-		}()
+			end, err := a.site.ends(ctx, a.changelog())
+			g.Send(self, changelogEnd{end, err})
+		})
 	}
 }
 
@@ -201,12 +199,12 @@ func (a *shardActor) write(c actor.Context) {
 		a.later(c, 50*time.Millisecond)
 		return
 	}
-	began := time.Now()
+	began := a.site.ground.Now()
 	more, err := a.checkpoint.Write(a.state, a.end, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.state, time.Now())
+		err = a.checkpoint.Mark(a.state, a.site.ground.Now())
 	}
-	switch took := time.Since(began); {
+	switch took := a.site.ground.Now().Sub(began); {
 	case err != nil:
 		a.log.Warn("checkpoint not written", "error", err)
 		a.end = -1
@@ -225,14 +223,14 @@ func (a *shardActor) finish(c actor.Context) {
 	if a.checkpoint == nil || a.state.Stats().Dirty == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	end, err := a.ends(ctx, a.changelog())
+	end, err := a.site.ends(ctx, a.changelog())
 	for more := true; err == nil && more; {
 		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(a.state, time.Now())
+		err = a.checkpoint.Mark(a.state, a.site.ground.Now())
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)

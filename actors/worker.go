@@ -35,6 +35,7 @@ type worker struct {
 	env         *plan.Env
 	tableAt     []int                // index in the stage by table ID, -1 for others
 	post        func(any)            // to the partition, in order
+	now         func() time.Time
 	await       func() (*Work, bool) // the next work; blocks, or says that there is none now
 	awaitFor    func(time.Duration) (*Work, bool)
 	wait        func(done <-chan struct{}) error // for a reply
@@ -117,13 +118,13 @@ func (k *worker) NextMany(n int, within time.Duration) []plan.Rec {
 		return nil
 	}
 	recs := append(make([]plan.Rec, 0, n), first)
-	for deadline := time.Now().Add(within); len(recs) < n; {
+	for deadline := k.now().Add(within); len(recs) < n; {
 		if k.next < len(k.work.Records) {
 			recs = append(recs, k.work.Records[k.next])
 			k.next++
 			continue
 		}
-		w, ok := k.awaitFor(time.Until(deadline))
+		w, ok := k.awaitFor(deadline.Sub(k.now()))
 		if !ok {
 			break
 		}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -9,6 +10,11 @@ import (
 type TopicPartition struct {
 	Topic     string
 	Partition int32
+}
+
+// Compare orders topic-partitions by name and number.
+func (tp TopicPartition) Compare(other TopicPartition) int {
+	return cmp.Or(cmp.Compare(tp.Topic, other.Topic), cmp.Compare(tp.Partition, other.Partition))
 }
 
 // Position is an offset of a topic-partition; as a committed position, with the metadata that was committed beside it.
