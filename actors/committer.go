@@ -13,7 +13,7 @@ type committer struct {
 	ground   Ground
 	producer *actor.PID
 	members  map[int32]*actor.PID // partitions by slot
-	stop     func() // of the timer
+	stop     func()               // of the timer
 	log      *slog.Logger
 }
 

@@ -30,6 +30,9 @@ type Config struct {
 	KeepSlots      bool          // stop without leaving the group
 	Advertise      string        // address of this node for others
 	Logger         *slog.Logger  // Defaults to slog.Default
+	// CheckpointInterval is how often a table that has changed is written to its checkpoint, while that takes less than 5 %
+	// of its time. Defaults to 5 s.
+	CheckpointInterval time.Duration
 	// Ground is what the actors stand on. Defaults to protoactor, the real clock and goroutines.
 	Ground Ground
 	// Disk keeps the checkpoints. Defaults to real files.
@@ -46,8 +49,8 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("actors.Config.%s is empty", name))
 		}
 	}
-	if c.CommitInterval < 0 || c.StopTimeout < 0 {
-		faults = append(faults, errors.New("actors.Config: CommitInterval and StopTimeout must not be negative"))
+	if c.CommitInterval < 0 || c.StopTimeout < 0 || c.CheckpointInterval < 0 {
+		faults = append(faults, errors.New("actors.Config: CommitInterval, CheckpointInterval and StopTimeout must not be negative"))
 	}
 	return errors.Join(faults...)
 }
@@ -85,6 +88,9 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	}
 	if cfg.CommitInterval == 0 {
 		cfg.CommitInterval = 100 * time.Millisecond
+	}
+	if cfg.CheckpointInterval == 0 {
+		cfg.CheckpointInterval = 5 * time.Second
 	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = 30 * time.Second
@@ -151,7 +157,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.closes = append(n.closes, producer.Close)
 	n.run(&root{
-		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), log: n.log, strays: &n.strays},
+		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), log: n.log, strays: &n.strays},
 		restorer: &restorer{
 			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },

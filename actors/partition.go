@@ -17,20 +17,21 @@ import (
 
 // site is what the actors of a node have in common. It is immutable.
 type site struct {
-	plan      *plan.Plan
-	env       *plan.Env
-	ground    Ground
-	disk      tables.Disk
-	dir       string            // for checkpoints
-	name      string            // of the node
-	ids       map[string]string // topic ids
-	once      bool              // exactly once
-	committer *actor.PID
-	consumer  *actor.PID
-	restorer  *actor.PID
-	ends      func(context.Context, kafka.TopicPartition) (int64, error)
-	log       *slog.Logger
-	strays    *sync.WaitGroup
+	plan       *plan.Plan
+	env        *plan.Env
+	ground     Ground
+	disk       tables.Disk
+	checkpoint time.Duration     // how often
+	dir        string            // for checkpoints
+	name       string            // of the node
+	ids        map[string]string // topic ids
+	once       bool              // exactly once
+	committer  *actor.PID
+	consumer   *actor.PID
+	restorer   *actor.PID
+	ends       func(context.Context, kafka.TopicPartition) (int64, error)
+	log        *slog.Logger
+	strays     *sync.WaitGroup
 }
 
 // What a partition tells its node.

@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	checkpointEvery = 5 * time.Second
 	checkpointPages = 64 // pages written before other messages get their turn
 	// checkpointShare is how many times longer than a write a shard does something else: 5 % of its time.
 	checkpointShare = 19
@@ -135,7 +134,7 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 			return
 		}
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 	case Apply, Seal, Undo, Settle, Answer:
 		if reply := a.machine.step(m); reply != nil {
 			c.Send(c.Parent(), reply)
@@ -169,7 +168,7 @@ func (a *shardActor) tick(c actor.Context) {
 	case a.end >= 0:
 		a.write(c)
 	case a.state.Stats().Dirty == 0:
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 	case !a.asking:
 		a.asking = true
 		g, self := a.site.ground, c.Self()
@@ -186,7 +185,7 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 	a.asking = false
 	if m.err != nil {
 		a.log.Warn("checkpoint put off: the end of the changelog is not known", "error", m.err)
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 		return
 	}
 	a.end, a.covers = m.offset, a.machine.sealed
@@ -208,12 +207,12 @@ func (a *shardActor) write(c actor.Context) {
 	case err != nil:
 		a.log.Warn("checkpoint not written", "error", err)
 		a.end = -1
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 	case more:
 		a.later(c, took*checkpointShare)
 	default:
 		a.end = -1
-		a.later(c, max(checkpointEvery, took*checkpointShare))
+		a.later(c, max(a.site.checkpoint, took*checkpointShare))
 	}
 }
 

@@ -33,8 +33,8 @@ type worker struct {
 	incarnation int64
 	partition   int32
 	env         *plan.Env
-	tableAt     []int                // index in the stage by table ID, -1 for others
-	post        func(any)            // to the partition, in order
+	tableAt     []int     // index in the stage by table ID, -1 for others
+	post        func(any) // to the partition, in order
 	now         func() time.Time
 	await       func() (*Work, bool) // the next work; blocks, or says that there is none now
 	awaitFor    func(time.Duration) (*Work, bool)
