@@ -52,6 +52,7 @@ type Sched struct {
 // fate is the fortune of one kind of fault.
 type fate struct {
 	rnd   *rand.Rand
+	mute  bool // this run is without it
 	asked int
 	fired int
 }
@@ -122,22 +123,23 @@ func (s *Sched) Err() error { return s.fail }
 // Quiet ends all faults.
 func (s *Sched) Quiet() { s.quiet = true }
 
-// Chance says whether a fault happens now, in per of 1000 cases. Each kind has a fortune of its own, so that one that is
-// skipped does not change the others.
+// Chance says whether a fault happens now, in per of 10,000 cases. Each kind has a fortune of its own, so that one that is
+// skipped does not change the others. A third of the kinds never happen in a run: few faults at a time reach further.
 func (s *Sched) Chance(name string, per int) bool {
 	f := s.fates[name]
 	if f == nil {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(name))
 		f = &fate{rnd: rand.New(rand.NewPCG(s.seed, h.Sum64()))}
+		f.mute = f.rnd.IntN(3) == 0
 		s.fates[name] = f
 		s.names = append(s.names, name)
 	}
-	if s.quiet {
+	if s.quiet || f.mute {
 		return false
 	}
 	f.asked++
-	if f.rnd.IntN(1000) >= per || s.Skip[fmt.Sprintf("%s#%d", name, f.asked)] {
+	if f.rnd.IntN(10_000) >= per || s.Skip[fmt.Sprintf("%s#%d", name, f.asked)] {
 		return false
 	}
 	f.fired++
