@@ -34,9 +34,6 @@ type Config struct {
 	ClientID string
 	// Logger takes what the clients have to say. Defaults to slog's discarding handler.
 	Logger *slog.Logger
-	// Probe is called at the moments of a transaction: begun, produced (all records are acknowledged), offsets (they are sent;
-	// the commit comes next), committed. Tests crash there. Defaults to nothing.
-	Probe func(moment string)
 }
 
 // Driver implements kafka.Driver with librdkafka, and with franz-go's protocol messages for what librdkafka does not
@@ -69,13 +66,6 @@ func New(cfg Config) (*Driver, error) {
 		}
 	}
 	return d, nil
-}
-
-// probe tells the test that asked for it which moment it is.
-func (d *Driver) probe(moment string) {
-	if d.cfg.Probe != nil {
-		d.cfg.Probe(moment)
-	}
 }
 
 // OpenAdmin opens a client for topics and offsets.

@@ -1,4 +1,4 @@
-package confluent
+package protocol
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func (c *commits) revoke(slot int32) {
 
 // begin begins a commit, unless some bundles may not be committed. Then it returns an error and, of their slots, those
 // that are to be given up: the others are already.
-func (c *commits) begin(bundles []*kafka.Bundle, now member) (lost []int32, err error) {
+func (c *commits) begin(bundles []*kafka.Bundle, now Member) (lost []int32, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var gone []int32
@@ -45,7 +45,7 @@ func (c *commits) begin(bundles []*kafka.Bundle, now member) (lost []int32, err 
 		switch {
 		case c.granted[b.Slot].incarnation != b.Incarnation:
 			gone = append(gone, b.Slot)
-		case !now.valid() || now.ID != b.MemberID:
+		case !now.Valid() || now.ID != b.MemberID:
 			lost = append(lost, b.Slot)
 		}
 	}
@@ -72,19 +72,17 @@ func (c *commits) decided() {
 }
 
 // await waits until the commit that is under way now, if any, is decided.
-func (c *commits) await(ctx context.Context) error {
+func (c *commits) await(ctx context.Context, rt Runtime) error {
 	c.mu.Lock()
 	running := c.running
 	c.mu.Unlock()
 	if running == nil {
 		return nil
 	}
-	select {
-	case <-running:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for this process's own commit: %w", ctx.Err())
+	if err := rt.Await(ctx, running); err != nil {
+		return fmt.Errorf("wait for this process's own commit: %w", err)
 	}
+	return nil
 }
 
 // sourcesOf returns the source partitions of a slot that may be committed for.
