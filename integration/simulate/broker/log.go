@@ -217,3 +217,11 @@ func (b *Broker) entry(r Record, pid int64, transactional bool) Entry {
 	}
 	return Entry{Timestamp: ts, Key: r.Key, Value: r.Value, RawHeaders: r.RawHeaders, PID: pid, Transactional: transactional, written: b.now}
 }
+
+// LSO is the last stable offset of a log, 0 where there is none: for a client that waits.
+func (b *Broker) LSO(tp kafka.TopicPartition) int64 {
+	if p := b.part(tp); p != nil {
+		return p.lso()
+	}
+	return 0
+}

@@ -86,7 +86,7 @@ func counted(in []Record) map[string]string {
 func encoded(n map[string]int64) map[string]string {
 	want := map[string]string{}
 	for k, v := range n {
-		b, err := codec.Int64.Encode(nil, v)
+		b, err := codec.Int64.Append(nil, v)
 		if err != nil {
 			panic(err) // numbers can be encoded
 		}
