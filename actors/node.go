@@ -68,17 +68,17 @@ type Node struct {
 	cfg    Config
 	log    *slog.Logger
 
-	start  sync.Once
-	stop   sync.Once
-	done   chan struct{}
-	mu     sync.Mutex
-	err    error
-	ground Ground
-	root   *actor.PID
-	leave  context.CancelFunc // begins the orderly stop
-	kill   context.CancelFunc // ends everything
-	strays sync.WaitGroup
-	closes []func() error
+	done    chan struct{}
+	mu      sync.Mutex // of err, started, stopped, leave and kill
+	err     error
+	started bool
+	stopped bool
+	ground  Ground
+	root    *actor.PID
+	leave   context.CancelFunc // begins the orderly stop
+	kill    context.CancelFunc // ends everything
+	strays  sync.WaitGroup
+	closes  []func() error
 }
 
 // NewNode makes a node that runs a plan on the cluster of a driver.
@@ -108,16 +108,23 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 }
 
 // Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
-// it fails: see Done. ctx bounds the start only.
+// it fails: see Done. ctx bounds the start only; Stop ends it too.
 func (n *Node) Start(ctx context.Context) error {
-	err := errors.New("a node can be started once only")
-	n.start.Do(func() {
-		if err = n.open(ctx); err != nil {
-			n.fail(err)
-			n.close()
-			close(n.done)
-		}
-	})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.mu.Lock()
+	if n.started || n.stopped {
+		n.mu.Unlock()
+		return errors.New("a node can be started once only")
+	}
+	n.started, n.leave = true, cancel
+	n.mu.Unlock()
+	err := n.open(ctx)
+	if err != nil {
+		n.fail(err)
+		n.close()
+		close(n.done)
+	}
 	return err
 }
 
@@ -179,7 +186,12 @@ func endOf(admin kafka.Admin) func(context.Context, kafka.TopicPartition) (int64
 func (n *Node) run(r *root, top *topics) {
 	running, kill := context.WithCancel(context.Background())
 	polling, leave := context.WithCancel(running)
+	n.mu.Lock()
 	n.kill, n.leave, r.ctx = kill, leave, running
+	if n.stopped { // while it was starting
+		leave()
+	}
+	n.mu.Unlock()
 	ready := make(chan struct{})
 	r.ready = ready
 	n.root = n.ground.Root(r, r)
@@ -249,17 +261,24 @@ func (n *Node) close() {
 // is left. When ctx ends before, or the configured timeout passes, it stops at once: nothing is lost by that, the next
 // owner of its slots takes longer. It may be called at any time, twice too.
 func (n *Node) Stop(ctx context.Context) error {
-	n.start.Do(func() { close(n.done) }) // never started
-	n.stop.Do(func() {
-		if n.leave != nil {
-			n.leave()
-		}
-	})
+	n.mu.Lock()
+	if !n.started && !n.stopped {
+		close(n.done)
+	}
+	n.stopped = true
+	leave := n.leave
+	n.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
 	if n.ground.AwaitFor(ctx, n.done, n.cfg.StopTimeout) == nil {
 		return n.Err()
 	}
-	if n.kill != nil {
-		n.kill()
+	n.mu.Lock()
+	kill := n.kill
+	n.mu.Unlock()
+	if kill != nil {
+		kill()
 	}
 	if n.ground.AwaitFor(context.Background(), n.done, 15*time.Second) != nil {
 		return errors.Join(n.Err(), errors.New("stop: the Kafka client did not close in time"))

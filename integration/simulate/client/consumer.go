@@ -132,14 +132,19 @@ func (c *consumer) lose() {
 func (c *consumer) join() bool {
 	s := c.d.net.S
 	owned := slices.Clone(c.owned)
-	id, err := ask(c.d, "JoinGroup", func() (string, error) {
-		id, _, err := c.d.net.B.Join(c.cfg.Group, c.member.ID, c.cfg.Instance, c.cfg.Advertise, owned)
-		return id, err
+	type result struct {
+		id     string
+		answer *broker.Joined
+	}
+	was := c.member.ID
+	r, err := ask(c.d, "JoinGroup", func() (result, error) {
+		id, answer, err := c.d.net.B.Join(c.cfg.Group, was, c.cfg.Instance, c.cfg.Advertise, owned)
+		return result{id, answer}, err
 	})
 	if c.closed || !c.mayGoOn(err) {
 		return c.closed || c.wedged
 	}
-	var answer *broker.Joined
+	id, answer := r.id, r.answer
 	for answer == nil {
 		s.Sleep(context.Background(), joinPoll)
 		if answer, err = c.d.net.B.JoinAnswer(c.cfg.Group, id, c.cfg.Instance); c.closed || !c.mayGoOn(err) {

@@ -184,3 +184,11 @@ func (h *timers) Pop() any {
 
 func (h *timers) push(t *timer) { heap.Push(h, t) }
 func (h *timers) pop()          { heap.Pop(h) }
+
+// Waiting lists the coroutines that wait, for a run that comes to nothing.
+func (s *Sched) Waiting() (all []string) {
+	for _, co := range s.cos {
+		all = append(all, co.p.Name+" "+co.name)
+	}
+	return all
+}

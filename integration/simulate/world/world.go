@@ -200,6 +200,7 @@ func (w *World) settle() error {
 			return w.s.Err()
 		}
 	}
+	w.s.Logf("waiting: %v", w.s.Waiting())
 	return fmt.Errorf("%w after %d steps without faults: %s", errNotDone, settleSteps, w.lag())
 }
 
