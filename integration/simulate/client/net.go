@@ -87,17 +87,17 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 	s := d.net.S
 	s.Yield()
 	switch {
-	case s.Chance("request lost: "+name, 30):
+	case s.Chance("request lost: "+name, 80):
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
-	case s.Chance("request late: "+name, 30):
+	case s.Chance("request late: "+name, 80):
 		s.After(d.net.Kafka, time.Duration(s.Rand().Int64N(int64(maxLate))), func() {
 			_, err := f()
 			s.Logf("late %s of %s: %v", name, d.proc.Name, err)
 		})
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
-	case s.Chance("coordinator moved: "+name, 30):
+	case s.Chance("coordinator moved: "+name, 80):
 		s.Sleep(context.Background(), backoff)
 		return none, broker.NotCoordinator
 	}
@@ -106,7 +106,7 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 		s.Logf("%s asks %s: %v %v", d.proc.Name, name, brief(x), err)
 	}
 	s.Yield()
-	if s.Chance("answer lost: "+name, 40) {
+	if s.Chance("answer lost: "+name, 80) {
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
 	}

@@ -18,7 +18,10 @@ type node struct {
 	name     string
 	instance string // kept in the data directory
 	disk     *disk
-	version  int // of the topology
+	version  int  // of the topology
+	twin     bool // a copy of another machine
+	runs     int  // version that the process runs
+	asked    bool // to stop
 	starts   int
 
 	proc   *sched.Proc
@@ -37,7 +40,7 @@ func (n *node) start() {
 	s := n.w.s
 	n.proc = s.Proc(fmt.Sprintf("%s.%d", n.name, n.starts))
 	n.ground = ground.New(s, n.proc)
-	n.err = nil
+	n.err, n.runs, n.asked = nil, n.version, false
 	p := n.proc
 	log := slog.New(&tracer{n.w.s, p.Name})
 	var err error
@@ -82,6 +85,7 @@ func (n *node) kill() {
 // stop asks the process to stop in order.
 func (n *node) stop() {
 	me := n.node
+	n.asked = true
 	n.w.s.Logf("%s is to stop", n.proc.Name)
 	n.w.s.Go(n.proc, "stop", func() { _ = me.Stop(context.Background()) })
 }

@@ -59,7 +59,6 @@ type World struct {
 	inputs int
 	sent   int
 	parts  int32
-	done   bool // no more faults, no more input
 }
 
 // Run runs one seed.
@@ -182,8 +181,11 @@ func (w *World) calm() {
 		if !n.until.IsZero() {
 			n.resume()
 		}
+		if n.twin && n.running() {
+			n.kill()
+		}
 	}
-	w.done = true
+	w.nodes = slices.DeleteFunc(w.nodes, func(n *node) bool { return n.twin })
 }
 
 // settle runs until everything is committed.
@@ -204,12 +206,17 @@ func (w *World) settle() error {
 	return fmt.Errorf("%w after %d steps without faults: %s", errNotDone, settleSteps, w.lag())
 }
 
-// revive starts a node if none runs.
+// revive starts a node if none runs, and ends an upgrade that is under way.
 func (w *World) revive() {
+	running := false
 	for _, n := range w.nodes {
-		if n.running() {
-			return
+		if n.running() && n.runs < n.version && !n.asked {
+			n.stop()
 		}
+		running = running || n.running()
+	}
+	if running {
+		return
 	}
 	n := w.nodes[w.s.Rand().IntN(len(w.nodes))]
 	if n.err != nil {
@@ -271,7 +278,7 @@ func (w *World) restart(n *node) {
 // twin starts a second process with the identity of a node: a copy of its data directory.
 func (w *World) twin() {
 	of := w.nodes[w.s.Rand().IntN(len(w.nodes))]
-	n := &node{w: w, name: of.name + "twin", instance: of.instance, disk: newDisk(w.s), version: of.version}
+	n := &node{w: w, name: of.name + "twin", instance: of.instance, disk: newDisk(w.s), version: of.version, twin: true}
 	n.disk.files = of.disk.copyFiles()
 	w.nodes = append(w.nodes, n)
 	n.start()
