@@ -46,7 +46,7 @@ type client interface {
 func NewProducer(ctx context.Context, g *Group, wire Wire, open func(ctx context.Context) (Transactor, error)) (*Producer, error) {
 	return newProducer(ctx, g, wire, func(ctx context.Context, p *Producer) (client, error) {
 		c, err := open(ctx)
-		return transactions{c, p}, err
+		return &transactions{Transactor: c, p: p}, err
 	})
 }
 

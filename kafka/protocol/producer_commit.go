@@ -10,21 +10,23 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// slowCommit is how long a commit takes at least if it was sent a second time, over a new connection: the client's
-// shortest wait before it connects again, of 100 ms, less its jitter of a quarter. The first one, held back somewhere,
-// could commit the next transaction.
-const slowCommit = 70 * time.Millisecond
+// slow is how long a request takes at least if it was sent a second time, over a new connection: the client's shortest
+// wait before it connects again, of 100 ms, less its jitter of a quarter. The first one may be held back somewhere, and be
+// carried out in a later transaction of this producer: an EndTxn would end that one, a TxnOffsetCommit would write old
+// offsets in it. Only a new producer, with a higher epoch, makes it void.
+const slow = 70 * time.Millisecond
 
 // transactions commits in transactions.
 type transactions struct {
 	Transactor
-	p *Producer
+	p     *Producer
+	twice error // a request of the transaction may have been sent twice
 }
 
 // settled says no: the transaction may be open, or its commit on its way.
-func (t transactions) settled() bool { return false }
+func (t *transactions) settled() bool { return false }
 
-func (t transactions) commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome {
+func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome {
 	if err := t.Begin(); err != nil {
 		return t.unknown(bundles, fmt.Errorf("begin transaction: %w", err))
 	}
@@ -34,33 +36,47 @@ func (t transactions) commit(ctx context.Context, now Member, bundles []*kafka.B
 		crashpoint.Hit("commit.produced")
 		// All is acknowledged before: a record that was refused shows here, while nothing is committed yet, and what
 		// remains of the commit is one request, whose time tells whether it was sent once.
-		err = t.SendOffsets(ctx, bundles, now)
+		err = t.timed("send offsets", func() error { return t.SendOffsets(ctx, bundles, now) })
 	}
 	if err != nil {
 		return t.abort(bundles, err)
 	}
 	crashpoint.Hit("commit.offsets")
-	began := t.p.rt.Now()
-	err = t.Commit(ctx)
-	took := t.p.rt.Now().Sub(began)
+	err = t.timed("commit transaction", func() error { return t.Commit(ctx) })
 	switch {
 	case KindOf(err) == Inconsistent: // records failed on the client's side: the commit was never sent
 		return t.abort(bundles, err)
 	case err != nil:
-		return t.unknown(bundles, fmt.Errorf("commit transaction: %w", err))
-	case took > slowCommit:
-		return t.unknown(bundles, fmt.Errorf("commit transaction: it took %v and may have been sent twice", took))
+		return t.unknown(bundles, err)
+	case t.twice != nil:
+		return t.unknown(bundles, t.twice)
 	}
 	crashpoint.Hit("commit.committed")
 	return kafka.Outcome{Verdict: kafka.Committed}
 }
 
+// timed does what is one request of the client's, and notes whether it may have been sent twice.
+func (t *transactions) timed(what string, do func() error) error {
+	began := t.p.rt.Now()
+	err := do()
+	if took := t.p.rt.Now().Sub(began); took > slow {
+		t.twice = fmt.Errorf("%s: it took %v and may have been sent twice", what, took)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
 // abort ends a transaction whose commit has not begun.
-func (t transactions) abort(bundles []*kafka.Bundle, cause error) kafka.Outcome {
+func (t *transactions) abort(bundles []*kafka.Bundle, cause error) kafka.Outcome {
 	ctx, cancel := t.p.rt.WithTimeout(context.Background(), abortTimeout)
 	defer cancel()
-	if err := t.Abort(ctx); err != nil {
-		return t.unknown(bundles, errors.Join(cause, fmt.Errorf("abort transaction: %w", err)))
+	if err := t.timed("abort transaction", func() error { return t.Abort(ctx) }); err != nil {
+		return t.unknown(bundles, errors.Join(cause, err))
+	}
+	if t.twice != nil {
+		return t.unknown(bundles, errors.Join(cause, t.twice))
 	}
 	crashpoint.Hit("commit.aborted")
 	return kafka.Outcome{Verdict: kafka.Aborted, Err: cause, Sick: isSick(cause), Lost: lostBy(cause, bundles)}
@@ -68,7 +84,7 @@ func (t transactions) abort(bundles []*kafka.Bundle, cause error) kafka.Outcome 
 
 // unknown is the outcome of a transaction that cannot be told. One whose producer was fenced may have been fenced by who
 // took a slot of ours, which is in order: only the marks tell whether another process has our identity.
-func (t transactions) unknown(bundles []*kafka.Bundle, cause error) kafka.Outcome {
+func (t *transactions) unknown(bundles []*kafka.Bundle, cause error) kafka.Outcome {
 	out := kafka.Outcome{Verdict: kafka.Unknown, Err: cause}
 	if KindOf(cause) != Fenced {
 		return out

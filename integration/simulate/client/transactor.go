@@ -94,12 +94,17 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 		return nil
 	}
 	id := t.id
-	if _, err := again(ctx, t.d, "AddPartitionsToTxn", func() (done, error) {
-		return done{}, t.d.net.B.AddPartitions(id, tps...)
-	}); err != nil {
-		return t.check(err)
-	}
-	for _, tp := range tps {
+	added := 0
+	for i, tp := range tps {
+		if i >= added { // as they come: some at a time
+			n := 1 + t.d.net.S.Rand().IntN(len(tps)-i)
+			if _, err := again(ctx, t.d, "AddPartitionsToTxn", func() (done, error) {
+				return done{}, t.d.net.B.AddPartitions(id, tps[i:i+n]...)
+			}); err != nil {
+				return t.check(err)
+			}
+			added = i + n
+		}
 		seq, records := t.seqs[tp], batches[tp]
 		if _, err := again(ctx, t.d, "Produce", func() (done, error) {
 			return done{}, t.d.net.B.ProduceTxn(id, tp, seq, records)
