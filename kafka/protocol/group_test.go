@@ -63,6 +63,47 @@ func TestATakeThatIsCancelledAtAnyStep(t *testing.T) {
 	}
 }
 
+// TestATakeIsAwaitedBeforeItsSlotGoes: a request that is under way, for longer than its context, may still mark the slot.
+func TestATakeIsAwaitedBeforeItsSlotGoes(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]bool{"revoked": false, "lost": true} {
+		t.Run(name, func(t *testing.T) {
+			in(t, kafka.GroupConfig{}, func(w *world) {
+				w.con.lost = lost
+				w.next("mark", fault{takes: 3 * time.Second})
+				w.asked()
+				w.con.assign(1)
+				w.until("it is being marked", func() bool { return len(w.calls) == 2 })
+				began := time.Now()
+				w.con.revoke(1)
+				w.until("it is unassigned", func() bool { return len(w.calls) == 3 })
+				require.Equal(w.t, 3*time.Second, time.Since(began).Round(time.Second))
+				require.Equal(w.t, []string{"marks [1]", "mark A-1 1=A/1", "unassign 0"}, w.asked())
+				require.Empty(w.t, w.grants)
+			})
+		})
+	}
+}
+
+// TestATakeThatEndedBeforeItsSlotWentGrantsNothing: its result waits for the end of the poll in which the slot goes and
+// comes back.
+func TestATakeThatEndedBeforeItsSlotWentGrantsNothing(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.next("offsets", fault{}, fault{takes: 5 * time.Second})
+		w.con.do <- func() {
+			w.con.onAssign([]int32{1})
+			<-time.After(time.Second) // the take is through
+			w.con.onGoing([]int32{1})
+			w.con.onAssign([]int32{1})
+		}
+		w.until("it is taken", func() bool { return len(w.grants) > 0 })
+		require.Len(w.t, w.grants, 1)
+		require.Equal(w.t, []string{
+			"marks [1]", "mark A-1 1=A/1", "offsets", "unassign 0", "marks [1]", "mark A-1 1=A/1", "offsets",
+		}, w.asked()[1:])
+	})
+}
+
 func TestATakeWaitsForThisProcessesOwnCommit(t *testing.T) {
 	in(t, kafka.GroupConfig{}, func(w *world) {
 		b := bundle(w.take(1)[0], 1)
@@ -242,6 +283,36 @@ func TestOnlyWhatIsAssignedIsPaused(t *testing.T) {
 		require.Len(w.t, w.failed, 1)
 		require.ErrorIs(w.t, w.failed[0], errBroker)
 		require.NoError(w.t, w.fatal)
+	})
+}
+
+func TestAGrantThatIsGoneIsNotAssigned(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.idle = true
+		old := w.take(1)[0]
+		w.group.Retake([]int32{1}, errBroker)
+		w.until("it is taken anew", func() bool { return len(w.grants) == 2 })
+		w.asked()
+		w.group.Assign(old, old.Sources)
+		w.group.Pause(source(1))
+		w.group.Assign(w.grants[1], w.grants[1].Sources)
+		w.group.Resume(source(1))
+		w.until("it is assigned", func() bool { return len(w.calls) == 1 })
+		require.Equal(w.t, []string{"resume [{a 1}]"}, w.asked())
+	})
+}
+
+func TestAFatalErrorReleasesNothing(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1)
+		w.asked()
+		w.con.do <- func() {
+			w.con.events.Failed(errBroker, true)
+			w.con.onGoing([]int32{1})
+		}
+		<-w.ran
+		require.Equal(w.t, []string{"unassign 1", "close-consumer", "leave A-1"}, w.asked())
+		require.Equal(w.t, []int32{1}, w.lost)
 	})
 }
 

@@ -45,8 +45,9 @@ type world struct {
 	why       error
 	failed    []error
 	fatal     error
-	broken    bool // the plain client
-	keep      []int32
+	broken    bool    // the plain client
+	keep      []int32 // slots that the handler does not let go of
+	idle      bool    // the handler assigns nothing
 }
 
 // fault is what becomes of a call: it takes some time, or until its context ends, and fails.
@@ -247,7 +248,7 @@ func (w *world) Leave(ctx context.Context, who kafka.Member) error {
 	return w.call(ctx, "leave", who.ID)
 }
 
-// The handler. It reads nothing; what it keeps it does not release.
+// The handler.
 
 func (w *world) Sources(slot int32) []kafka.TopicPartition {
 	if slot == foreign {
@@ -261,7 +262,9 @@ func (w *world) Taken(grants []kafka.Grant) {
 	defer w.mu.Unlock()
 	w.grants = append(w.grants, grants...)
 	for _, g := range grants {
-		w.group.Assign(g, g.Sources)
+		if !w.idle {
+			w.group.Assign(g, g.Sources)
+		}
 	}
 }
 

@@ -153,6 +153,7 @@ func TestSettleJudges(t *testing.T) {
 		"released":              {"released", 5, kafka.SlotLost},
 		"of another program":    {"!", 5, kafka.SlotLost},
 		"no mark, nothing done": {"", 0, kafka.SlotLost},
+		"no number":             {"A/1", 0, kafka.SlotLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, kafka.GroupConfig{}, func(w *world) {
@@ -199,6 +200,9 @@ func TestAPlainProducerIsReplacedOnlyIfBroken(t *testing.T) {
 		require.Equal(w.t, map[int32]kafka.Settled{1: kafka.SlotNotCommitted}, state)
 		require.Equal(w.t, []string{"marks [1]", "offsets"}, w.asked())
 		w.broken = true
+		_, err = w.prod.Settle(w.t.Context(), bundles)
+		require.NoError(w.t, err)
+		require.Equal(w.t, []string{"close", "open", "marks [1]", "offsets"}, w.asked())
 		w.next("produce", fault{err: errBroker})
 		require.Equal(w.t, kafka.Unknown, w.prod.Commit(w.t.Context(), bundles).Verdict)
 		_, err = w.prod.Settle(w.t.Context(), bundles)
@@ -222,6 +226,23 @@ func TestABundleOfAnotherMemberIsNotBegun(t *testing.T) {
 		}
 		w.con.joins("A-1")
 		require.Empty(w.t, w.asked())
+	})
+}
+
+// A slot that is being taken anew, as the same member, may not be committed for meanwhile: the broker would accept it after
+// the take has read the offsets.
+func TestABundleOfASlotThatWasGivenUpIsNotBegun(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		b := bundle(w.take(1)[0], 1)
+		w.next("marks", fault{takes: time.Second})
+		w.asked()
+		w.group.Retake([]int32{1}, errBroker)
+		w.until("it is given up", func() bool { return len(w.calls) == 2 })
+		out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{b})
+		require.Equal(w.t, kafka.Aborted, out.Verdict)
+		require.ErrorContains(w.t, out.Err, "slots 1 were given up")
+		require.Empty(w.t, out.Lost, "it is being taken already")
+		require.Equal(w.t, []string{"unassign 1", "marks [1]"}, w.asked())
 	})
 }
 
