@@ -90,6 +90,7 @@ func TestATakeIsAwaitedBeforeItsSlotGoes(t *testing.T) {
 func TestATakeThatEndedBeforeItsSlotWentGrantsNothing(t *testing.T) {
 	in(t, kafka.GroupConfig{}, func(w *world) {
 		w.next("offsets", fault{}, fault{takes: 5 * time.Second})
+		began := time.Now()
 		w.con.do <- func() {
 			w.con.onAssign([]int32{1})
 			<-time.After(time.Second) // the take is through
@@ -97,6 +98,7 @@ func TestATakeThatEndedBeforeItsSlotWentGrantsNothing(t *testing.T) {
 			w.con.onAssign([]int32{1})
 		}
 		w.until("it is taken", func() bool { return len(w.grants) > 0 })
+		require.Equal(w.t, 6*time.Second, time.Since(began).Round(time.Second), "by the second take")
 		require.Len(w.t, w.grants, 1)
 		require.Equal(w.t, []string{
 			"marks [1]", "mark A-1 1=A/1", "offsets", "unassign 0", "marks [1]", "mark A-1 1=A/1", "offsets",

@@ -103,8 +103,11 @@ func (w *world) next(call string, faults ...fault) {
 	w.faults[call] = append(w.faults[call], faults...)
 }
 
-// call notes a call, and has happen to it what was said.
+// call notes a call, and has happen to it what was said. With a context that has ended, nothing is sent.
 func (w *world) call(ctx context.Context, name string, args ...any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	w.calls = append(w.calls, strings.TrimSpace(fmt.Sprintln(append([]any{name}, args...)...)))
 	var x fault
