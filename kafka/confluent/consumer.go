@@ -113,7 +113,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 	c := &consumer{cfg: cfg, log: log, rdk: client, events: events, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
 	go forward(log, client.Logs(), c.done)
 	if _, err := c.Member(); err != nil {
-		within(closeTimeout, func() { _ = client.Close() })
+		closesInTime(func() { _ = client.Close() })
 		close(c.done)
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func (c *consumer) Close() {
 	if c.broken {
 		end = c.rdk.Unsubscribe
 	}
-	if !within(closeTimeout, func() { _ = end() }) {
+	if !closesInTime(func() { _ = end() }) {
 		c.log.Warn("the consumer did not close in time and is left behind", "timeout", closeTimeout)
 	}
 	close(c.done)

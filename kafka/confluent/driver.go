@@ -164,14 +164,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// within runs f, but waits for it no longer than the given time. It says whether f is done.
-func within(d time.Duration, f func()) bool {
+// closesInTime runs f, which closes a client, but waits for it no longer than closeTimeout. It says whether f is done.
+func closesInTime(f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
 	case <-done:

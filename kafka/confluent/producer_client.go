@@ -125,7 +125,7 @@ func (c *client) drain(ctx context.Context) error {
 }
 
 func (c *client) close() error {
-	ok := within(closeTimeout, c.Close)
+	ok := closesInTime(c.Close)
 	close(c.done)
 	if !ok {
 		return fmt.Errorf("producer %s did not close within %v and is left behind", c.id, closeTimeout)

@@ -56,7 +56,7 @@ func (s *sender) produce(ctx context.Context, o *kafka.Outputs, i int) error {
 		}
 	}
 	for {
-		err := s.client.Produce(m, s.reports)
+		err := s.Produce(m, s.reports)
 		if err == nil {
 			s.sent++
 			return nil

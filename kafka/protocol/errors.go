@@ -1,22 +1,25 @@
 package protocol
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Kind is what an error of a client means to the protocol.
 type Kind uint8
 
 const (
-	// Other errors say nothing about what was done.
+	// Other says nothing about what was done.
 	Other Kind = iota
-	// Sick: the broker refused something in the bundles themselves, and would again.
+	// Sick says that the broker refused something in the bundles themselves, and would again.
 	Sick
-	// Fenced: another producer has taken this one's transactional id.
+	// Fenced says that another producer has taken this one's transactional id.
 	Fenced
-	// NotMember: the group does not know us as the member as which we asked.
+	// NotMember says that the group does not know us as the member as which we asked.
 	NotMember
-	// Inconsistent: records failed on the client's side; a commit was never sent.
+	// Inconsistent says that records failed on the client's side: a commit was never sent.
 	Inconsistent
-	// Unanswered: a request was sent, and its answer never came.
+	// Unanswered says that a request was sent, and its answer never came.
 	Unanswered
 )
 
@@ -58,11 +61,7 @@ func isSick(err error) bool {
 	case interface{ Unwrap() error }:
 		return isSick(e.Unwrap())
 	case interface{ Unwrap() []error }:
-		for _, x := range e.Unwrap() {
-			if isSick(x) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(e.Unwrap(), isSick)
 	}
 	return false
 }
