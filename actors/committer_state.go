@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -251,6 +252,11 @@ func (c *committerState) onFound(m Found) {
 		return
 	}
 	var lost []int32
+	for _, slot := range slices.Sorted(maps.Keys(m.State)) { // of slots without a bundle here, too
+		if m.State[slot] == kafka.SlotLost {
+			lost = append(lost, slot)
+		}
+	}
 	for _, b := range m.Bundles {
 		p := c.member(b.Slot, b.Incarnation)
 		if p == nil || p.bundle != b {
@@ -261,8 +267,7 @@ func (c *committerState) onFound(m Found) {
 			c.committed(b)
 		case kafka.SlotNotCommitted:
 			p.due = c.now
-		case kafka.SlotLost:
-			lost = append(lost, b.Slot)
+		case kafka.SlotLost: // see above
 		}
 	}
 	if len(lost) > 0 {

@@ -125,8 +125,8 @@ type Producer interface {
 	// Commit produces the bundles' outputs and commits their offsets, all or nothing, and blocks until that is decided,
 	// some ten seconds at most.
 	Commit(ctx context.Context, bundles []*Bundle) Outcome
-	// Settle ends whatever transaction is open and finds out, for each bundle, whether it was committed. On an error it
-	// may be called again.
+	// Settle ends whatever transaction is open and finds out, for each bundle, whether it was committed. Other slots that
+	// it finds to be lost are in its answer as well. On an error it may be called again.
 	Settle(ctx context.Context, bundles []*Bundle) (map[int32]Settled, error)
 	// Close ends the producer. A bundle that is not committed stays so.
 	Close() error

@@ -3,6 +3,8 @@ package protocol
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -83,6 +85,13 @@ func (c *commits) await(ctx context.Context, rt Runtime) error {
 		return fmt.Errorf("wait for this process's own commit: %w", err)
 	}
 	return nil
+}
+
+// slots returns the slots that may be committed for, in order.
+func (c *commits) slots() []int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.granted))
 }
 
 // sourcesOf returns the source partitions of a slot that may be committed for.

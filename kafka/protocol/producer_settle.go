@@ -15,7 +15,15 @@ func (p *Producer) Settle(ctx context.Context, bundles []*kafka.Bundle) (map[int
 		return nil, fmt.Errorf("settle: %w", err)
 	}
 	crashpoint.Hit("settle.reopened")
-	texts, err := p.wire.Marks(ctx, slotsOf(bundles))
+	// Of all that is ours, not of these bundles' slots alone: who has taken another one has fenced the producer before, and
+	// the new one would commit for it like a zombie.
+	all := slotsOf(bundles)
+	for _, slot := range p.g.commits.slots() {
+		if !slices.Contains(all, slot) {
+			all = append(all, slot)
+		}
+	}
+	texts, err := p.wire.Marks(ctx, all)
 	if err != nil {
 		return nil, fmt.Errorf("settle: %w", err)
 	}
@@ -30,10 +38,15 @@ func (p *Producer) Settle(ctx context.Context, bundles []*kafka.Bundle) (map[int
 	}
 	crashpoint.Hit("settle.offsets-read")
 	settled := make(map[int32]kafka.Settled, len(bundles))
-	for _, b := range bundles {
-		if err := p.twin(b.Slot, texts[b.Slot]); err != nil {
+	for _, slot := range all {
+		if err := p.twin(slot, texts[slot]); err != nil {
 			return nil, fmt.Errorf("settle: %w", err)
 		}
+		if !p.isOurs(texts[slot]) {
+			settled[slot] = kafka.SlotLost
+		}
+	}
+	for _, b := range bundles {
 		settled[b.Slot] = p.judge(b, texts[b.Slot], positions)
 		p.log.Info("settled", "slot", b.Slot, "seq", b.Seq, "mark", texts[b.Slot], "state", settled[b.Slot])
 	}
@@ -71,8 +84,7 @@ func (p *Producer) sources(b *kafka.Bundle) []kafka.TopicPartition {
 }
 
 func (p *Producer) judge(b *kafka.Bundle, text string, positions map[kafka.TopicPartition]kafka.Position) kafka.Settled {
-	m, err := kafka.ParseMark(text)
-	if err != nil || !m.IsOf(p.g.me) {
+	if !p.isOurs(text) {
 		return kafka.SlotLost
 	}
 	var seq int64
@@ -86,4 +98,10 @@ func (p *Producer) judge(b *kafka.Bundle, text string, positions map[kafka.Topic
 		return kafka.SlotNotCommitted
 	}
 	return kafka.SlotLost
+}
+
+// isOurs says whether a mark names this process, and no other.
+func (p *Producer) isOurs(text string) bool {
+	m, err := kafka.ParseMark(text)
+	return err == nil && m.IsOf(p.g.me)
 }
