@@ -255,9 +255,15 @@ func (s *partitionState) onRejected(err error) {
 	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), "", true)
 }
 
-// dropUnsealed forgets what is not whole, and what agents still do.
+// dropUnsealed forgets what is not whole, and what agents still do. What shards have of it is undone as well: else the
+// outputs of operations that are on their way would be sealed, without the offsets of their records.
 func (s *partitionState) dropUnsealed() {
 	s.fill, s.seal, s.careful = new(parts), nil, nil
+	s.undo++
+	for i, t := range s.tables {
+		t.sent, t.applied, t.touched = 0, 0, false
+		s.emit(toShard{i, Undo{s.undo, s.wholeEpoch}})
+	}
 	for _, a := range s.agents {
 		a.done = a.whole.clone()
 		a.incarnation++

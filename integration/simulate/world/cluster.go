@@ -163,6 +163,7 @@ func (w *World) watchSequences() {
 		if err != nil || m.Seq == 0 {
 			return // a mark
 		}
+		w.s.Logf("committed %s/%d@%d %s", pos.Topic, pos.Partition, pos.Offset, pos.Metadata)
 		before := last[pos.TopicPartition]
 		if pos == before {
 			return // a request that was sent twice

@@ -286,6 +286,13 @@ func (w *World) twin() {
 
 // check compares everything with the fold of what was sent.
 func (w *World) check() error {
+	if w.s.Tracing() {
+		for _, topic := range w.b.Topics() {
+			for _, r := range w.Committed(topic) {
+				w.s.Logf("log %s/%d@%d %s = %s", topic, r.Partition, r.Offset, r.Key, r.Value)
+			}
+		}
+	}
 	agents := max(w.c.Agents, 1)
 	return errors.Join(w.c.Check(w.o), w.o.letters(agents))
 }
