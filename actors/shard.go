@@ -48,6 +48,7 @@ type shardActor struct {
 	machine    *shardState
 	checkpoint *tables.Checkpoint
 	replayed   int64
+	restored   bool // it holds all that was committed when it was restored
 	end        int64 // of the changelog, for the checkpoint being written; -1: none is
 	covers     int64 // the epoch that must be committed before the checkpoint may be written
 	asking     bool
@@ -133,6 +134,7 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 			c.Send(c.Parent(), shardBroken{m.Err})
 			return
 		}
+		a.restored = true
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
 		a.later(c, a.site.checkpoint)
 	case Apply, Seal, Undo, Settle, Answer:
@@ -216,10 +218,11 @@ func (a *shardActor) write(c actor.Context) {
 	}
 }
 
-// finish writes a last checkpoint: nothing is in flight any more.
+// finish writes a last checkpoint: nothing is in flight any more. A shard that is being restored has none to write: the
+// changelog's end would vouch for records that it has not seen.
 func (a *shardActor) finish(c actor.Context) {
 	defer c.Send(c.Parent(), shardFinished{a.index})
-	if a.checkpoint == nil || a.state.Stats().Dirty == 0 {
+	if a.checkpoint == nil || !a.restored || a.state.Stats().Dirty == 0 {
 		return
 	}
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
