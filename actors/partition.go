@@ -30,6 +30,7 @@ type site struct {
 	consumer   *actor.PID
 	restorer   *actor.PID
 	ends       func(context.Context, kafka.TopicPartition) (int64, error)
+	holds      func(ctx context.Context, slot int32, incarnation int64) (bool, error)
 	log        *slog.Logger
 	strays     *sync.WaitGroup
 }
@@ -114,7 +115,7 @@ func (p *partitionActor) spawn(c actor.Context) {
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
 		log := p.log.With("table", t.Name)
 		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
-			return &shardActor{site: p.site, table: t, index: i, config: cfg, identity: id, log: log}
+			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log}
 		}, nil))
 	}
 	for i, a := range s.stage.Agents {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -38,6 +39,7 @@ type (
 // itself when it starts, and is never resumed after a failure of its own: its partition is taken anew.
 type shardActor struct {
 	site     *site
+	grant    kafka.Grant
 	table    *plan.Table
 	index    int
 	config   tables.Config
@@ -48,7 +50,7 @@ type shardActor struct {
 	machine    *shardState
 	checkpoint *tables.Checkpoint
 	replayed   int64
-	restored   bool // it holds all that was committed when it was restored
+	restored   bool  // it holds all that was committed when it was restored
 	end        int64 // of the changelog, for the checkpoint being written; -1: none is
 	covers     int64 // the epoch that must be committed before the checkpoint may be written
 	asking     bool
@@ -177,10 +179,24 @@ func (a *shardActor) tick(c actor.Context) {
 		g.Go(func() {
 			ctx, cancel := g.WithTimeout(context.Background(), endTimeout)
 			defer cancel()
-			end, err := a.site.ends(ctx, a.changelog())
+			end, err := a.safeEnd(ctx)
 			g.Send(self, changelogEnd{end, err})
 		})
 	}
+}
+
+// safeEnd is the changelog's end, before which nobody else has written since the shard was restored: the slot's mark is
+// read after it. Without that, the checkpoint of a process that has stood still would vouch for its successor's records.
+func (a *shardActor) safeEnd(ctx context.Context) (int64, error) {
+	end, err := a.site.ends(ctx, a.changelog())
+	if err != nil {
+		return 0, err
+	}
+	ours, err := a.site.holds(ctx, a.grant.Slot, a.grant.Incarnation)
+	if err == nil && !ours {
+		err = errors.New("the slot is not this node's any more")
+	}
+	return end, err
 }
 
 func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
@@ -227,7 +243,7 @@ func (a *shardActor) finish(c actor.Context) {
 	}
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	end, err := a.site.ends(ctx, a.changelog())
+	end, err := a.safeEnd(ctx)
 	for more := true; err == nil && more; {
 		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}

@@ -74,6 +74,9 @@ type Group interface {
 	Resume(tps ...TopicPartition)
 	// Retake gives up slots at once and takes them anew, in new grants.
 	Retake(slots []int32, why error)
+	// Holds asks the broker whether a slot is still that of a grant, as of some moment after the call: a process that has
+	// stood still may not know yet that another one writes for it. It blocks until ctx ends at the latest.
+	Holds(ctx context.Context, slot int32, incarnation int64) (bool, error)
 }
 
 // Bundle is what one slot did between two seals: committed whole or not at all.

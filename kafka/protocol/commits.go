@@ -87,6 +87,14 @@ func (c *commits) await(ctx context.Context, rt Runtime) error {
 	return nil
 }
 
+// holds says whether bundles of a slot's incarnation may be committed.
+func (c *commits) holds(slot int32, incarnation int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g, ok := c.granted[slot]
+	return ok && g.incarnation == incarnation
+}
+
 // slots returns the slots that may be committed for, in order.
 func (c *commits) slots() []int32 {
 	c.mu.Lock()

@@ -209,6 +209,16 @@ func (g *Group) Retake(slots []int32, why error) {
 	})
 }
 
+// Holds implements kafka.Group.
+func (g *Group) Holds(ctx context.Context, slot int32, incarnation int64) (bool, error) {
+	texts, err := g.wire.Marks(ctx, []int32{slot})
+	if err != nil {
+		return false, err
+	}
+	m, err := kafka.ParseMark(texts[slot])
+	return err == nil && m.IsOf(g.me) && g.commits.holds(slot, incarnation), nil
+}
+
 // stop lets go of all slots, closes the consumer and leaves the group.
 func (g *Group) stop() {
 	g.consumer.Flush()
