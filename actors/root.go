@@ -41,12 +41,14 @@ type root struct {
 	parts    map[int32]*ownedSlot
 	releases []*release
 	breaks   map[int32][]time.Time
+	ending   map[string]int32 // slots by the id of partition actors that were told to stop: their checkpoints are open still
 }
 
 // ownedSlot is a slot that this node owns, from its grant on.
 type ownedSlot struct {
 	grant kafka.Grant
 	pid   *actor.PID // nil while its sources' ends are looked up
+	next  *prepared  // waits for the end of the partition before
 }
 
 // release is a Release under way.
@@ -74,6 +76,8 @@ func (r *root) Receive(c actor.Context) {
 		for _, s := range m.slots {
 			r.drop(c, s)
 		}
+	case *actor.Terminated:
+		r.onTerminated(c, m.Who)
 	case partitionLeft:
 		r.onLeft(c, m)
 	case partitionBroken:
@@ -88,7 +92,7 @@ func (r *root) Receive(c actor.Context) {
 }
 
 func (r *root) spawn(c actor.Context) {
-	r.parts, r.breaks = map[int32]*ownedSlot{}, map[int32][]time.Time{}
+	r.parts, r.breaks, r.ending = map[int32]*ownedSlot{}, map[int32][]time.Time{}, map[string]int32{}
 	g := r.site.ground
 	spawn := func(name string, a actor.Actor) *actor.PID {
 		return g.Child(c, name, func() actor.Actor { return a }, nil)
@@ -139,6 +143,10 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	if o == nil || o.grant.Incarnation != m.grant.Incarnation {
 		return
 	}
+	if r.isEnding(m.grant.Slot) {
+		o.next = &m
+		return
+	}
 	st, number := r.slots.stages[m.grant.Slot], r.slots.numbers[m.grant.Slot]
 	if m.err != nil {
 		r.onBroken(c, partitionBroken{m.grant.Slot, m.grant.Incarnation, fmt.Errorf("find the ends of %s/%d: %w", st.Key, number, m.err)})
@@ -155,6 +163,29 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	c.Send(r.site.committer, memberLink{m.grant.Slot, o.pid})
 }
 
+func (r *root) isEnding(slot int32) bool {
+	for _, s := range r.ending {
+		if s == slot {
+			return true
+		}
+	}
+	return false
+}
+
+// onTerminated goes on with a grant whose slot's partition before has ended.
+func (r *root) onTerminated(c actor.Context, who *actor.PID) {
+	slot, ok := r.ending[who.Id]
+	if !ok {
+		return
+	}
+	delete(r.ending, who.Id)
+	if o := r.parts[slot]; o != nil && o.next != nil {
+		m := *o.next
+		o.next = nil
+		r.onPrepared(c, m)
+	}
+}
+
 // drop stops whatever runs for a slot, without committing.
 func (r *root) drop(c actor.Context, slot int32) {
 	o := r.parts[slot]
@@ -165,6 +196,7 @@ func (r *root) drop(c actor.Context, slot int32) {
 	c.Send(r.site.committer, Part{slot, o.grant.Incarnation})
 	c.Send(r.site.consumer, stopFetch{slot, o.grant.Incarnation})
 	if o.pid != nil {
+		r.ending[o.pid.Id] = slot
 		c.Stop(o.pid)
 	}
 	for _, x := range r.releases {

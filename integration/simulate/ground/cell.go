@@ -155,6 +155,10 @@ func (c *cell) maybeStopped() {
 		c.g.s.Post(c.g.p, system{p}, func() {
 			p.children = slices.DeleteFunc(p.children, func(x *cell) bool { return x == c })
 			p.maybeStopped()
+			if !p.stopped {
+				p.inbox = slices.Insert(p.inbox, 0, envelope{message: &actor.Terminated{Who: c.pid}})
+				p.wake()
+			}
 		})
 	}
 }
