@@ -192,6 +192,54 @@ func (w groupWire) Fence(ctx context.Context, instance string) error {
 	}
 }
 
+// Describe implements protocol.Wire.
+func (w groupWire) Describe(ctx context.Context) (protocol.GroupState, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	state := protocol.GroupState{}
+	topic := kmsg.NewMetadataRequestTopic()
+	name := protocol.SlotsTopic(w.group)
+	topic.Topic = &name
+	about := kmsg.NewPtrMetadataRequest()
+	about.Topics = []kmsg.MetadataRequestTopic{topic}
+	meta, err := about.RequestWith(ctx, w.raw)
+	if err != nil {
+		return state, fmt.Errorf("look at topic %s: %w", name, err)
+	}
+	for _, t := range meta.Topics {
+		state.Slots = int32(len(t.Partitions)) //nolint:gosec // a number of partitions
+	}
+	rq := kmsg.NewPtrDescribeGroupsRequest()
+	rq.Groups = []string{w.group}
+	r, err := rq.RequestWith(ctx, w.raw)
+	if err != nil {
+		return state, fmt.Errorf("describe group %s: %w", w.group, err)
+	}
+	for _, g := range r.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			return state, fmt.Errorf("describe group %s: %w", w.group, err)
+		}
+		state.Stable = g.State == "Stable"
+		for _, m := range g.Members {
+			x := protocol.MemberState{ID: m.MemberID}
+			if m.InstanceID != nil {
+				x.Instance = *m.InstanceID
+			}
+			var assigned kmsg.ConsumerMemberAssignment
+			if err := assigned.ReadFrom(m.MemberAssignment); err != nil {
+				return state, fmt.Errorf("describe group %s: the assignment of member %s: %w", w.group, m.MemberID, err)
+			}
+			for _, t := range assigned.Topics {
+				if t.Topic == name {
+					x.Slots = append(x.Slots, t.Partitions...)
+				}
+			}
+			state.Members = append(state.Members, x)
+		}
+	}
+	return state, nil
+}
+
 // Leave implements protocol.Wire.
 func (w groupWire) Leave(ctx context.Context, who kafka.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)

@@ -30,6 +30,8 @@ type Wire interface {
 	Commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error
 	// Fence ends whatever the producer of an instance has open: it has ended when this returns.
 	Fence(ctx context.Context, instance string) error
+	// Describe returns the state of the group, as far as its coordinator knows.
+	Describe(ctx context.Context) (GroupState, error)
 	// Leave takes a member out of the group, by its id and its instance, so that it cannot evict a successor.
 	Leave(ctx context.Context, who kafka.Member) error
 }

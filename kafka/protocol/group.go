@@ -49,6 +49,9 @@ type Group struct {
 	incarnation int64
 	held        map[int32]bool // slots that this process has marked as its own, and not let go of in order
 	fatal       error
+	looking     bool                          // at the group's state
+	looked      time.Time                     // last
+	orphans     []int32                       // slots of nobody, as of then
 	assigned    map[kafka.TopicPartition]bool // in the consumer
 }
 
@@ -119,6 +122,7 @@ func (g *Group) Run(ctx context.Context, h kafka.GroupHandler) error {
 		if g.execute() || g.consumer.Poll(wait) {
 			quiet = 0
 		}
+		g.maybeLook()
 	}
 	g.stop()
 	return g.fatal

@@ -28,6 +28,8 @@ const patience = time.Minute
 // world is a process with hand-written clients, in a bubble of synctest: no time passes while anything runs. It is the
 // wire, the handler and the transactional and plain clients at once, and notes what it is asked in calls.
 type world struct {
+	state protocol.GroupState
+
 	t     *testing.T
 	group *protocol.Group
 	prod  *protocol.Producer
@@ -245,6 +247,10 @@ func (w *world) Commit(ctx context.Context, _ kafka.Member, positions []kafka.Po
 
 func (w *world) Fence(ctx context.Context, instance string) error {
 	return w.call(ctx, "fence", instance)
+}
+
+func (w *world) Describe(context.Context) (protocol.GroupState, error) {
+	return w.state, nil
 }
 
 func (w *world) Leave(ctx context.Context, who kafka.Member) error {

@@ -301,6 +301,15 @@ func (b *Broker) Members(name string) (n int, isStable bool) {
 	return len(g.members), g.state == stable
 }
 
+// DescribeGroup returns the members of a group with what each was assigned, and whether the group is stable.
+func (b *Broker) DescribeGroup(name string) (members []JoinedMember, isStable bool) {
+	g := b.group(name)
+	for _, m := range g.members {
+		members = append(members, JoinedMember{m.id, m.instance, slices.Clone(m.assigned)})
+	}
+	return members, g.state == stable
+}
+
 // OffsetCommit commits offsets outside any transaction.
 func (b *Broker) OffsetCommit(name string, as kafka.Member, positions []kafka.Position) error {
 	if e := b.inject("OffsetCommit"); e != None {

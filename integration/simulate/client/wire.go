@@ -86,6 +86,19 @@ func (w *wire) Fence(ctx context.Context, instance string) error {
 	return kind(err)
 }
 
+// Describe implements protocol.Wire.
+func (w *wire) Describe(ctx context.Context) (protocol.GroupState, error) {
+	return again(ctx, w.d, "DescribeGroups", func() (protocol.GroupState, error) {
+		members, stable := w.d.net.B.DescribeGroup(w.group)
+		st, _ := w.d.net.B.Describe(protocol.SlotsTopic(w.group))
+		state := protocol.GroupState{Stable: stable, Slots: st.Partitions}
+		for _, m := range members {
+			state.Members = append(state.Members, protocol.MemberState{ID: m.ID, Instance: m.Instance, Slots: m.Owned})
+		}
+		return state, nil
+	})
+}
+
 // Leave implements protocol.Wire.
 func (w *wire) Leave(ctx context.Context, who kafka.Member) error {
 	_, err := again(ctx, w.d, "LeaveGroup", func() (done, error) {

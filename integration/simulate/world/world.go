@@ -59,6 +59,7 @@ type World struct {
 	inputs int
 	sent   int
 	parts  int32
+	latest int // version of the topology that new nodes run
 }
 
 // Run runs one seed.
@@ -115,7 +116,7 @@ func build(opts Options) (*World, error) {
 
 func (w *World) addNode(i int) *node {
 	name := fmt.Sprintf("n%d", i)
-	n := &node{w: w, name: name, instance: name, disk: newDisk(w.s)}
+	n := &node{w: w, name: name, instance: name, disk: newDisk(w.s), version: w.latest}
 	w.nodes = append(w.nodes, n)
 	n.start()
 	return n
@@ -267,9 +268,10 @@ func (w *World) restart(n *node) {
 	case s.Chance("disk: remembered", 4000):
 		n.disk.remember()
 	}
-	if n.version == 0 && s.Chance("node: upgraded", 1500) {
+	if w.latest == 0 && s.Chance("node: upgraded", 1500) {
+		w.latest = 1 // a rolling upgrade: each node at its next start
 		for _, x := range w.nodes {
-			x.version = 1 // a rolling upgrade: each node at its next start
+			x.version = 1
 		}
 	}
 	n.start()
