@@ -34,6 +34,9 @@ type take struct {
 	over   chan struct{}
 }
 
+// errCancelled ends a take of which a slot was given up while it waited to try again.
+var errCancelled = errors.New("one of the slots was given up")
+
 type taking struct {
 	id      int32
 	sources []kafka.TopicPartition
@@ -66,10 +69,11 @@ func (g *Group) startAfter(ids []int32, wait time.Duration, tries int) {
 	g.rt.Go(func() {
 		defer close(t.over)
 		defer cancel()
-		if wait > 0 && !g.rt.Sleep(ctx, wait) {
-			return
+		var got taken
+		err := errCancelled // for one of its slots: the others go on
+		if wait <= 0 || g.rt.Sleep(ctx, wait) {
+			got, err = t.run(ctx)
 		}
-		got, err := t.run(ctx)
 		g.queue(func() { g.onTake(t, got, err) })
 	})
 }
