@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -185,6 +186,14 @@ func (c *committerState) commit(bundles []*kafka.Bundle) {
 
 // onDone handles the end of a commit.
 func (c *committerState) onDone(m Done) {
+	if m.Outcome.Verdict == kafka.Unknown && plant.Is("unknown outcome is aborted") {
+		m.Outcome.Verdict = kafka.Aborted
+	}
+	if m.Outcome.Verdict == kafka.Unknown && plant.Is("unknown outcome is committed") {
+		for _, b := range m.Bundles {
+			c.committed(b)
+		}
+	}
 	switch m.Outcome.Verdict {
 	case kafka.Committed:
 		c.commits++

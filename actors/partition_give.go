@@ -3,6 +3,7 @@ package actors
 import (
 	"math"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -173,7 +174,7 @@ func (s *partitionState) id() int64 {
 // onWorked takes over what an agent has done.
 func (s *partitionState) onWorked(m Worked) {
 	a := s.agents[m.Agent]
-	if a.incarnation != m.Incarnation || s.phase == undoing || s.phase == gone {
+	if a.incarnation != m.Incarnation && !plant.Is("late effects are accepted") || s.phase == undoing || s.phase == gone {
 		return // it began before an undo or a restart: what it did is refused
 	}
 	for _, id := range m.Prior {
@@ -187,7 +188,11 @@ func (s *partitionState) onWorked(m Worked) {
 	for _, x := range m.Ops {
 		t := s.tables[x.Table]
 		t.sent, t.touched = t.sent+1, true
-		s.emit(toShard{x.Table, Apply{s.undo, t.sent, s.epoch, x.Ops}})
+		epoch := s.epoch
+		if plant.Is("seal overtakes an operation") && s.seal == nil {
+			epoch = max(1, epoch-1)
+		}
+		s.emit(toShard{x.Table, Apply{s.undo, t.sent, epoch, x.Ops}})
 	}
 	if m.Round != 0 && m.Round == a.flush {
 		a.flush = 0

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -164,7 +165,7 @@ func (s *partitionState) positions(done []progress, timers map[string]int64) []k
 	var all []kafka.Position
 	for i, q := range s.sources {
 		meta := kafka.Meta{Seq: s.seq}
-		if i == 0 && len(timers) > 0 {
+		if i == 0 && len(timers) > 0 && !plant.Is("timer outside the bundle") {
 			meta.Timers = timers
 		}
 		lowest := int64(-1)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -270,6 +271,11 @@ func (s *partitionState) place(begin []startAt) error {
 				continue
 			}
 			ahead, known := meta.Agents[a.agent.Name]
+			if plant.Is("done-set of the topic") {
+				for _, x := range meta.Agents {
+					ahead.UpTo = max(ahead.UpTo, x.UpTo)
+				}
+			}
 			switch {
 			case known || pos.Offset >= 0 && len(meta.Agents) == 0: // the latter: committed by another program
 				a.done = progressOf(ahead, pos.Offset)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -93,7 +94,11 @@ func (r *restorer) locate(c actor.Context, m restore) {
 		ctx, cancel := g.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		starts, err := r.admin.Starts(ctx, m.tp)
-		ends, err2 := r.admin.Ends(ctx, kafka.ReadUncommitted, m.tp)
+		level := kafka.ReadUncommitted
+		if plant.Is("restore ends at the last stable offset") {
+			level = kafka.ReadCommitted
+		}
+		ends, err2 := r.admin.Ends(ctx, level, m.tp)
 		g.Send(self, located{m, starts[m.tp], ends[m.tp], errors.Join(err, err2)})
 	})
 }
@@ -132,7 +137,7 @@ func (r *restorer) unfit(m located) string {
 	case m.from > m.end:
 		return fmt.Sprintf("it ends at offset %d, ahead of the changelog's end %d", m.from, m.end)
 	}
-	if keep := r.retention(m.tp.Topic); keep > 0 && r.ground.Now().Sub(m.written) > keep {
+	if keep := r.retention(m.tp.Topic); keep > 0 && !plant.Is("stale checkpoint") && r.ground.Now().Sub(m.written) > keep {
 		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", keep)
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -193,7 +194,7 @@ func (a *shardActor) safeEnd(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	ours, err := a.site.holds(ctx, a.grant.Slot, a.grant.Incarnation)
-	if err == nil && !ours {
+	if err == nil && !ours && !plant.Is("checkpoint without a look at the mark") {
 		err = errors.New("the slot is not this node's any more")
 	}
 	return end, err
@@ -212,7 +213,7 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 
 // write writes some pages, and the offset once all are written.
 func (a *shardActor) write(c actor.Context) {
-	if a.machine.committed < a.covers {
+	if a.machine.committed < a.covers && !plant.Is("checkpoint ahead of the commit") {
 		a.later(c, 50*time.Millisecond)
 		return
 	}
@@ -238,7 +239,7 @@ func (a *shardActor) write(c actor.Context) {
 // changelog's end would vouch for records that it has not seen.
 func (a *shardActor) finish(c actor.Context) {
 	defer c.Send(c.Parent(), shardFinished{a.index})
-	if a.checkpoint == nil || !a.restored || a.state.Stats().Dirty == 0 {
+	if a.checkpoint == nil || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
 		return
 	}
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)

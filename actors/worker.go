@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -314,6 +315,10 @@ func (k *worker) fail(err error, stack string) {
 	defer k.mu.Unlock()
 	if k.failed {
 		return
+	}
+	if plant.Is("effects of a failed record are kept") {
+		k.out.AppendAll(k.cur.Out)
+		k.dirty = true
 	}
 	k.report(0, false)
 	f := AgentFailed{Agent: k.index, Incarnation: k.incarnation, Turn: k.turn, Done: k.done, Err: err, Stack: stack}

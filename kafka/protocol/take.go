@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -61,6 +62,9 @@ func (g *Group) startAfter(ids []int32, wait time.Duration, tries int) {
 		rt: g.rt, group: g.cfg.Group, as: g.member.Member, me: g.me, wire: g.wire, own: g.commits, plain: g.cfg.AtLeastOnce,
 		cancel: cancel, over: make(chan struct{}),
 	}
+	if plant.Is("marks of the moment's generation") {
+		t.wire = momentary{g.wire, g.consumer}
+	}
 	for _, id := range ids {
 		s := &slot{id: id, take: t, tries: tries, sources: g.h.Sources(id)}
 		g.slots[id] = s
@@ -73,6 +77,8 @@ func (g *Group) startAfter(ids []int32, wait time.Duration, tries int) {
 		err := errCancelled // for one of its slots: the others go on
 		if wait <= 0 || g.rt.Sleep(ctx, wait) {
 			got, err = t.run(ctx)
+		} else if plant.Is("cancelled take is forgotten") {
+			return
 		}
 		g.queue(func() { g.onTake(t, got, err) })
 	})
@@ -149,6 +155,14 @@ func (t *take) run(ctx context.Context) (taken, error) {
 	if err != nil {
 		return taken{}, err
 	}
+	if plant.Is("fence before the mark") {
+		for _, instance := range dead {
+			if err := t.wire.Fence(ctx, instance); err != nil {
+				return taken{}, err
+			}
+		}
+		dead = nil
+	}
 	if len(over) > 0 {
 		if err := t.wire.Mark(ctx, t.as, over); err != nil { // from here on, who finds us dead fences them as well
 			return taken{}, err
@@ -169,7 +183,7 @@ func (t *take) run(ctx context.Context) (taken, error) {
 		return taken{}, err
 	}
 	crashpoint.Hit("take.marked")
-	if err := t.own.await(ctx, t.rt); err != nil {
+	if err := t.own.await(ctx, t.rt); err != nil && !plant.Is("take does not wait for the own commit") {
 		return taken{}, err
 	}
 	crashpoint.Hit("take.awaited")
@@ -214,4 +228,18 @@ func (t *take) judge(texts map[int32]string, careful map[int32]bool) (over map[i
 		}
 	}
 	return over, dead, nil
+}
+
+// momentary writes marks as the member that the consumer is at that moment: a planted fault.
+type momentary struct {
+	Wire
+	consumer Consumer
+}
+
+// Mark implements Wire.
+func (w momentary) Mark(ctx context.Context, as kafka.Member, marks map[int32]kafka.Mark) error {
+	if now, err := w.consumer.Member(); err == nil {
+		as = now.Member
+	}
+	return w.Wire.Mark(ctx, as, marks)
 }
