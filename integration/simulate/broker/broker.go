@@ -64,13 +64,16 @@ type Broker struct {
 	nextPID int64
 	nextID  int
 	pending []marker
+	flying  int
 	denied  map[string]bool
 
+	// DeleteRetention is delete.retention.ms of new topics.
+	DeleteRetention time.Duration
 	// Commits counts transactions whose commit was decided.
 	Commits int
 	// Inject is asked before each request: what it returns is the answer, and nothing is done. Nil: nothing is injected.
 	Inject func(request string) Err
-	// Undecided is called when an offset commit takes effect: the group, and the position. For invariants.
+	// OnOffset is called when an offset commit takes effect: the group, and the position. For invariants.
 	OnOffset func(group string, pos kafka.Position)
 }
 
@@ -78,7 +81,7 @@ type Broker struct {
 func New() *Broker {
 	return &Broker{
 		topics: map[string]*topic{}, txns: map[string]*txn{}, byPID: map[int64]*txn{}, groups: map[string]*group{},
-		denied: map[string]bool{},
+		denied: map[string]bool{}, DeleteRetention: 24 * time.Hour,
 	}
 }
 
@@ -124,7 +127,7 @@ func (b *Broker) Create(name string, partitions int32, config map[string]string)
 		return TopicExists
 	}
 	b.nextID++
-	t := &topic{name: name, id: "topic-" + strconv.Itoa(b.nextID), config: map[string]string{"max.message.bytes": "1048588"}}
+	t := &topic{name: name, id: "topic-" + strconv.Itoa(b.nextID), config: map[string]string{"max.message.bytes": "1048588", "delete.retention.ms": strconv.FormatInt(b.DeleteRetention.Milliseconds(), 10)}}
 	for k, v := range config {
 		t.config[k] = v
 	}

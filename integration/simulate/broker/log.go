@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -141,14 +142,19 @@ func (b *Broker) DeleteRecords(tp kafka.TopicPartition, before int64) error {
 	return nil
 }
 
-// Compact removes records of which the log has a later one of the same key, and tombstones older than keep. What is behind
-// the last stable offset, and the last few entries, stay: they are in the active segment.
-func (b *Broker) Compact(tp kafka.TopicPartition, keep time.Duration) {
+// Compact removes records of which the log has a later one of the same key, and tombstones older than delete.retention.ms.
+// What is behind the last stable offset, and the last few entries, stay: they are in the active segment.
+func (b *Broker) Compact(tp kafka.TopicPartition) {
 	const active = 3
 	p := b.part(tp)
 	if p == nil || len(p.entries) <= active {
 		return
 	}
+	ms, err := strconv.ParseInt(p.topic.config["delete.retention.ms"], 10, 64)
+	if err != nil {
+		panic("broker: " + err.Error()) // a bug of the simulation
+	}
+	keep := time.Duration(ms) * time.Millisecond
 	end := min(p.lso(), p.entries[len(p.entries)-active].Offset)
 	latest := map[string]int64{}
 	for _, e := range p.entries {

@@ -251,6 +251,7 @@ func (b *Broker) end(t *txn, commit bool) {
 		b.pending = append(b.pending, marker{t: t, group: g, epoch: t.epoch, commit: commit})
 	}
 	t.markers = len(t.parts) + len(t.groups)
+	b.flying += t.markers
 	b.complete(t)
 }
 
@@ -265,13 +266,26 @@ func (b *Broker) complete(t *txn) {
 	}
 }
 
-// Pending is how many markers are on their way.
+// Pending is how many markers wait to be sent.
 func (b *Broker) Pending() int { return len(b.pending) }
 
-// WriteMarker writes the i-th of them.
-func (b *Broker) WriteMarker(i int) {
+// Flying is how many markers are not written yet.
+func (b *Broker) Flying() int { return b.flying }
+
+// Marker is a marker on its way.
+type Marker struct{ m marker }
+
+// SendMarker takes the i-th of those that wait: it is on its way until it is written.
+func (b *Broker) SendMarker(i int) Marker {
 	m := b.pending[i]
 	b.pending = slices.Delete(b.pending, i, i+1)
+	return Marker{m}
+}
+
+// WriteMarker writes a marker.
+func (b *Broker) WriteMarker(of Marker) {
+	m := of.m
+	b.flying--
 	if m.group != "" {
 		b.group(m.group).decide(m.t.pid, m.epoch, m.commit)
 	} else if p := b.part(m.tp); p != nil {

@@ -91,7 +91,11 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
 	case s.Chance("request late: "+name, 80):
-		s.After(d.net.Kafka, time.Duration(s.Rand().Int64N(int64(maxLate))), func() {
+		late := time.Duration(s.Rand().Int64N(int64(maxLate)))
+		if s.Rand().IntN(2) == 0 {
+			late /= 16
+		}
+		s.After(d.net.Kafka, late, func() {
 			_, err := f()
 			s.Logf("late %s of %s: %v", name, d.proc.Name, err)
 		})

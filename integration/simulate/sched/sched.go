@@ -41,10 +41,13 @@ type Sched struct {
 	idle   []*coroutine // their function is over; they wait for another
 	picks  []pick       // scratch
 
-	fates  map[string]*fate
-	names  []string // of fates, in the order of their first asking
-	quiet  bool     // no more faults
-	Skip   map[string]bool
+	fates map[string]*fate
+	names []string // of fates, in the order of their first asking
+	quiet bool     // no more faults
+	// Skip names faults that are not to happen: "kind#n" for the n-th that was asked for.
+	Skip map[string]bool
+	// Boost multiplies how often a kind of fault happens; nil: by one.
+	Boost  func(name string) int
 	tracer func(string)
 	fail   error
 }
@@ -53,6 +56,7 @@ type Sched struct {
 type fate struct {
 	rnd   *rand.Rand
 	mute  bool // this run is without it
+	boost int
 	asked int
 	fired int
 }
@@ -131,7 +135,10 @@ func (s *Sched) Chance(name string, per int) bool {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(name))
 		f = &fate{rnd: rand.New(rand.NewPCG(s.seed, h.Sum64()))}
-		f.mute = f.rnd.IntN(3) == 0
+		f.mute, f.boost = f.rnd.IntN(3) == 0, 1
+		if s.Boost != nil {
+			f.boost = s.Boost(name)
+		}
 		s.fates[name] = f
 		s.names = append(s.names, name)
 	}
@@ -139,7 +146,7 @@ func (s *Sched) Chance(name string, per int) bool {
 		return false
 	}
 	f.asked++
-	if f.rnd.IntN(10_000) >= per || s.Skip[fmt.Sprintf("%s#%d", name, f.asked)] {
+	if f.rnd.IntN(10_000) >= per*f.boost || s.Skip[fmt.Sprintf("%s#%d", name, f.asked)] {
 		return false
 	}
 	f.fired++

@@ -73,7 +73,7 @@ func (h *Hooks) Fate(agent, value string) error {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes()}
 }
 
 // words is the vocabulary that keys are taken from.

@@ -327,3 +327,37 @@ func timers() *Case {
 		},
 	}
 }
+
+// deletes counts to three, and begins again: rows come and go.
+func deletes() *Case {
+	return &Case{
+		Name: "deletes",
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("deletes")
+			in, out := topicOf(t, "in"), topicOf(t, "out")
+			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+			topology.EachRow(t, "count", in, counts, func(ctx *topology.Context, e event, row *topology.Row[int64]) error {
+				n, _ := row.Get()
+				out.Send(ctx, e.Key, fmt.Sprintf("%d %s", n+1, e.Value))
+				if row.Set(n + 1); n == 2 {
+					row.Delete()
+				}
+				return h.Fate("count", e.Value)
+			}, topology.Sends(out))
+			return t
+		},
+		Input: someInput,
+		Check: func(o *Oracle) error {
+			if err := o.inOrder("out", o.good(), func(i int, value string) string { return numbered((i-1)%3+1, value) }); err != nil {
+				return err
+			}
+			n := map[string]int64{}
+			for _, r := range o.good() {
+				if n[r.Key]++; n[r.Key] == 3 {
+					delete(n, r.Key)
+				}
+			}
+			return o.table("counts", encoded(n))
+		},
+	}
+}

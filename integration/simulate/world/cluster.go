@@ -17,6 +17,9 @@ import (
 func newBroker(s *sched.Sched) *broker.Broker {
 	b := broker.New()
 	b.SetNow(s.Now())
+	if s.Rand().IntN(3) == 0 {
+		b.DeleteRetention = 700 * time.Millisecond
+	}
 	return b
 }
 
@@ -41,17 +44,18 @@ func (w *World) append(tp kafka.TopicPartition, key, value string) {
 
 // markers lets the markers of decided transactions arrive, one by one and in any order.
 func (w *World) markers() {
-	w.s.Go(w.kafka, "markers", func() {
-		for {
-			w.s.Wait(func() bool { return w.b.Pending() > 0 })
-			if w.s.Chance("marker late", 300) {
-				w.s.Sleep(context.Background(), time.Duration(w.s.Rand().Int64N(int64(400*time.Millisecond))))
+	for range 3 {
+		w.s.Go(w.kafka, "markers", func() {
+			for {
+				w.s.Wait(func() bool { return w.b.Pending() > 0 })
+				m := w.b.SendMarker(w.s.Rand().IntN(w.b.Pending()))
+				if w.s.Chance("marker late", 500) {
+					w.s.Sleep(context.Background(), time.Duration(w.s.Rand().Int64N(int64(400*time.Millisecond))))
+				}
+				w.b.WriteMarker(m)
 			}
-			if n := w.b.Pending(); n > 0 {
-				w.b.WriteMarker(w.s.Rand().IntN(n))
-			}
-		}
-	})
+		})
+	}
 }
 
 // disturbBroker lets faults of the cluster happen.
@@ -63,7 +67,7 @@ func (w *World) disturbBroker() {
 			}
 			st, _ := w.b.Describe(name)
 			for p := range st.Partitions {
-				w.b.Compact(kafka.TopicPartition{Topic: name, Partition: p}, time.Hour)
+				w.b.Compact(kafka.TopicPartition{Topic: name, Partition: p})
 			}
 		}
 	}
@@ -121,7 +125,7 @@ func (w *World) isDone() bool { return w.lag() == "" }
 
 // lag says what is not done; empty: nothing.
 func (w *World) lag() string {
-	if w.b.Pending() > 0 {
+	if w.b.Flying() > 0 {
 		return "markers are on their way"
 	}
 	committed := map[kafka.TopicPartition]kafka.Position{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
@@ -33,6 +34,24 @@ const DefaultSteps = 1000
 
 // settleSteps bounds how long it may take after that until everything is committed.
 const settleSteps = 60_000
+
+// storms are the weathers of a run.
+var storms = []func(name string) int{
+	nil,
+	func(name string) int { return 1 + 4*has(name, "node:") },
+	func(name string) int { return 1 + 5*has(name, "request ", "answer ", "coordinator ") },
+	func(name string) int { return 1 + 5*has(name, "EndTxn", "TxnOffsetCommit", "marker", "client:") },
+	func(name string) int { return 1 + 2*has(name, "node:", "disk:", "request ", "answer ", "marker") },
+}
+
+func has(name string, parts ...string) int {
+	for _, p := range parts {
+		if strings.Contains(name, p) {
+			return 1
+		}
+	}
+	return 0
+}
 
 // Result is how a run ended.
 type Result struct {
@@ -91,6 +110,7 @@ func build(opts Options) (*World, error) {
 	if opts.Trace != nil {
 		s.Trace(opts.Trace)
 	}
+	s.Boost = storms[s.Rand().IntN(len(storms))]
 	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world")}
 	w.b = newBroker(s)
 	if w.c == nil {
