@@ -22,6 +22,9 @@ type Net struct {
 	B *broker.Broker
 	// Kafka is the process that late requests belong to: they outlive who sent them.
 	Kafka *sched.Proc
+	// Kill and Pause do that to the process of a request, in the middle of it.
+	Kill  func(p *sched.Proc)
+	Pause func(p *sched.Proc)
 }
 
 // Driver opens clients of one process.
@@ -86,6 +89,7 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 	var none T
 	s := d.net.S
 	s.Yield()
+	d.disturb("before", name)
 	switch {
 	case s.Chance("request lost: "+name, 80):
 		s.Sleep(context.Background(), reconnect)
@@ -109,12 +113,25 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 	if s.Tracing() {
 		s.Logf("%s asks %s: %v %v", d.proc.Name, name, brief(x), err)
 	}
+	d.disturb("after", name)
 	s.Yield()
 	if s.Chance("answer lost: "+name, 80) {
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
 	}
 	return x, err
+}
+
+// disturb kills or pauses the process of a request, before or after it was carried out.
+func (d *Driver) disturb(when, name string) {
+	switch s := d.net.S; {
+	case s.Chance("process killed "+when+" "+name, 15):
+		d.net.Kill(d.proc)
+		s.Yield() // it ends here
+	case s.Chance("process paused "+when+" "+name, 20):
+		d.net.Pause(d.proc)
+		s.Yield()
+	}
 }
 
 func brief(x any) string {

@@ -17,15 +17,19 @@ import (
 func newBroker(s *sched.Sched) *broker.Broker {
 	b := broker.New()
 	b.SetNow(s.Now())
-	if s.Rand().IntN(3) == 0 {
-		b.DeleteRetention = 700 * time.Millisecond
+	if s.Rand().IntN(2) == 0 {
+		b.DeleteRetention = 400 * time.Millisecond
 	}
 	return b
 }
 
 // driver opens the clients of a node's process.
 func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
-	return client.NewDriver(&client.Net{S: w.s, B: w.b, Kafka: w.kafka}, n.proc, n.ground, log)
+	return client.NewDriver(&client.Net{
+		S: w.s, B: w.b, Kafka: w.kafka,
+		Kill:  func(*sched.Proc) { n.kill() },
+		Pause: func(*sched.Proc) { n.pause(w.aWhile()) },
+	}, n.proc, n.ground, log)
 }
 
 func (w *World) createTopic(name string, partitions int32) {
@@ -60,7 +64,7 @@ func (w *World) markers() {
 
 // disturbBroker lets faults of the cluster happen.
 func (w *World) disturbBroker() {
-	if w.s.Chance("changelog compacted", 30) {
+	if w.s.Chance("changelog compacted", 80) {
 		for _, name := range w.b.Topics() {
 			if !strings.HasSuffix(name, "-changelog") {
 				continue

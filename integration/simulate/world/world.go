@@ -38,10 +38,12 @@ const settleSteps = 60_000
 // storms are the weathers of a run.
 var storms = []func(name string) int{
 	nil,
-	func(name string) int { return 1 + 4*has(name, "node:") },
+	func(name string) int { return 1 + 4*has(name, "node:", "process ") },
 	func(name string) int { return 1 + 5*has(name, "request ", "answer ", "coordinator ") },
 	func(name string) int { return 1 + 5*has(name, "EndTxn", "TxnOffsetCommit", "marker", "client:") },
-	func(name string) int { return 1 + 2*has(name, "node:", "disk:", "request ", "answer ", "marker") },
+	func(name string) int {
+		return 1 + 2*has(name, "node:", "process", "disk:", "request ", "answer ", "marker")
+	},
 }
 
 func has(name string, parts ...string) int {
@@ -259,20 +261,29 @@ func (w *World) disturb() {
 		case s.Chance("node: killed", 10):
 			n.kill()
 		case s.Chance("node: paused", 10):
-			n.pause(time.Duration(s.Rand().Int64N(int64(6 * time.Second))))
-		case s.Chance("node: stopped in order", 4):
+			n.pause(w.aWhile())
+		case s.Chance("node: stopped in order", 8):
 			n.stop()
 		case s.Chance("node: clock jumps", 4):
 			n.ground.Skew += time.Duration(s.Rand().Int64N(int64(20*time.Second))) - 10*time.Second
 		}
 	}
-	if len(w.nodes) < 5 && s.Chance("node: added", 6) {
+	if len(w.nodes) < 5 && s.Chance("node: added", 10) {
 		w.addNode(len(w.nodes))
 	}
 	if len(w.nodes) < 6 && s.Chance("node: twin", 3) {
 		w.twin()
 	}
 	w.disturbBroker()
+}
+
+// aWhile is how long a process stands still: less than a session, or more than a session and a transaction may last.
+func (w *World) aWhile() time.Duration {
+	r := w.s.Rand()
+	if r.IntN(2) == 0 {
+		return time.Duration(r.Int64N(int64(time.Second)))
+	}
+	return 1500*time.Millisecond + time.Duration(r.Int64N(int64(3*time.Second)))
 }
 
 // restart starts a machine again, perhaps with another data directory or another version.
