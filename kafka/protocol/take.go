@@ -183,7 +183,7 @@ func (t *take) run(ctx context.Context) (taken, error) {
 		return taken{}, err
 	}
 	crashpoint.Hit("take.marked")
-	if err := t.own.await(ctx, t.rt); err != nil && !plant.Is("take does not wait for the own commit") {
+	if err := t.own.await(ctx, t.rt); err != nil {
 		return taken{}, err
 	}
 	crashpoint.Hit("take.awaited")

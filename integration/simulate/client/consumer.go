@@ -115,7 +115,7 @@ func (c *consumer) fenced(err error) {
 // lose: the group does not know us any more. The slots are lost; but during a rebalance the client claims them again.
 func (c *consumer) lose() {
 	c.member.ID = ""
-	if len(c.owned) == 0 || c.d.net.S.Chance("client: revoke skipped", 3000) {
+	if len(c.owned) == 0 || c.d.net.S.Chance("client: revoke skipped", 6000) {
 		c.rejoin = true
 		return
 	}

@@ -124,11 +124,16 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 
 // disturb kills or pauses the process of a request, before or after it was carried out.
 func (d *Driver) disturb(when, name string) {
-	switch s := d.net.S; {
-	case s.Chance("process killed "+when+" "+name, 15):
+	s, per := d.net.S, 15
+	switch name {
+	case "JoinGroup", "SyncGroup", "OffsetFetch", "OffsetCommit", "InitProducerId", "LeaveGroup": // of taking and leaving: they are few
+		per = 60
+	}
+	switch {
+	case s.Chance("process killed "+when+" "+name, per):
 		d.net.Kill(d.proc)
 		s.Yield() // it ends here
-	case s.Chance("process paused "+when+" "+name, 20):
+	case s.Chance("process paused "+when+" "+name, 2*per):
 		d.net.Pause(d.proc)
 		s.Yield()
 	}

@@ -44,10 +44,12 @@ type Sched struct {
 	fates map[string]*fate
 	names []string // of fates, in the order of their first asking
 	quiet bool     // no more faults
+	last  int      // step of the last fault
 	// Skip names faults that are not to happen: "kind#n" for the n-th that was asked for.
 	Skip map[string]bool
-	// Boost multiplies how often a kind of fault happens; nil: by one.
+	// Boost multiplies how often a kind of fault happens in this run, Burst just now; nil: by one.
 	Boost  func(name string) int
+	Burst  func(name string) int
 	tracer func(string)
 	fail   error
 }
@@ -146,13 +148,20 @@ func (s *Sched) Chance(name string, per int) bool {
 		return false
 	}
 	f.asked++
+	if s.Burst != nil {
+		per *= s.Burst(name)
+	}
 	if f.rnd.IntN(10_000) >= per*f.boost || s.Skip[fmt.Sprintf("%s#%d", name, f.asked)] {
 		return false
 	}
 	f.fired++
+	s.last = s.steps
 	s.Logf("FAULT %s#%d", name, f.asked)
 	return true
 }
+
+// SinceFault is how many steps ago the last fault happened.
+func (s *Sched) SinceFault() int { return s.steps - s.last }
 
 // Fired returns how often each fault was asked for and happened.
 func (s *Sched) Fired() map[string][2]int {

@@ -22,6 +22,8 @@ type Case struct {
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
 	Check func(o *Oracle) error
+	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then.
+	Compaction int
 	// Watch checks what must hold at every moment; nil: nothing.
 	Watch func(o *Oracle) error
 }

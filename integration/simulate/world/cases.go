@@ -331,7 +331,7 @@ func timers() *Case {
 // deletes counts to three, and begins again: rows come and go.
 func deletes() *Case {
 	return &Case{
-		Name: "deletes",
+		Name: "deletes", Compaction: 400,
 		Define: func(h *Hooks, _ int) *topology.Topology {
 			t := topology.New("deletes")
 			in, out := topicOf(t, "in"), topicOf(t, "out")

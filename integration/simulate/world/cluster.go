@@ -17,7 +17,7 @@ import (
 func newBroker(s *sched.Sched) *broker.Broker {
 	b := broker.New()
 	b.SetNow(s.Now())
-	if s.Rand().IntN(2) == 0 {
+	if s.Rand().IntN(3) > 0 {
 		b.DeleteRetention = 400 * time.Millisecond
 	}
 	return b
@@ -48,13 +48,13 @@ func (w *World) append(tp kafka.TopicPartition, key, value string) {
 
 // markers lets the markers of decided transactions arrive, one by one and in any order.
 func (w *World) markers() {
-	for range 3 {
+	for range 8 {
 		w.s.Go(w.kafka, "markers", func() {
 			for {
 				w.s.Wait(func() bool { return w.b.Pending() > 0 })
 				m := w.b.SendMarker(w.s.Rand().IntN(w.b.Pending()))
-				if w.s.Chance("marker late", 500) {
-					w.s.Sleep(context.Background(), time.Duration(w.s.Rand().Int64N(int64(400*time.Millisecond))))
+				if w.s.Chance("marker late", 800) {
+					w.s.Sleep(context.Background(), time.Duration(w.s.Rand().Int64N(int64(time.Second))))
 				}
 				w.b.WriteMarker(m)
 			}
@@ -64,7 +64,7 @@ func (w *World) markers() {
 
 // disturbBroker lets faults of the cluster happen.
 func (w *World) disturbBroker() {
-	if w.s.Chance("changelog compacted", 80) {
+	if w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
 		for _, name := range w.b.Topics() {
 			if !strings.HasSuffix(name, "-changelog") {
 				continue

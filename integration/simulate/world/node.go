@@ -20,6 +20,7 @@ type node struct {
 	disk     *disk
 	version  int  // of the topology
 	twin     bool // a copy of another machine
+	away     int  // how many steps it takes about until it is started again
 	runs     int  // version that the process runs
 	asked    bool // to stop
 	starts   int
@@ -41,6 +42,9 @@ func (n *node) start() {
 	n.proc = s.Proc(fmt.Sprintf("%s.%d", n.name, n.starts))
 	n.ground = ground.New(s, n.proc)
 	n.err, n.runs, n.asked = nil, n.version, false
+	if n.away = 40; s.Rand().IntN(4) == 0 {
+		n.away = 600
+	}
 	p := n.proc
 	log := slog.New(&tracer{n.w.s, p.Name})
 	var err error

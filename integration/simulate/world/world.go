@@ -78,6 +78,7 @@ type World struct {
 	kafka  *sched.Proc // the cluster: markers on their way
 	outer  *sched.Proc // the world itself
 	inputs int
+	steps  int
 	sent   int
 	parts  int32
 	latest int // version of the topology that new nodes run
@@ -92,7 +93,7 @@ func Run(opts Options) Result {
 	}
 	defer w.s.Close()
 	r.Case = w.c.Name
-	r.Err = w.run(cmpOr(opts.Steps, DefaultSteps))
+	r.Err = w.run(cmpOr(opts.Steps, w.steps))
 	r.Steps, r.Fired = w.s.Steps(), w.s.Fired()
 	r.Slots, r.Commits = w.progress()
 	r.Skipped = r.Slots < 2 || r.Commits < 3
@@ -113,6 +114,14 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	s.Boost = storms[s.Rand().IntN(len(storms))]
+	if s.Rand().IntN(2) == 0 { // faults come in bursts: the second meets what the first has left
+		s.Burst = func(name string) int {
+			if s.SinceFault() < 80 && has(name, "node:", "process") > 0 {
+				return 8
+			}
+			return 1
+		}
+	}
 	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world")}
 	w.b = newBroker(s)
 	if w.c == nil {
@@ -124,8 +133,11 @@ func build(opts Options) (*World, error) {
 	if w.plans, err = plansOf(w.c, h); err != nil {
 		return nil, err
 	}
-	w.parts = 1 + int32(s.Rand().IntN(3)) //nolint:gosec // small
-	w.inputs = cmpOr(opts.Inputs, 20+s.Rand().IntN(80))
+	w.parts = 1 + int32(s.Rand().IntN(4)) //nolint:gosec // small
+	w.inputs, w.steps = cmpOr(opts.Inputs, 20+s.Rand().IntN(80)), DefaultSteps
+	if s.Rand().IntN(4) == 0 { // a long run
+		w.steps *= 3
+	}
 	w.markers()
 	w.watchSequences()
 	w.createTopic("in", w.parts)
@@ -148,7 +160,10 @@ func (w *World) addNode(i int) *node {
 func (w *World) run(steps int) error {
 	for range steps {
 		if !w.step() {
-			break
+			if w.s.Err() != nil {
+				break
+			}
+			w.s.Advance(20 * time.Millisecond) // nothing runs: a node will be started
 		}
 		w.feed(steps)
 		w.disturb()
@@ -254,7 +269,7 @@ func (w *World) disturb() {
 	for _, n := range slices.Clone(w.nodes) {
 		switch {
 		case !n.running():
-			if s.Rand().IntN(40) == 0 {
+			if s.Rand().IntN(n.away) == 0 {
 				w.restart(n)
 			}
 		case !n.until.IsZero():
@@ -280,10 +295,10 @@ func (w *World) disturb() {
 // aWhile is how long a process stands still: less than a session, or more than a session and a transaction may last.
 func (w *World) aWhile() time.Duration {
 	r := w.s.Rand()
-	if r.IntN(2) == 0 {
+	if r.IntN(3) == 0 {
 		return time.Duration(r.Int64N(int64(time.Second)))
 	}
-	return 1500*time.Millisecond + time.Duration(r.Int64N(int64(3*time.Second)))
+	return 1500*time.Millisecond + time.Duration(r.Int64N(int64(2*time.Second)))
 }
 
 // restart starts a machine again, perhaps with another data directory or another version.
@@ -292,7 +307,7 @@ func (w *World) restart(n *node) {
 	switch {
 	case s.Chance("disk: lost", 1000):
 		n.disk.lose()
-	case s.Chance("disk: older", 1000):
+	case s.Chance("disk: older", 2500):
 		n.disk.rollBack()
 	case s.Chance("disk: damaged", 1000):
 		n.disk.damage()
