@@ -10,8 +10,8 @@ import (
 
 // SessionTimeout and RebalanceTimeout are those of all members.
 const (
-	SessionTimeout   = 1500 * time.Millisecond
-	RebalanceTimeout = 5 * time.Second
+	SessionTimeout = 400 * time.Millisecond
+	RebalanceTimeout = 2 * time.Second
 )
 
 // groupState is that of a group of the classic protocol.

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	heartbeat = 300 * time.Millisecond
+	heartbeat = 100 * time.Millisecond
 	joinPoll  = 20 * time.Millisecond
 	fetchMax  = 50 // records of one partition in a poll
 )

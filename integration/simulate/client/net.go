@@ -81,7 +81,7 @@ const (
 	reconnect  = 75 * time.Millisecond // the shortest wait before a request is sent on another connection
 	backoff    = 5 * time.Millisecond
 	askTimeout = 10 * time.Second
-	maxLate    = 4 * time.Second // how long a request may be held back on a dead connection
+	maxLate = 2 * time.Second // how long a request may be held back on a dead connection
 )
 
 // ask sends one request. f carries it out; it may be called later than ask returns, or never.
@@ -91,10 +91,10 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 	s.Yield()
 	d.disturb("before", name)
 	switch {
-	case s.Chance("request lost: "+name, 80):
+	case s.Chance("request lost: "+name, 25):
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
-	case s.Chance("request late: "+name, 80):
+	case s.Chance("request late: "+name, 25):
 		late := time.Duration(s.Rand().Int64N(int64(maxLate)))
 		if s.Rand().IntN(2) == 0 {
 			late /= 16
@@ -105,7 +105,7 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 		})
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
-	case s.Chance("coordinator moved: "+name, 80):
+	case s.Chance("coordinator moved: "+name, 25):
 		s.Sleep(context.Background(), backoff)
 		return none, broker.NotCoordinator
 	}
@@ -115,7 +115,7 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 	}
 	d.disturb("after", name)
 	s.Yield()
-	if s.Chance("answer lost: "+name, 80) {
+	if s.Chance("answer lost: "+name, 25) {
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
 	}
@@ -124,10 +124,10 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 
 // disturb kills or pauses the process of a request, before or after it was carried out.
 func (d *Driver) disturb(when, name string) {
-	s, per := d.net.S, 15
+	s, per := d.net.S, 3
 	switch name {
 	case "JoinGroup", "SyncGroup", "OffsetFetch", "OffsetCommit", "InitProducerId", "LeaveGroup": // of taking and leaving: they are few
-		per = 60
+		per = 12
 	}
 	switch {
 	case s.Chance("process killed "+when+" "+name, per):

@@ -14,7 +14,7 @@ import (
 )
 
 // transactionTimeout is when the broker ends a transaction by itself: less than a node may stand still.
-const transactionTimeout = 3 * time.Second
+const transactionTimeout = 900 * time.Millisecond
 
 // wire implements protocol.Wire.
 type wire struct {

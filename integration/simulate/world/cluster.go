@@ -54,7 +54,7 @@ func (w *World) markers() {
 				w.s.Wait(func() bool { return w.b.Pending() > 0 })
 				m := w.b.SendMarker(w.s.Rand().IntN(w.b.Pending()))
 				if w.s.Chance("marker late", 800) {
-					w.s.Sleep(context.Background(), time.Duration(w.s.Rand().Int64N(int64(time.Second))))
+					w.s.Sleep(context.Background(), time.Duration(w.s.Rand().Int64N(int64(300*time.Millisecond))))
 				}
 				w.b.WriteMarker(m)
 			}

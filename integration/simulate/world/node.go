@@ -42,8 +42,8 @@ func (n *node) start() {
 	n.proc = s.Proc(fmt.Sprintf("%s.%d", n.name, n.starts))
 	n.ground = ground.New(s, n.proc)
 	n.err, n.runs, n.asked = nil, n.version, false
-	if n.away = 40; s.Rand().IntN(4) == 0 {
-		n.away = 600
+	if n.away = 40; s.Rand().IntN(2) == 0 {
+		n.away = 500
 	}
 	p := n.proc
 	log := slog.New(&tracer{n.w.s, p.Name})

@@ -30,7 +30,7 @@ type Options struct {
 }
 
 // DefaultSteps is how many steps a run has before its faults stop.
-const DefaultSteps = 1000
+const DefaultSteps = 2000
 
 // settleSteps bounds how long it may take after that until everything is committed.
 const settleSteps = 60_000
@@ -38,8 +38,8 @@ const settleSteps = 60_000
 // storms are the weathers of a run.
 var storms = []func(name string) int{
 	nil,
-	func(name string) int { return 1 + 4*has(name, "node:", "process ") },
-	func(name string) int { return 1 + 5*has(name, "request ", "answer ", "coordinator ") },
+	func(name string) int { return 1 + 2*has(name, "node:", "process ") },
+	func(name string) int { return 1 + 4*has(name, "request ", "answer ", "coordinator ") },
 	func(name string) int { return 1 + 5*has(name, "EndTxn", "TxnOffsetCommit", "marker", "client:") },
 	func(name string) int {
 		return 1 + 2*has(name, "node:", "process", "disk:", "request ", "answer ", "marker")
@@ -117,7 +117,7 @@ func build(opts Options) (*World, error) {
 	if s.Rand().IntN(2) == 0 { // faults come in bursts: the second meets what the first has left
 		s.Burst = func(name string) int {
 			if s.SinceFault() < 80 && has(name, "node:", "process") > 0 {
-				return 8
+				return 5
 			}
 			return 1
 		}
@@ -134,7 +134,7 @@ func build(opts Options) (*World, error) {
 		return nil, err
 	}
 	w.parts = 1 + int32(s.Rand().IntN(4)) //nolint:gosec // small
-	w.inputs, w.steps = cmpOr(opts.Inputs, 20+s.Rand().IntN(80)), DefaultSteps
+	w.inputs, w.steps = cmpOr(opts.Inputs, 40+s.Rand().IntN(120)), DefaultSteps
 	if s.Rand().IntN(4) == 0 { // a long run
 		w.steps *= 3
 	}
@@ -142,7 +142,7 @@ func build(opts Options) (*World, error) {
 	w.watchSequences()
 	w.createTopic("in", w.parts)
 	w.o = &Oracle{Store: w, topology: w.c.Name}
-	for i := range 1 + s.Rand().IntN(3) {
+	for i := range 1 + s.Rand().IntN(4) {
 		w.addNode(i)
 	}
 	return w, nil
@@ -194,7 +194,7 @@ func (w *World) step() bool {
 // feed sends the next input, now and then.
 func (w *World) feed(steps int) {
 	r := w.s.Rand()
-	if w.sent >= w.inputs || r.IntN(steps) >= 2*w.inputs {
+	if w.sent >= w.inputs || r.IntN(steps) >= w.inputs {
 		return
 	}
 	w.send(r)
@@ -273,20 +273,20 @@ func (w *World) disturb() {
 				w.restart(n)
 			}
 		case !n.until.IsZero():
-		case s.Chance("node: killed", 10):
+		case s.Chance("node: killed", 4):
 			n.kill()
-		case s.Chance("node: paused", 10):
+		case s.Chance("node: paused", 4):
 			n.pause(w.aWhile())
-		case s.Chance("node: stopped in order", 8):
+		case s.Chance("node: stopped in order", 3):
 			n.stop()
-		case s.Chance("node: clock jumps", 4):
+		case s.Chance("node: clock jumps", 2):
 			n.ground.Skew += time.Duration(s.Rand().Int64N(int64(20*time.Second))) - 10*time.Second
 		}
 	}
-	if len(w.nodes) < 5 && s.Chance("node: added", 10) {
+	if len(w.nodes) < 5 && s.Chance("node: added", 4) {
 		w.addNode(len(w.nodes))
 	}
-	if len(w.nodes) < 6 && s.Chance("node: twin", 3) {
+	if len(w.nodes) < 6 && s.Chance("node: twin", 1) {
 		w.twin()
 	}
 	w.disturbBroker()
@@ -296,9 +296,9 @@ func (w *World) disturb() {
 func (w *World) aWhile() time.Duration {
 	r := w.s.Rand()
 	if r.IntN(3) == 0 {
-		return time.Duration(r.Int64N(int64(time.Second)))
+		return time.Duration(r.Int64N(int64(300 * time.Millisecond)))
 	}
-	return 1500*time.Millisecond + time.Duration(r.Int64N(int64(2*time.Second)))
+	return 400*time.Millisecond + time.Duration(r.Int64N(int64(900*time.Millisecond)))
 }
 
 // restart starts a machine again, perhaps with another data directory or another version.
