@@ -17,6 +17,9 @@ import (
 
 const restorePoll = 50 * time.Millisecond
 
+// maxSkew is how far a clock may have been set back since a checkpoint was written, without a doubt about its age.
+const maxSkew = time.Minute
+
 // What the restorer receives.
 type (
 	// restore asks for a changelog from an offset on (-1: its start), up to what is its end now.
@@ -137,7 +140,11 @@ func (r *restorer) unfit(m located) string {
 	case m.from > m.end:
 		return fmt.Sprintf("it ends at offset %d, ahead of the changelog's end %d", m.from, m.end)
 	}
-	if keep := r.retention(m.tp.Topic); keep > 0 && !plant.Is("stale checkpoint") && r.ground.Now().Sub(m.written) > keep {
+	age := r.ground.Now().Sub(m.written)
+	if age < -maxSkew {
+		return fmt.Sprintf("it was written at %v, which is still to come: how old it is cannot be told", m.written.Format(time.RFC3339))
+	}
+	if keep := r.retention(m.tp.Topic); keep > 0 && !plant.Is("stale checkpoint") && age > keep {
 		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", keep)
 	}
 	return ""

@@ -279,7 +279,7 @@ func (w *World) disturb() {
 			n.pause(w.aWhile())
 		case s.Chance("node: stopped in order", 3):
 			n.stop()
-		case s.Chance("node: clock jumps", 2):
+		case w.b.DeleteRetention > time.Hour && s.Chance("node: clock jumps", 2):
 			n.ground.Skew += time.Duration(s.Rand().Int64N(int64(20*time.Second))) - 10*time.Second
 		}
 	}
