@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// TransactionTimeout is when a broker ends a transaction that a node has left open. A broker whose
+// transaction.max.timeout.ms is shorter refuses nodes that commit in transactions.
+const TransactionTimeout = time.Minute
+
 // TopicPartition names one partition of a topic.
 type TopicPartition struct {
 	Topic     string
@@ -154,6 +158,30 @@ type TopicSpec struct {
 	Config     map[string]string // only what differs from the broker's defaults
 }
 
+// BrokerState is what a broker says of itself.
+type BrokerState struct {
+	ID int32
+	// Config holds all its settings; nil where this client may not see them, or the broker does not answer.
+	Config map[string]string
+}
+
+// GroupMember is one member of a group, as its coordinator sees it.
+type GroupMember struct {
+	ID       string // given by the broker
+	Instance string // group.instance.id; empty for a member without
+	Client   string // client.id
+	Host     string // from which it connects
+	// Assigned are the topic-partitions that it owns: of a node, of the slots topic.
+	Assigned []TopicPartition
+}
+
+// GroupState is what a group's coordinator says of it. A group that does not exist has no members and is stable.
+type GroupState struct {
+	Exists  bool
+	Stable  bool // no rebalance is under way
+	Members []GroupMember
+}
+
 // Isolation says which end of a log is meant.
 type Isolation uint8
 
@@ -182,8 +210,21 @@ type Admin interface {
 	Starts(ctx context.Context, tps ...TopicPartition) (map[TopicPartition]int64, error)
 	// CommittedOffsets returns the group's committed offsets that are not part of an open transaction, waiting for those that are.
 	CommittedOffsets(ctx context.Context, group string, tps ...TopicPartition) (map[TopicPartition]Position, error)
+	// Marks returns the texts of the marks of slots of a topology; empty for a slot that has none. See ParseMark.
+	Marks(ctx context.Context, topology string, slots ...int32) (map[int32]string, error)
 	// Members returns the number of members of a group and whether it is stable.
 	Members(ctx context.Context, group string) (n int, stable bool, err error)
+	// Group returns the members of a group.
+	Group(ctx context.Context, group string) (GroupState, error)
+	// Evict takes a member out of a group, by its instance and its id: a successor of the same instance, whose id is
+	// another, is left alone. A member that is not there any more is no error.
+	Evict(ctx context.Context, group string, member GroupMember) error
+	// DeleteGroup deletes a group that has no members, with all its committed offsets. One that does not exist is no error.
+	DeleteGroup(ctx context.Context, group string) error
+	// Fence ends whatever transaction an instance of a topology has open, and whatever it would commit later.
+	Fence(ctx context.Context, group, instance string) error
+	// Brokers returns the brokers that are up, by their ids, with their settings as far as this client may see them.
+	Brokers(ctx context.Context) ([]BrokerState, error)
 	// DeleteRecords deletes what lies before the given offsets.
 	DeleteRecords(ctx context.Context, before map[TopicPartition]int64) error
 	// Produce writes records outside any transaction, acknowledged by all replicas, and returns their offsets in order.
