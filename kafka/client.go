@@ -212,6 +212,8 @@ type Admin interface {
 	CommittedOffsets(ctx context.Context, group string, tps ...TopicPartition) (map[TopicPartition]Position, error)
 	// Marks returns the texts of the marks of slots of a topology; empty for a slot that has none. See ParseMark.
 	Marks(ctx context.Context, topology string, slots ...int32) (map[int32]string, error)
+	// SetOffsets commits positions for a group that has no members, outside any transaction.
+	SetOffsets(ctx context.Context, group string, positions ...Position) error
 	// Members returns the number of members of a group and whether it is stable.
 	Members(ctx context.Context, group string) (n int, stable bool, err error)
 	// Group returns the members of a group.

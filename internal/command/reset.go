@@ -16,13 +16,14 @@ import (
 )
 
 func (c *cli) resetCommand() *cobra.Command {
-	var yes, letters bool
+	var yes, letters, reread bool
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Put a stopped topology back to its beginning: all its tables and progress are deleted",
 		Long: `Puts a stopped topology back to its beginning: deletes its progress (the group with its offsets), its tables (changelogs,
 and the checkpoints in the data directory), and its other internal topics. Topics that the topology reads or writes by name
-are left as they are; the next start reads them again, each agent from where it declares to start.
+are left as they are; the next start reads them again, each agent from where it declares to start. But what is in topics
+that the topology both writes and reads is skipped, since it will be written again (--reread: not if others write them).
 
 It says what it will delete, and asks. It refuses while nodes run. Stopped on its way, it goes on when it is run again; no
 node can start before it is through. Checkpoints in other data directories are dropped by their nodes when they start.`,
@@ -46,12 +47,13 @@ node can start before it is through. Checkpoints in other data directories are d
 				return err
 			}
 			defer func() { err = errors.Join(err, cluster.Close()) }()
-			r := &reset{cli: c, plan: p, admin: cluster.Admin, state: host.StateDir(dir, p.Name), letters: letters}
+			r := &reset{cli: c, plan: p, admin: cluster.Admin, state: host.StateDir(dir, p.Name), letters: letters, reread: reread}
 			return r.run(cmd.Context(), yes)
 		},
 	}
 	yesFlag(cmd.Flags(), &yes)
 	cmd.Flags().BoolVar(&letters, "dead-letters", false, "delete the topic of dead letters too")
+	cmd.Flags().BoolVar(&reread, "reread", false, "read again what is in topics that the topology writes itself")
 	return cmd
 }
 
@@ -78,6 +80,7 @@ type reset struct {
 	admin   kafka.Admin
 	state   string // directory of the topology's state
 	letters bool
+	reread  bool
 }
 
 // resetWork is what there is to delete.
@@ -87,10 +90,13 @@ type resetWork struct {
 	slots  int32    // partitions of the slots topic; 0: there is none
 	state  bool
 	others []string // topics that are named as if they were the topology's
+	skip   []string // topics that the topology both writes and reads
 }
 
 func (w *resetWork) empty() bool {
-	return !w.group.Exists && len(w.topics) == 0 && w.slots == 0 && !w.state
+	// What is left of a reset that is through is the offsets of what was skipped.
+	through := w.slots == 0 && len(w.topics) == 0 && len(w.skip) > 0
+	return (!w.group.Exists || through) && len(w.topics) == 0 && w.slots == 0 && !w.state
 }
 
 func (r *reset) run(ctx context.Context, yes bool) error {
@@ -145,6 +151,8 @@ func (r *reset) survey(ctx context.Context) (*resetWork, error) {
 		case name == slots:
 		case r.deletes(name):
 			w.topics = append(w.topics, name)
+		case r.rewrites(name):
+			w.skip = append(w.skip, name)
 		case strings.HasPrefix(name, r.plan.Name+"-") && !r.has(name):
 			w.others = append(w.others, name)
 		}
@@ -162,6 +170,13 @@ func (r *reset) survey(ctx context.Context) (*resetWork, error) {
 func (r *reset) deletes(name string) bool {
 	return slices.ContainsFunc(r.plan.Topics, func(t *plan.Topic) bool {
 		return t.Name == name && t.Kind != plan.External && (t.Kind != plan.DeadLetter || r.letters)
+	})
+}
+
+// rewrites says whether a topic is one that the topology will write again, and reads.
+func (r *reset) rewrites(name string) bool {
+	return !r.reread && slices.ContainsFunc(r.plan.Topics, func(t *plan.Topic) bool {
+		return t.Name == name && t.Kind == plan.External && t.Source && t.Sink
 	})
 }
 
@@ -199,6 +214,9 @@ func (r *reset) announce(w *resetWork) {
 	for _, l := range lines {
 		r.app.say("will delete %s", l)
 	}
+	if len(w.skip) > 0 {
+		r.app.say("will skip what is in topics %s, which the topology writes itself", strings.Join(w.skip, ", "))
+	}
 	if len(w.others) > 0 {
 		r.app.say("will keep %s: named like this topology's, but not of this version of it", strings.Join(w.others, ", "))
 	}
@@ -224,6 +242,9 @@ func (r *reset) carryOut(ctx context.Context, w *resetWork) error {
 	if err := r.admin.DeleteGroup(ctx, r.plan.Name); err != nil {
 		return err
 	}
+	if err := r.skip(ctx, w.skip); err != nil {
+		return err
+	}
 	if err := r.admin.Delete(ctx, w.topics...); err != nil {
 		return err
 	}
@@ -231,6 +252,25 @@ func (r *reset) carryOut(ctx context.Context, w *resetWork) error {
 		return fmt.Errorf("delete checkpoints: %w", err)
 	}
 	return r.admin.Delete(ctx, kafka.SlotsTopic(r.plan.Name))
+}
+
+// skip has the next start begin at the ends of topics.
+func (r *reset) skip(ctx context.Context, topics []string) error {
+	tps, err := partitionsOf(ctx, r.admin, topics...)
+	if err != nil {
+		return err
+	}
+	ends, err := r.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	if err != nil {
+		return err
+	}
+	var at []kafka.Position
+	for _, tp := range tps {
+		if ends[tp] > 0 {
+			at = append(at, kafka.Position{TopicPartition: tp, Offset: ends[tp], Metadata: kafka.Meta{}.Encode()})
+		}
+	}
+	return r.admin.SetOffsets(ctx, r.plan.Name, at...)
 }
 
 // bar keeps nodes from starting until the slots topic is gone.

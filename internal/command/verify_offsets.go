@@ -115,6 +115,7 @@ func (v *verify) checkSeqs(st *plan.Stage, metas map[kafka.TopicPartition]kafka.
 		for _, t := range st.Sources {
 			tp := kafka.TopicPartition{Topic: t.Name, Partition: p}
 			switch m, ok := metas[tp]; {
+			case ok && m.Seq == 0: // where a reset has it begin
 			case ok:
 				seqs[m.Seq] = append(seqs[m.Seq], t.Name)
 			case v.committed[tp].Offset < 0:

@@ -151,6 +151,47 @@ func (a *admin) committed(ctx context.Context, group string, stable bool, tps []
 	return found, nil
 }
 
+// SetOffsets commits positions for a group that has no members; to one that has, the broker says UNKNOWN_MEMBER_ID.
+func (a *admin) SetOffsets(ctx context.Context, group string, positions ...kafka.Position) error {
+	if len(positions) == 0 {
+		return nil
+	}
+	err := a.retry(ctx, func(ctx context.Context) error {
+		rq := kmsg.NewPtrOffsetCommitRequest()
+		rq.Group, rq.Generation = group, -1
+		at := map[string]int{}
+		for _, pos := range positions {
+			i, ok := at[pos.Topic]
+			if !ok {
+				i = len(rq.Topics)
+				at[pos.Topic] = i
+				t := kmsg.NewOffsetCommitRequestTopic()
+				t.Topic = pos.Topic
+				rq.Topics = append(rq.Topics, t)
+			}
+			x := kmsg.NewOffsetCommitRequestTopicPartition()
+			x.Partition, x.Offset, x.Metadata = pos.Partition, pos.Offset, &pos.Metadata
+			rq.Topics[i].Partitions = append(rq.Topics[i].Partitions, x)
+		}
+		r, err := rq.RequestWith(ctx, a.raw)
+		if err != nil {
+			return err
+		}
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("%s/%d: %w", t.Topic, p.Partition, err)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("commit offsets for group %s: %w", group, err)
+	}
+	return nil
+}
+
 // Members returns how many members a group has, and whether no rebalance of it is under way. A group that does not exist
 // has none and is stable.
 func (a *admin) Members(ctx context.Context, group string) (n int, stable bool, err error) {
