@@ -56,13 +56,9 @@ looked at. It needs memory for two copies of the largest partition of a table. T
 				return err
 			}
 			defer func() { err = errors.Join(err, cluster.Close()) }()
-			reader, err := cluster.Driver.OpenReader()
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, reader.Close()) }()
 			v := &verify{cli: c, plan: p, admin: cluster.Admin, dir: dir, json: format == "json"}
-			v.reading = reading{driver: cluster.Driver, admin: cluster.Admin, reader: reader}
+			v.reading = reading{driver: cluster.Driver, admin: cluster.Admin}
+			defer func() { err = errors.Join(err, v.close()) }()
 			c.app.say("checking topology %s on %s, and checkpoints in %s", p.Name, strings.Join(cluster.Brokers, ","), host.StateDir(dir, p.Name))
 			return v.run(cmd.Context())
 		},
@@ -143,6 +139,25 @@ func (v *verify) run(ctx context.Context) error {
 	}
 	v.app.say("topology %s: nothing is wrong; %s", v.plan.Name, count(v.notes, "note", "notes"))
 	return nil
+}
+
+// open opens a reader for the partitions of one topic: for a second one, librdkafka would take a second to find its leaders.
+func (v *verify) open() error {
+	if err := v.close(); err != nil {
+		return err
+	}
+	var err error
+	v.reading.reader, err = v.reading.driver.OpenReader()
+	return err
+}
+
+func (v *verify) close() error {
+	r := v.reading.reader
+	v.reading.reader = nil
+	if r == nil {
+		return nil
+	}
+	return r.Close()
 }
 
 // count writes a number with the noun for one or for many.
@@ -255,6 +270,9 @@ func (v *verify) checkSlots(ctx context.Context) error {
 func (v *verify) readSlots(ctx context.Context, topic string) (whole bool, err error) {
 	ctx, cancel := asked(ctx)
 	defer cancel()
+	if err := v.open(); err != nil {
+		return false, err
+	}
 	tp := kafka.TopicPartition{Topic: topic}
 	starts, err := v.admin.Starts(ctx, tp)
 	if err != nil {

@@ -29,6 +29,9 @@ func (v *verify) checkTables(ctx context.Context) error {
 		if !ok {
 			continue
 		}
+		if err := v.open(); err != nil {
+			return err
+		}
 		st := v.plan.Stages[t.Stage]
 		c := &tableCheck{verify: v, table: t, stage: st, changelog: state, keys: newKeyCheck(v.partitioner(st), v.partitions(st))}
 		before := v.faults
@@ -308,6 +311,9 @@ func (v *verify) checkRepartition(ctx context.Context) error {
 		state, ok := v.topics[t.Name]
 		if !ok || t.Kind != plan.Repartition {
 			continue
+		}
+		if err := v.open(); err != nil {
+			return err
 		}
 		partitioner := t.Partitioner
 		if partitioner.Hash == nil {
