@@ -96,7 +96,7 @@ func TestContradictionsNameTheMend(t *testing.T) {
 	require.Len(t, contradictions, 3)
 	for i, part := range []string{"[b,x] reads b together", "[a] reads a together", "[c] has 1 partitions now but 2"} {
 		require.ErrorContains(t, contradictions[i], part)
-		require.ErrorContains(t, contradictions[i], "--delete --group shop")
+		require.ErrorContains(t, contradictions[i], "node reset --topology shop")
 	}
 }
 
