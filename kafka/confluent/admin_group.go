@@ -148,7 +148,8 @@ func (a *admin) Fence(ctx context.Context, group, instance string) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !kerr.IsRetriable(err) || !pause(ctx, fenceEvery) {
+		again := errors.Is(err, kerr.ConcurrentTransactions) || kerr.IsRetriable(err)
+		if ctx.Err() != nil || !again || !pause(ctx, fenceEvery) {
 			return fmt.Errorf("end the transactions of %s: %w", id, err)
 		}
 	}
