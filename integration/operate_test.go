@@ -138,3 +138,44 @@ func TestEvictOnKafka(t *testing.T) {
 
 // running is how many partitions a node has begun to run.
 func running(n *nodes.Node) int { return strings.Count(n.Output(), "partition running") }
+
+// TestVerifyUnderLoad: nothing seems wrong while nodes count, join and leave.
+func TestVerifyUnderLoad(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers string) {
+		t.Helper()
+		r := rng(t)
+		lines := makeText(r, 3<<20)
+		dirs := []string{t.TempDir(), t.TempDir()}
+		drain(t, brokers, dirs[0])
+		f := feed(t, brokers, lines, 20*time.Second)
+		first := begin(t, brokers, dirs[0])
+		awaitRunning(t, first)
+		fed := make(chan struct{})
+		go func() {
+			defer close(fed)
+			f.wg.Wait()
+		}()
+		var second *nodes.Node
+		runs := 0
+		for feeding := true; feeding; runs++ {
+			select {
+			case <-fed:
+				feeding = false // once more, on what is left
+			default:
+			}
+			switch {
+			case runs%6 == 2:
+				second = begin(t, brokers, dirs[1])
+			case runs%6 == 5:
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				require.NoError(t, second.Stop(ctx))
+				cancel()
+			}
+			out, err := operate(t, brokers, dirs[runs%2], "verify")
+			require.NoError(t, err, out)
+		}
+		require.Greater(t, runs, 5)
+		t.Logf("verified %d times", runs)
+		f.wait(t)
+	})
+}

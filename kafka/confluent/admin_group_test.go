@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -77,7 +78,14 @@ func TestAdminGroup(t *testing.T) {
 // TestAdminFence ends what a node's producer has open, by the same transactional id.
 func TestAdminFence(t *testing.T) {
 	t.Parallel()
-	a, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t)})
+	require.NoError(t, err)
+	a, err := d.OpenAdmin()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, a.Close()) })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.NoError(t, a.Fence(ctx, "g", "nobody"), "an instance that never was")
@@ -92,7 +100,18 @@ func TestAdminFence(t *testing.T) {
 		return got[tpOf("a", 0)]
 	}
 	require.Zero(t, ends(kafka.ReadCommitted))
+	busy := 3 // a broker whose markers are on their way says so for a while
+	c.ControlKey(22, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if busy--; busy < 0 {
+			return nil, nil, false
+		}
+		answer, ok := r.ResponseKind().(*kmsg.InitProducerIDResponse)
+		answer.ErrorCode = kerr.ConcurrentTransactions.Code
+		return answer, nil, ok
+	})
 	require.NoError(t, a.Fence(ctx, "g", "me"))
+	require.Negative(t, busy)
 	require.Equal(t, ends(kafka.ReadUncommitted), ends(kafka.ReadCommitted), "nothing is open any more")
 	require.Error(t, cl.EndTransaction(ctx, kgo.TryCommit))
 }
