@@ -57,7 +57,7 @@ func Dangers(ctx context.Context, p *plan.Plan, admin kafka.Admin) (dangers []st
 	x.replication()
 	x.retention()
 	if len(hidden) > 0 {
-		unseen = fmt.Sprintf("not checked, since the brokers do not show it to this client: settings of %s; allow DescribeConfigs on the cluster and Describe on these topics, or check them by hand", strings.Join(hidden, ", "))
+		unseen = fmt.Sprintf("the brokers do not show this client the settings of %s; allow DescribeConfigs on the cluster and Describe on these topics, or check them by hand", strings.Join(hidden, ", "))
 	}
 	return x.found, unseen, nil
 }
@@ -179,11 +179,11 @@ func (n *Node) heed(ctx context.Context, admin kafka.Admin) error {
 		return fmt.Errorf("look at the brokers' settings: %w", err)
 	}
 	if unseen != "" {
-		n.log.Info(unseen)
+		n.log.Info("settings not checked", "reason", unseen)
 	}
 	if !n.cfg.Strict {
 		for _, d := range dangers {
-			n.log.Warn(d)
+			n.log.Warn("a setting endangers what is promised; --strict refuses it", "danger", d)
 		}
 		return nil
 	}

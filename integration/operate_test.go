@@ -163,10 +163,10 @@ func TestVerifyUnderLoad(t *testing.T) {
 				feeding = false // once more, on what is left
 			default:
 			}
-			switch {
-			case runs%6 == 2:
+			switch runs % 6 {
+			case 2:
 				second = begin(t, brokers, dirs[1])
-			case runs%6 == 5:
+			case 5:
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				require.NoError(t, second.Stop(ctx))
 				cancel()

@@ -122,7 +122,7 @@ func TestACLs(t *testing.T) {
 			require.Equal(t, counts, run("scan", "counts", "--format", "tsv").out)
 			r = run("verify")
 			require.Zero(t, r.code, r.out+r.err)
-			require.Contains(t, r.out, "note   settings: not checked, since the brokers do not show it to this client: settings of broker 0")
+			require.Contains(t, r.out, "note   settings: not all checked: the brokers do not show this client the settings of broker 0")
 			r = run("evict")
 			require.Zero(t, r.code, r.err)
 			require.Contains(t, r.err, "topology wordcount has no members")

@@ -145,6 +145,6 @@ func (s state) start(args ...string) *liveNode {
 // end stops the node in order and waits for it.
 func (n *liveNode) end() {
 	n.stop()
-	for range n.ended { //nolint:revive // until it is closed
+	for range n.ended { // until it is closed
 	}
 }

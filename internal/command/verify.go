@@ -226,7 +226,7 @@ func (v *verify) checkSettings(ctx context.Context) error {
 		v.note("settings", "%s", d)
 	}
 	if unseen != "" {
-		v.note("settings", "%s", unseen)
+		v.note("settings", "not all checked: %s", unseen)
 	} else if len(dangers) == 0 {
 		v.ok("settings", "none endangers what is promised")
 	}

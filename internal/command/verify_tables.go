@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -341,9 +342,7 @@ func (v *verify) repartitionKeys(ctx context.Context, tp kafka.TopicPartition, a
 		}
 		one := *all
 		one.samples, one.fits = slices.Clone(all.samples), map[string]int{}
-		for name, n := range all.fits {
-			one.fits[name] = n
-		}
+		maps.Copy(one.fits, all.fits)
 		_, err = v.reading.through(ctx, starts, func(b *kafka.Batch) error {
 			for i := range b.Records {
 				if key := b.Key(i); key != nil {

@@ -107,7 +107,7 @@ func TestVerifyFinds(t *testing.T) {
 			require.NoError(t, err)
 			file[strings.Index(string(file), "be")] ^= 4
 			require.NoError(t, os.WriteFile(checkpoint(s), file, 0o600))
-		}, false, []string{"counts-" + string(rune('0'+at)) + ".db is damaged: ", "mend: delete the file"}},
+		}, false, []string{"counts-" + string('0'+at) + ".db is damaged: ", "mend: delete the file"}},
 		"checkpoint that differs": {func(s state) {
 			tp, end := kafka.TopicPartition{Topic: changelog, Partition: at}, int64(0)
 			s.change(func(ctx context.Context, admin kafka.Admin) error {
@@ -117,8 +117,14 @@ func TestVerifyFinds(t *testing.T) {
 			})
 			s.forge(at, nil, end, map[string]int64{"be": 7, "ghost": 1})
 		}, false, []string{"that the whole changelog does not", "be (7 instead of 2)", "mend: stop the node"}},
-		"checkpoint behind, that the changelog mends": {func(s state) { s.forge(at, nil, 0, map[string]int64{"be": 7}) }, true, []string{"4 checkpoints agree"}},
-		"checkpoint ahead": {func(s state) { s.forge(at, nil, 1<<40, nil) }, false, []string{"is of offset 1099511627776, ahead of the changelog", "mend: "}},
+		"checkpoint behind, that the changelog mends": {
+			func(s state) { s.forge(at, nil, 0, map[string]int64{"be": 7}) }, true,
+			[]string{"4 checkpoints agree"},
+		},
+		"checkpoint ahead": {
+			func(s state) { s.forge(at, nil, 1<<40, nil) }, false,
+			[]string{"is of offset 1099511627776, ahead of the changelog", "mend: "},
+		},
 		"checkpoint of another table": {
 			func(s state) { s.forge(at, func(id *tables.Identity) { id.Table = "sums" }, 0, nil) }, false,
 			[]string{"is of wordcount, table sums/", "mend: delete the file"},
@@ -250,7 +256,7 @@ func TestVerifyNamesThePartitioner(t *testing.T) {
 	t.Parallel()
 	for _, p := range kafka.Partitioners() {
 		k := newKeyCheck(kafka.Murmur2(), 4)
-		for _, key := range strings.Fields(counted) {
+		for key := range strings.FieldsSeq(counted) {
 			k.add(p.Hash([]byte(key), 4), []byte(key))
 		}
 		if p.Name == "murmur2" {
