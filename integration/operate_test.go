@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/integration/nodes"
+	"github.com/troupe-stream/troupe/integration/realkafka"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -47,6 +48,10 @@ func TestResetOnKafka(t *testing.T) {
 		require.ErrorContains(t, err, "topology wordcount has live nodes", "the broker does not know yet that it is dead")
 		_, err = operate(t, brokers, dir, "evict", "--yes", instanceOf(t, brokers, dir))
 		require.NoError(t, err)
+		out, err = operate(t, brokers, dir, "verify")
+		require.ErrorContains(t, err, "1 thing is wrong", out)
+		require.Contains(t, out, "wrong  offsets: ", "what the killed node holds back")
+		require.Contains(t, out, "a transaction stays open on them")
 		_, err = operate(t, brokers, dir, "reset", "--yes")
 		require.NoError(t, err)
 
@@ -178,4 +183,29 @@ func TestVerifyUnderLoad(t *testing.T) {
 		t.Logf("verified %d times", runs)
 		f.wait(t)
 	})
+}
+
+// TestSettingsOnKafka: three brokers as they should be endanger nothing; a topic with one replica does, and --strict refuses it.
+func TestSettingsOnKafka(t *testing.T) {
+	k, err := realkafka.StartCluster(t.Context(), t.TempDir(), 3)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
+	brokers := strings.Join(k.Brokers(), ",")
+	dir := t.TempDir()
+	drain(t, brokers, dir, "--strict")
+	drain(t, brokers, dir, "--strict") // now with the brokers' own topics
+	out, err := operate(t, brokers, dir, "verify")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "ok     settings: none endangers what is promised")
+
+	a := admin(t, brokers)
+	require.NoError(t, a.Delete(t.Context(), "lines"))
+	require.NoError(t, a.Create(t.Context(), kafka.TopicSpec{Name: "lines", Partitions: 4, Replicas: 1}))
+	require.Contains(t, ends(t, begin(t, brokers, dir, "--strict"), time.Minute), "--strict refuses them: topics lines have one replica on several brokers")
+	out, err = operate(t, brokers, dir, "verify")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "note   settings: topics lines have one replica")
+	warned := begin(t, brokers, dir)
+	awaitRunning(t, warned)
+	require.Contains(t, warned.Output(), "topics lines have one replica on several brokers")
 }

@@ -36,6 +36,7 @@ func ran(t *testing.T) state {
 	require.NoError(t, os.WriteFile(file, []byte(counted), 0o600))
 	r := s.run("--feed", "lines="+file, "--drain")
 	require.Zero(t, r.code, r.err)
+	require.NotContains(t, r.err, "level=WARN", "an embedded broker has nothing to be warned of")
 	return s
 }
 

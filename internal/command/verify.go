@@ -256,7 +256,12 @@ func (v *verify) checkSlots(ctx context.Context) error {
 	for _, err := range contradictions {
 		v.wrong("slot map", "", "%s", err)
 	}
-	if len(missing) > 0 && len(contradictions) == 0 {
+	switch {
+	case len(missing) == 0 || len(contradictions) > 0:
+	case len(v.group.Members) > 0:
+		v.wrong("slot map", "restart the nodes with this version of the topology: they append them",
+			"%s of this topology no slot, though nodes run: nobody reads them", count(len(missing), "partition has", "partitions have"))
+	default:
 		v.note("slot map", "%s of this topology no slot yet: the next start appends them", count(len(missing), "partition has", "partitions have"))
 	}
 	if state.Partitions < v.slots.Len() {

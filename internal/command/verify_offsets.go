@@ -7,10 +7,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
+
+// stableWait is how long offsets may be held back by open transactions: those of nodes that live end within a moment.
+const stableWait = 10 * time.Second
 
 // checkOffsets looks whether committed offsets are within their logs, and their metadata makes sense.
 func (v *verify) checkOffsets(ctx context.Context) error {
@@ -30,7 +34,9 @@ func (v *verify) checkOffsets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	committed, err := v.admin.CommittedOffsets(ctx, v.plan.Name, tps...)
+	stable, stop := context.WithTimeout(ctx, stableWait)
+	committed, err := v.admin.CommittedOffsets(stable, v.plan.Name, tps...)
+	stop()
 	if errors.Is(err, kafka.ErrOpenTransaction) {
 		v.wrong("offsets", "start a node, or wait for a minute, and run again", "%s", err)
 		return nil

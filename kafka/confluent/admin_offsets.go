@@ -101,6 +101,7 @@ func (a *admin) committed(ctx context.Context, group string, stable bool, tps []
 	if len(tps) == 0 {
 		return found, nil
 	}
+	unstable := false
 	err := a.retry(ctx, func(ctx context.Context) error {
 		g := kmsg.NewOffsetFetchRequestGroup()
 		g.Group = group
@@ -125,6 +126,7 @@ func (a *admin) committed(ctx context.Context, group string, stable bool, tps []
 			for _, t := range g.Topics {
 				for _, p := range t.Partitions {
 					if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+						unstable = errors.Is(err, kerr.UnstableOffsetCommit)
 						return fmt.Errorf("%s/%d: %w", t.Topic, p.Partition, err)
 					}
 					pos := kafka.Position{TopicPartition: kafka.TopicPartition{Topic: t.Topic, Partition: p.Partition}, Offset: p.Offset}
@@ -137,7 +139,7 @@ func (a *admin) committed(ctx context.Context, group string, stable bool, tps []
 		}
 		return nil
 	})
-	if errors.Is(err, kerr.UnstableOffsetCommit) {
+	if err != nil && unstable { // whatever ended the waiting
 		err = errors.Join(kafka.ErrOpenTransaction, err)
 	}
 	if err != nil {
