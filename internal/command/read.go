@@ -21,6 +21,7 @@ type reading struct {
 	driver kafka.Driver
 	admin  kafka.Admin
 	wait   time.Duration // for an open transaction; defaults to openWait
+	stable bool          // read no further than to the first open transaction: do not wait for it
 	reader kafka.Reader  // to read with, left open; defaults to one that is opened and closed for each call
 }
 
@@ -32,7 +33,11 @@ func (r reading) through(ctx context.Context, from map[kafka.TopicPartition]int6
 	for tp := range from {
 		tps = append(tps, tp)
 	}
-	ends, err := r.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	level := kafka.ReadUncommitted
+	if r.stable {
+		level = kafka.ReadCommitted
+	}
+	ends, err := r.admin.Ends(ctx, level, tps...)
 	if err != nil {
 		return false, err
 	}
