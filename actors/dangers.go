@@ -27,7 +27,7 @@ const leastOffsetsRetention = 2 * refreshEvery
 // Dangers returns the settings of the brokers and of a plan's topics that endanger what is promised, each in one line
 // with its mend. unseen says what could not be looked at, because the brokers do not let this client see it; empty if
 // nothing.
-func Dangers(ctx context.Context, p *plan.Plan, admin kafka.Admin) (dangers []string, unseen string, err error) {
+func Dangers(ctx context.Context, p *plan.Plan, admin kafka.Operator) (dangers []string, unseen string, err error) {
 	brokers, err := admin.Brokers(ctx)
 	if err != nil {
 		return nil, "", err
@@ -174,7 +174,11 @@ func mendOf(t *plan.Topic, name string) string {
 
 // heed warns of dangers, or refuses to start.
 func (n *Node) heed(ctx context.Context, admin kafka.Admin) error {
-	dangers, unseen, err := Dangers(ctx, n.plan, admin)
+	operator, ok := admin.(kafka.Operator)
+	if !ok {
+		return nil // of a simulated cluster, which has no settings
+	}
+	dangers, unseen, err := Dangers(ctx, n.plan, operator)
 	if err != nil {
 		return fmt.Errorf("look at the brokers' settings: %w", err)
 	}

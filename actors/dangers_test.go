@@ -21,7 +21,7 @@ import (
 
 // settingsAdmin is a cluster that has settings and nothing else.
 type settingsAdmin struct {
-	kafka.Admin
+	kafka.Operator
 	brokers []kafka.BrokerState
 	topics  map[string]kafka.TopicState
 	hidden  string // a topic that may not be described

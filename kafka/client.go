@@ -210,12 +210,24 @@ type Admin interface {
 	Starts(ctx context.Context, tps ...TopicPartition) (map[TopicPartition]int64, error)
 	// CommittedOffsets returns the group's committed offsets that are not part of an open transaction, waiting for those that are.
 	CommittedOffsets(ctx context.Context, group string, tps ...TopicPartition) (map[TopicPartition]Position, error)
+	// Members returns the number of members of a group and whether it is stable.
+	Members(ctx context.Context, group string) (n int, stable bool, err error)
+	// DeleteRecords deletes what lies before the given offsets.
+	DeleteRecords(ctx context.Context, before map[TopicPartition]int64) error
+	// Produce writes records outside any transaction, acknowledged by all replicas, and returns their offsets in order.
+	// Topics of outputs are indexes into names.
+	Produce(ctx context.Context, names []string, out *Outputs) ([]int64, error)
+	Close() error
+}
+
+// Operator is an Admin that can do what those who run a topology need beyond what its nodes do: look at brokers and
+// groups, and take a topology apart.
+type Operator interface {
+	Admin
 	// Marks returns the texts of the marks of slots of a topology; empty for a slot that has none. See ParseMark.
 	Marks(ctx context.Context, topology string, slots ...int32) (map[int32]string, error)
 	// SetOffsets commits positions for a group that has no members, outside any transaction.
 	SetOffsets(ctx context.Context, group string, positions ...Position) error
-	// Members returns the number of members of a group and whether it is stable.
-	Members(ctx context.Context, group string) (n int, stable bool, err error)
 	// Group returns the members of a group.
 	Group(ctx context.Context, group string) (GroupState, error)
 	// Evict takes a member out of a group, by its instance and its id: a successor of the same instance, whose id is
@@ -227,12 +239,6 @@ type Admin interface {
 	Fence(ctx context.Context, group, instance string) error
 	// Brokers returns the brokers that are up, by their ids, with their settings as far as this client may see them.
 	Brokers(ctx context.Context) ([]BrokerState, error)
-	// DeleteRecords deletes what lies before the given offsets.
-	DeleteRecords(ctx context.Context, before map[TopicPartition]int64) error
-	// Produce writes records outside any transaction, acknowledged by all replicas, and returns their offsets in order.
-	// Topics of outputs are indexes into names.
-	Produce(ctx context.Context, names []string, out *Outputs) ([]int64, error)
-	Close() error
 }
 
 // GroupConfig says as whom a process joins.

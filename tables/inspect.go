@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -28,21 +27,12 @@ type Inspected struct {
 // nothing but what buntdb changes in any file that it opens: so give it a copy of a file that another process may have
 // open. A copy made at any moment is sound, since the file is only appended to, or replaced whole. A file that cannot be
 // trusted is a *CorruptError.
-func InspectCheckpoint(path string) (_ *Inspected, err error) {
+func InspectCheckpoint(path string) (*Inspected, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
 	fail := func(err error) (*Inspected, error) { return nil, &CorruptError{path, err} }
-	if err := checkFile(path); err != nil {
-		return fail(err)
-	}
-	db, err := buntdb.Open(path)
-	if err != nil {
-		return fail(fmt.Errorf("not a readable file of buntdb: %w", err))
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	c := &Checkpoint{path: path, log: slog.New(slog.DiscardHandler), db: db, end: -1}
-	text, pages, err := c.contents()
+	text, pages, err := contents(path)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -53,7 +43,7 @@ func InspectCheckpoint(path string) (_ *Inspected, err error) {
 	if err != nil {
 		return fail(err)
 	}
-	c.id = m.Identity // whose it is, is for the caller to judge
+	c := &Checkpoint{path: path, id: m.Identity} // whose it is, is for the caller to judge
 	if err := c.readMeta(text); err != nil {
 		return fail(err)
 	}
@@ -70,11 +60,19 @@ func InspectCheckpoint(path string) (_ *Inspected, err error) {
 	return x, nil
 }
 
-// contents returns the meta record, empty if there is none, and the pages.
-func (c *Checkpoint) contents() (metaText string, pages map[string]string, err error) {
+// contents returns the meta record of a file, empty if there is none, and the pages.
+func contents(path string) (metaText string, pages map[string]string, err error) {
+	if err := checkFile(path); err != nil {
+		return "", nil, err
+	}
+	db, err := buntdb.Open(path)
+	if err != nil {
+		return "", nil, fmt.Errorf("not a readable file of buntdb: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	pages = map[string]string{}
 	foreign := ""
-	err = c.db.View(func(tx *buntdb.Tx) error {
+	err = db.View(func(tx *buntdb.Tx) error {
 		return tx.Ascend("", func(key, value string) bool {
 			switch {
 			case key == metaKey:

@@ -63,7 +63,7 @@ as a new member.`,
 	return cmd
 }
 
-func membersOf(ctx context.Context, admin kafka.Admin, topology string) ([]kafka.GroupMember, error) {
+func membersOf(ctx context.Context, admin kafka.Operator, topology string) ([]kafka.GroupMember, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	g, err := admin.Group(ctx, topology)
@@ -84,7 +84,7 @@ func (c *cli) listMembers(topology string, members []kafka.GroupMember, format s
 }
 
 // evict takes the members that were named out of the group.
-func (c *cli) evict(ctx context.Context, admin kafka.Admin, topology string, members []kafka.GroupMember, names []string, yes bool) error {
+func (c *cli) evict(ctx context.Context, admin kafka.Operator, topology string, members []kafka.GroupMember, names []string, yes bool) error {
 	var out []kafka.GroupMember
 	for _, name := range names {
 		i := slices.IndexFunc(members, func(m kafka.GroupMember) bool { return m.Instance == name || m.ID == name })

@@ -116,7 +116,7 @@ func (b *buffer) String() string {
 
 // fakeAdmin answers from fields; what is not set is not asked for.
 type fakeAdmin struct {
-	kafka.Admin
+	kafka.Operator
 	topics    map[string]kafka.TopicState
 	produced  []fakeRecord
 	produce   func(context.Context) error

@@ -77,7 +77,7 @@ func lockExisting(dir string) (release func() error, err error) {
 type reset struct {
 	*cli
 	plan    *plan.Plan
-	admin   kafka.Admin
+	admin   kafka.Operator
 	state   string // directory of the topology's state
 	letters bool
 	reread  bool

@@ -30,7 +30,7 @@ func TestReset(t *testing.T) {
 	}
 	_, err := os.Stat(host.StateDir(s.dir, "wordcount"))
 	require.ErrorIs(t, err, os.ErrNotExist)
-	s.change(func(ctx context.Context, admin kafka.Admin) error {
+	s.change(func(ctx context.Context, admin kafka.Operator) error {
 		all, err := admin.AllTopics(ctx)
 		require.ElementsMatch(t, []string{"lines", "words", "wordcount-dead-letters"}, all)
 		return err
@@ -41,7 +41,7 @@ func TestReset(t *testing.T) {
 	s.verified(exitClean)
 
 	require.Zero(t, s.run("reset", "--yes", "--dead-letters").code)
-	s.change(func(ctx context.Context, admin kafka.Admin) error {
+	s.change(func(ctx context.Context, admin kafka.Operator) error {
 		all, err := admin.AllTopics(ctx)
 		require.ElementsMatch(t, []string{"lines", "words"}, all)
 		return err
@@ -105,7 +105,7 @@ func TestResetRefusesLiveNodes(t *testing.T) {
 
 // cut is an admin whose connection breaks before its n-th change.
 type cut struct {
-	kafka.Admin
+	kafka.Operator
 	left int
 }
 
@@ -119,28 +119,28 @@ func (c *cut) change() error {
 }
 
 func (c *cut) Create(ctx context.Context, specs ...kafka.TopicSpec) error {
-	return errors.Join(c.change(), c.Admin.Create(ctx, specs...))
+	return errors.Join(c.change(), c.Operator.Create(ctx, specs...))
 }
 
 func (c *cut) Produce(ctx context.Context, names []string, out *kafka.Outputs) ([]int64, error) {
 	if err := c.change(); err != nil {
 		return nil, err
 	}
-	return c.Admin.Produce(ctx, names, out)
+	return c.Operator.Produce(ctx, names, out)
 }
 
 func (c *cut) DeleteGroup(ctx context.Context, group string) error {
 	if err := c.change(); err != nil {
 		return err
 	}
-	return c.Admin.DeleteGroup(ctx, group)
+	return c.Operator.DeleteGroup(ctx, group)
 }
 
 func (c *cut) SetOffsets(ctx context.Context, group string, positions ...kafka.Position) error {
 	if err := c.change(); err != nil {
 		return err
 	}
-	return c.Admin.SetOffsets(ctx, group, positions...)
+	return c.Operator.SetOffsets(ctx, group, positions...)
 }
 
 // Delete deletes one topic at a time, so that it may be cut between two.
@@ -149,7 +149,7 @@ func (c *cut) Delete(ctx context.Context, topics ...string) error {
 		if err := c.change(); err != nil {
 			return err
 		}
-		if err := c.Admin.Delete(ctx, t); err != nil {
+		if err := c.Operator.Delete(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -167,9 +167,9 @@ func TestResetCutShort(t *testing.T) {
 		t.Run(fmt.Sprintf("after %d changes", n), func(t *testing.T) {
 			t.Parallel()
 			s := origin.clone(t)
-			s.change(func(ctx context.Context, admin kafka.Admin) error {
+			s.change(func(ctx context.Context, admin kafka.Operator) error {
 				c := &cli{app: &App{Name: "node", Out: new(buffer), Err: new(buffer)}}
-				r := &reset{cli: c, plan: plan, admin: &cut{admin, n}, state: host.StateDir(s.dir, "wordcount")}
+				r := &reset{cli: c, plan: plan, admin: &cut{Operator: admin, left: n}, state: host.StateDir(s.dir, "wordcount")}
 				err := r.run(ctx, true)
 				if n == changes {
 					return err

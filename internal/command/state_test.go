@@ -88,7 +88,7 @@ func (s state) recount() {
 }
 
 // change does something on the broker by hand.
-func (s state) change(f func(ctx context.Context, admin kafka.Admin) error) {
+func (s state) change(f func(ctx context.Context, admin kafka.Operator) error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
@@ -102,7 +102,7 @@ func (s state) change(f func(ctx context.Context, admin kafka.Admin) error) {
 // commit sets an offset with its metadata.
 func (s state) commit(topic string, partition int32, offset int64, metadata string) {
 	s.t.Helper()
-	s.change(func(ctx context.Context, admin kafka.Admin) error {
+	s.change(func(ctx context.Context, admin kafka.Operator) error {
 		return admin.SetOffsets(ctx, "wordcount", kafka.Position{
 			TopicPartition: kafka.TopicPartition{Topic: topic, Partition: partition}, Offset: offset, Metadata: metadata,
 		})
@@ -112,7 +112,7 @@ func (s state) commit(topic string, partition int32, offset int64, metadata stri
 // put writes a record.
 func (s state) put(topic string, partition int32, key, value []byte) {
 	s.t.Helper()
-	s.change(func(ctx context.Context, admin kafka.Admin) error {
+	s.change(func(ctx context.Context, admin kafka.Operator) error {
 		out := new(kafka.Outputs)
 		out.Append(0, partition, 0, key, value, nil)
 		_, err := admin.Produce(ctx, []string{topic}, out)

@@ -71,7 +71,7 @@ looked at. It needs memory for two copies of the largest partition of a table. T
 type verify struct {
 	*cli
 	plan    *plan.Plan
-	admin   kafka.Admin
+	admin   kafka.Operator
 	reading reading
 	dir     string // data directory; it need not exist
 	json    bool

@@ -35,7 +35,7 @@ func int64Bytes(t *testing.T, n int64) []byte {
 func (s state) forge(partition int32, id func(*tables.Identity), offset int64, entries map[string]int64) {
 	s.t.Helper()
 	want := tables.Identity{Topology: "wordcount", Table: "counts", Partition: partition}
-	s.change(func(ctx context.Context, admin kafka.Admin) error {
+	s.change(func(ctx context.Context, admin kafka.Operator) error {
 		states, err := admin.Topics(ctx, changelog)
 		want.ChangelogID = states[changelog].ID
 		return err
@@ -110,7 +110,7 @@ func TestVerifyFinds(t *testing.T) {
 		}, false, []string{"counts-" + string('0'+at) + ".db is damaged: ", "mend: delete the file"}},
 		"checkpoint that differs": {func(s state) {
 			tp, end := kafka.TopicPartition{Topic: changelog, Partition: at}, int64(0)
-			s.change(func(ctx context.Context, admin kafka.Admin) error {
+			s.change(func(ctx context.Context, admin kafka.Operator) error {
 				ends, err := admin.Ends(ctx, kafka.ReadUncommitted, tp)
 				end = ends[tp]
 				return err
@@ -140,11 +140,11 @@ func TestVerifyFinds(t *testing.T) {
 			"1 of 18 keys are in other partitions than the partitioner murmur2 of topic words puts them", "be is in partition", "mend: send them through a topic by key",
 		}},
 		"offsets deleted": {func(s state) {
-			s.change(func(ctx context.Context, admin kafka.Admin) error { return admin.DeleteGroup(ctx, "wordcount") })
+			s.change(func(ctx context.Context, admin kafka.Operator) error { return admin.DeleteGroup(ctx, "wordcount") })
 		}, false, []string{"its changelog holds records, but its sources have no committed offsets", "mend: restore the offsets of group wordcount", "node reset --topology wordcount"}},
 		"offset beyond the log": {func(s state) { s.commit("words", at, 1<<40, seq(map[string]kafka.Ahead{"count": {}})) }, false, []string{"offset 1099511627776 is committed, but the log ends at", "mend: if the topic was made anew"}},
 		"records deleted unread": {func(s state) {
-			s.change(func(ctx context.Context, admin kafka.Admin) error {
+			s.change(func(ctx context.Context, admin kafka.Operator) error {
 				return admin.DeleteRecords(ctx, map[kafka.TopicPartition]int64{{Topic: "words", Partition: at}: 1})
 			})
 			s.commit("words", at, 0, seq(map[string]kafka.Ahead{"count": {}}))
@@ -178,10 +178,10 @@ func TestVerifyFinds(t *testing.T) {
 			s.put("wordcount-slots", 0, k, v)
 		}, false, []string{"two versions of the topology could both own it", "has 9 partitions, but the map has 21 slots"}},
 		"topic that has grown": {func(s state) {
-			s.change(func(ctx context.Context, admin kafka.Admin) error { return admin.Grow(ctx, "words", 6) })
+			s.change(func(ctx context.Context, admin kafka.Operator) error { return admin.Grow(ctx, "words", 6) })
 		}, false, []string{"changelog wordcount-counts-changelog has 4 partitions and its table's source words has 6"}},
 		"topic that is gone": {func(s state) {
-			s.change(func(ctx context.Context, admin kafka.Admin) error { return admin.Delete(ctx, "lines") })
+			s.change(func(ctx context.Context, admin kafka.Operator) error { return admin.Delete(ctx, "lines") })
 		}, false, []string{"topic lines does not exist"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,7 +52,7 @@ type ClusterConfig struct {
 // Cluster is a connection to the brokers.
 type Cluster struct {
 	Driver  kafka.Driver
-	Admin   kafka.Admin
+	Admin   kafka.Operator
 	Brokers []string
 	Kind    Broker
 
@@ -79,10 +79,12 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 			return nil, err
 		}
 	}
-	if c.Driver, err = openDriver(cfg, c.Brokers); err != nil {
+	driver, err := openDriver(cfg, c.Brokers)
+	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	if c.Admin, err = c.Driver.OpenAdmin(); err != nil {
+	c.Driver = driver
+	if c.Admin, err = driver.OpenOperator(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", strings.Join(c.Brokers, ","), err)
 	}
 	c.closers = append(c.closers, c.Admin.Close)
