@@ -79,12 +79,10 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 			return nil, err
 		}
 	}
-	driver, err := openDriver(cfg, c.Brokers)
-	if err != nil {
+	if c.Driver, err = openDriver(cfg, c.Brokers); err != nil {
 		return nil, &ConfigError{err}
 	}
-	c.Driver = driver
-	if c.Admin, err = driver.OpenOperator(); err != nil {
+	if c.Admin, err = openOperator(c.Driver); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", strings.Join(c.Brokers, ","), err)
 	}
 	c.closers = append(c.closers, c.Admin.Close)

@@ -3,12 +3,13 @@ package host
 import (
 	"os"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/kafka/embedded"
 )
 
 // openDriver makes the client. It refuses settings that the engine must own.
-func openDriver(cfg ClusterConfig, brokers []string) (*confluent.Driver, error) {
+func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
 	id := cfg.ClientID
 	if id == "" {
 		id = "troupe"
