@@ -209,3 +209,31 @@ func TestSettingsOnKafka(t *testing.T) {
 	awaitRunning(t, warned)
 	require.Contains(t, warned.Output(), "topics lines have one replica on several brokers")
 }
+
+// TestEvictALiveNode is in vain, and harms nothing: the node comes back as a new member, and counts stay right.
+func TestEvictALiveNode(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers string) {
+		t.Helper()
+		r, dir := rng(t), t.TempDir()
+		lines := makeText(r, 500<<10)
+		drain(t, brokers, dir)
+		n := begin(t, brokers, dir, "--instance-id", "alive")
+		awaitRunning(t, n)
+		f := feed(t, brokers, lines, 8*time.Second)
+		assigned := func() int { return strings.Count(n.Output(), "slots assigned") }
+		for range 3 {
+			before := assigned()
+			_, err := operate(t, brokers, t.TempDir(), "evict", "alive", "--yes")
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			require.NoError(t, n.Await(ctx, func(string) bool { return assigned() > before }))
+			cancel()
+		}
+		f.wait(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, n.Stop(ctx), "it still runs")
+		drain(t, brokers, dir)
+		same(t, plainCount(lines), tableOf(t, brokers), "table")
+	})
+}
