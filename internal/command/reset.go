@@ -251,6 +251,15 @@ func (r *reset) carryOut(ctx context.Context, w *resetWork) error {
 	if err := os.RemoveAll(r.state); err != nil {
 		return fmt.Errorf("delete checkpoints: %w", err)
 	}
+	// One that had read the slot map before the record was there, and joined after the look above: what it has committed
+	// since must go too.
+	group, err := r.admin.Group(ctx, r.plan.Name)
+	if err != nil {
+		return err
+	}
+	if err := r.refuse(group); err != nil {
+		return err
+	}
 	return r.admin.Delete(ctx, kafka.SlotsTopic(r.plan.Name))
 }
 

@@ -229,3 +229,35 @@ func TestSlotList(t *testing.T) {
 	require.Equal(t, "3", slotList([]int32{3}))
 	require.Equal(t, "0-3,7,9-10", slotList([]int32{0, 1, 2, 3, 7, 9, 10}))
 }
+
+// late is an admin under which a node joins while the checkpoints are deleted.
+type late struct {
+	kafka.Operator
+	looks int
+}
+
+func (l *late) Group(ctx context.Context, group string) (kafka.GroupState, error) {
+	g, err := l.Operator.Group(ctx, group)
+	if l.looks++; l.looks == 3 {
+		g.Members = append(g.Members, kafka.GroupMember{ID: "1", Instance: "late"})
+	}
+	return g, err
+}
+
+// TestResetFindsALateNode: one that had looked before the reset began, and joined in the midst of it.
+func TestResetFindsALateNode(t *testing.T) {
+	t.Parallel()
+	s := ran(t)
+	plan, err := example.Topology().Plan()
+	require.NoError(t, err)
+	s.change(func(ctx context.Context, admin kafka.Operator) error {
+		c := &cli{app: &App{Name: "node", Out: new(buffer), Err: new(buffer)}}
+		r := &reset{cli: c, plan: plan, admin: &late{Operator: admin}, state: host.StateDir(s.dir, "wordcount")}
+		err := r.run(ctx, true)
+		require.ErrorContains(t, err, "topology wordcount has live nodes: member late")
+		return nil
+	})
+	require.Contains(t, s.run("--drain").err, "a reset of the topology was begun and is not through")
+	require.Zero(t, s.run("reset", "--yes").code)
+	s.recount()
+}

@@ -59,7 +59,7 @@ looked at. It needs memory for two copies of the largest partition of a table. T
 			v := &verify{cli: c, plan: p, admin: cluster.Admin, dir: dir, json: format == "json"}
 			v.reading = reading{driver: cluster.Driver, admin: cluster.Admin}
 			defer func() { err = errors.Join(err, v.close()) }()
-			c.app.say("checking topology %s on %s, and checkpoints in %s", p.Name, strings.Join(cluster.Brokers, ","), host.StateDir(dir, p.Name))
+			c.app.say("checking topology %s on %s, and copies of the checkpoints in %s", p.Name, strings.Join(cluster.Brokers, ","), host.StateDir(dir, p.Name))
 			return v.run(cmd.Context())
 		},
 	}

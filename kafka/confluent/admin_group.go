@@ -198,10 +198,10 @@ func (a *admin) brokerConfig(ctx context.Context, id int32) (map[string]string, 
 	config := map[string]string{}
 	for _, x := range r.Resources {
 		switch err := kerr.ErrorForCode(x.ErrorCode); {
-		case errors.Is(err, kerr.ClusterAuthorizationFailed):
+		case kerr.IsRetriable(err):
+			return nil, err
+		case err != nil: // not allowed, or by the policy of who runs the cluster
 			return nil, nil
-		case err != nil:
-			return nil, withText(err, x.ErrorMessage)
 		}
 		for _, c := range x.Configs {
 			if c.Value != nil {
