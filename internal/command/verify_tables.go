@@ -76,8 +76,8 @@ func (c *tableCheck) partition(ctx context.Context, p int32) error {
 	path := host.CheckpointFile(c.dir, c.plan.Name, c.table.Name, p)
 	// The file first: what it holds by now is committed, so it is in the changelog when that is read.
 	file, err := inspect(path)
-	if errors.As(err, new(*tables.CorruptError)) {
-		c.wrong(of, "delete the file; a node that finds it does so by itself, and replays the changelog", "checkpoint %s is damaged: %s", path, errors.Unwrap(err))
+	if corrupt, ok := errors.AsType[*tables.CorruptError](err); ok {
+		c.wrong(of, "delete the file; a node that finds it does so by itself, and replays the changelog", "checkpoint %s is damaged: %s", path, corrupt.Err)
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("checkpoint %s: %w", path, err)
 	}

@@ -107,7 +107,7 @@ func TestVerifyFinds(t *testing.T) {
 			require.NoError(t, err)
 			file[strings.Index(string(file), "be")] ^= 4
 			require.NoError(t, os.WriteFile(checkpoint(s), file, 0o600))
-		}, false, []string{"counts-" + string('0'+at) + ".db is damaged: ", "mend: delete the file"}},
+		}, false, []string{"counts-" + string('0'+at) + ".db is damaged: page ", "mend: delete the file"}},
 		"checkpoint that differs": {func(s state) {
 			tp, end := kafka.TopicPartition{Topic: changelog, Partition: at}, int64(0)
 			s.change(func(ctx context.Context, admin kafka.Operator) error {
@@ -193,6 +193,7 @@ func TestVerifyFinds(t *testing.T) {
 				code = exitClean
 			}
 			out := s.verified(code)
+			require.NotContains(t, out, "%!", "a message that is put together wrongly")
 			for _, w := range c.want {
 				require.Contains(t, out, w)
 			}
