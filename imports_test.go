@@ -58,8 +58,9 @@ var testLayers = map[string][]string{
 var (
 	clients     = []string{"github.com/confluentinc/confluent-kafka-go", "github.com/twmb/franz-go"}
 	clientUsers = []string{"kafka/confluent", "kafka/embedded", "integration"}
-	// testClientUsers may in their tests: to start a broker, and to look at what a node has written.
-	testClientUsers = append(slices.Clone(clientUsers), "actors")
+	// testClientUsers may in their tests: to start a broker with settings or rights of its own, and to look at what a node has
+	// written.
+	testClientUsers = append(slices.Clone(clientUsers), "actors", "internal/command")
 )
 
 type goPackage struct {

@@ -28,6 +28,7 @@ type Config struct {
 	CommitInterval time.Duration // how often bundles are committed. Defaults to 100 ms
 	StopTimeout    time.Duration // how long an orderly stop may take. Defaults to 30 s
 	KeepSlots      bool          // stop without leaving the group
+	Strict         bool          // refuse settings of the brokers that endanger what is promised, instead of warning of them
 	Advertise      string        // address of this node for others
 	Logger         *slog.Logger  // Defaults to slog.Default
 	// CheckpointInterval is how often a table that has changed is written to its checkpoint, while that takes less than 5 %
@@ -141,6 +142,9 @@ func (n *Node) open(ctx context.Context) error {
 	n.closes = append(n.closes, reader.Close)
 	top, err := checkTopics(ctx, n.plan, admin, n.cfg.CreateTopics)
 	if err != nil {
+		return err
+	}
+	if err := n.heed(ctx, admin); err != nil {
 		return err
 	}
 	slots, err := findSlots(ctx, n.plan, admin, reader, top)

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// TransactionTimeout is when a broker ends a transaction that a node has left open. A broker whose
+// transaction.max.timeout.ms is shorter refuses nodes that commit in transactions.
+const TransactionTimeout = time.Minute
+
 // TopicPartition names one partition of a topic.
 type TopicPartition struct {
 	Topic     string
@@ -163,6 +167,30 @@ type TopicSpec struct {
 	Config     map[string]string // only what differs from the broker's defaults
 }
 
+// BrokerState is what a broker says of itself.
+type BrokerState struct {
+	ID int32
+	// Config holds all its settings; nil where this client may not see them, or the broker does not answer.
+	Config map[string]string
+}
+
+// GroupMember is one member of a group, as its coordinator sees it.
+type GroupMember struct {
+	ID       string // given by the broker
+	Instance string // group.instance.id; empty for a member without
+	Client   string // client.id
+	Host     string // from which it connects
+	// Assigned are the topic-partitions that it owns: of a node, of the slots topic.
+	Assigned []TopicPartition
+}
+
+// GroupState is what a group's coordinator says of it. A group that does not exist has no members and is stable.
+type GroupState struct {
+	Exists  bool
+	Stable  bool // no rebalance is under way
+	Members []GroupMember
+}
+
 // Isolation says which end of a log is meant.
 type Isolation uint8
 
@@ -199,6 +227,27 @@ type Admin interface {
 	// Topics of outputs are indexes into names.
 	Produce(ctx context.Context, names []string, out *Outputs) ([]int64, error)
 	Close() error
+}
+
+// Operator is an Admin that can do what those who run a topology need beyond what its nodes do: look at brokers and
+// groups, and take a topology apart.
+type Operator interface {
+	Admin
+	// Marks returns the texts of the marks of slots of a topology; empty for a slot that has none. See ParseMark.
+	Marks(ctx context.Context, topology string, slots ...int32) (map[int32]string, error)
+	// SetOffsets commits positions for a group that has no members, outside any transaction.
+	SetOffsets(ctx context.Context, group string, positions ...Position) error
+	// Group returns the members of a group.
+	Group(ctx context.Context, group string) (GroupState, error)
+	// Evict takes a member out of a group, by its instance and its id: a successor of the same instance, whose id is
+	// another, is left alone. A member that is not there any more is no error.
+	Evict(ctx context.Context, group string, member GroupMember) error
+	// DeleteGroup deletes a group that has no members, with all its committed offsets. One that does not exist is no error.
+	DeleteGroup(ctx context.Context, group string) error
+	// Fence ends whatever transaction an instance of a topology has open, and whatever it would commit later.
+	Fence(ctx context.Context, group, instance string) error
+	// Brokers returns the brokers that are up, by their ids, with their settings as far as this client may see them.
+	Brokers(ctx context.Context) ([]BrokerState, error)
 }
 
 // GroupConfig says as whom a process joins.

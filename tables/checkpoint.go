@@ -118,14 +118,21 @@ func (c *Checkpoint) open() (err error) {
 	return c.readMeta(text)
 }
 
-func (c *Checkpoint) readMeta(text string) error {
+func parseMeta(text string) (m meta, err error) {
 	b, err := cutChecksum([]byte(text))
-	if err != nil {
-		return fmt.Errorf("its meta record is damaged: %w", err)
+	if err == nil {
+		err = json.Unmarshal(b, &m)
 	}
-	var m meta
-	if err := json.Unmarshal(b, &m); err != nil {
-		return fmt.Errorf("its meta record is damaged: %w", err)
+	if err != nil {
+		return m, fmt.Errorf("its meta record is damaged: %w", err)
+	}
+	return m, nil
+}
+
+func (c *Checkpoint) readMeta(text string) error {
+	m, err := parseMeta(text)
+	if err != nil {
+		return err
 	}
 	switch {
 	case m.Version != metaVersion:

@@ -119,7 +119,7 @@ func (n *Node) Moment() (last string, begun int) {
 	return last, begun
 }
 
-// Run runs the command to its end and returns its standard output.
+// Run runs the command to its end and returns its standard output, also where it fails.
 func Run(ctx context.Context, path string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -128,7 +128,7 @@ func Run(ctx context.Context, path string, args ...string) (string, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, stderr.String())
+		return string(out), fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, stderr.String())
 	}
 	return string(out), nil
 }

@@ -71,6 +71,9 @@ func New(cfg Config) (*Driver, error) {
 // OpenAdmin opens a client for topics and offsets.
 func (d *Driver) OpenAdmin() (kafka.Admin, error) { return openAdmin(d) }
 
+// OpenOperator opens a client for all that those who run a topology do.
+func (d *Driver) OpenOperator() (kafka.Operator, error) { return openAdmin(d) }
+
 // OpenReader opens a client that reads outside the group.
 func (d *Driver) OpenReader() (kafka.Reader, error) { return openReader(d) }
 
