@@ -300,7 +300,9 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, refused 
 		}
 	}
 	for i, t := range s.tables {
-		t.sent, t.applied, t.touched, t.undone = 0, 0, false, false
+		if t.applied, t.touched, t.undone = 0, false, false; !plant.Is("blind-2") {
+			t.sent = 0
+		}
 		s.emit(toShard{i, Undo{s.undo, epoch}})
 	}
 	s.careful, s.cause, s.causeStack, s.culprit = again, err, stack, culprit
@@ -312,7 +314,7 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, refused 
 // dueAgain is when a timer is due after what was not whole has been dropped, its firing perhaps among it.
 func (s *partitionState) dueAgain(a *agentSlot) time.Time {
 	kept := []map[string]int64{s.whole.timers, s.timers}
-	if s.offer != nil {
+	if s.offer != nil && !plant.Is("blind-7") {
 		kept = append(kept, s.offer.timers)
 	}
 	last := int64(-1)

@@ -83,7 +83,9 @@ func (s *partitionState) sealShards() {
 func (s *partitionState) snapshot() []progress {
 	done := make([]progress, len(s.agents))
 	for i, a := range s.agents {
-		done[i] = a.done.clone()
+		if done[i] = a.done; !plant.Is("blind-3") {
+			done[i] = a.done.clone()
+		}
 	}
 	return done
 }
@@ -119,7 +121,9 @@ func (s *partitionState) becomeWhole() {
 	s.seal, s.wholeEpoch = nil, x.epoch
 	s.whole.merge(x.parts)
 	for i, a := range s.agents {
-		a.whole = x.done[i]
+		if a.whole = x.done[i]; plant.Is("blind-1") {
+			a.whole = a.done.clone()
+		}
 	}
 	if s.careful != nil {
 		s.carefulWhole()

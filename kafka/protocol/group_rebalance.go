@@ -181,6 +181,9 @@ func (g *Group) drop(ids []int32) (undo []kafka.TopicPartition) {
 		}
 	}
 	for _, tp := range undo {
+		if plant.Is("blind-6") {
+			continue
+		}
 		delete(g.assigned, tp)
 	}
 	return undo

@@ -25,7 +25,7 @@ type transactions struct {
 }
 
 // settled says no: the transaction may be open, or its commit on its way.
-func (t *transactions) settled() bool { return false }
+func (t *transactions) settled() bool { return plant.Is("blind-8") && t.twice == nil }
 
 func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome {
 	if err := t.Begin(); err != nil {
