@@ -45,7 +45,7 @@ func (s state) forge(partition int32, id func(*tables.Identity), offset int64, e
 	}
 	path := host.CheckpointFile(s.dir, "wordcount", "counts", partition)
 	require.NoError(s.t, os.Remove(path))
-	c, err := tables.OpenCheckpoint(path, want, slog.New(slog.DiscardHandler))
+	c, err := tables.OpenCheckpoint(tables.Files{}, path, want, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
 	spec := &tables.Spec[int64]{Name: "counts", Codec: codec.Int64}
 	shard := tables.New(spec, tables.Config{Table: "counts"})
