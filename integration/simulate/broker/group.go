@@ -10,7 +10,7 @@ import (
 
 // SessionTimeout and RebalanceTimeout are those of all members.
 const (
-	SessionTimeout = 400 * time.Millisecond
+	SessionTimeout   = 400 * time.Millisecond
 	RebalanceTimeout = 2 * time.Second
 )
 

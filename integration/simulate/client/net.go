@@ -81,7 +81,7 @@ const (
 	reconnect  = 75 * time.Millisecond // the shortest wait before a request is sent on another connection
 	backoff    = 5 * time.Millisecond
 	askTimeout = 10 * time.Second
-	maxLate = 2 * time.Second // how long a request may be held back on a dead connection
+	maxLate    = 2 * time.Second // how long a request may be held back on a dead connection
 )
 
 // ask sends one request. f carries it out; it may be called later than ask returns, or never.

@@ -45,6 +45,7 @@ type Sched struct {
 	names []string // of fates, in the order of their first asking
 	quiet bool     // no more faults
 	last  int      // step of the last fault
+	fired []string
 	// Skip names faults that are not to happen: "kind#n" for the n-th that was asked for.
 	Skip map[string]bool
 	// Boost multiplies how often a kind of fault happens in this run, Burst just now; nil: by one.
@@ -155,6 +156,7 @@ func (s *Sched) Chance(name string, per int) bool {
 		return false
 	}
 	f.fired++
+	s.fired = append(s.fired, fmt.Sprintf("%s#%d", name, f.asked))
 	s.last = s.steps
 	s.Logf("FAULT %s#%d", name, f.asked)
 	return true
@@ -162,6 +164,9 @@ func (s *Sched) Chance(name string, per int) bool {
 
 // SinceFault is how many steps ago the last fault happened.
 func (s *Sched) SinceFault() int { return s.steps - s.last }
+
+// Faults returns the faults that happened, in order, as Skip names them.
+func (s *Sched) Faults() []string { return s.fired }
 
 // Fired returns how often each fault was asked for and happened.
 func (s *Sched) Fired() map[string][2]int {

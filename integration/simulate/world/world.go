@@ -61,10 +61,11 @@ type Result struct {
 	Case    string
 	Err     error // what was violated
 	Steps   int
-	Slots   int // with a committed offset
-	Commits int // transactions committed
-	Fired   map[string][2]int
-	Skipped bool // too little happened to count
+	Slots   int               // with a committed offset
+	Commits int               // transactions committed
+	Fired   map[string][2]int // how often each fault was asked for, and happened
+	Faults  []string          // those that happened, in order, as Options.Skip names them
+	Skipped bool              // too little happened to count
 }
 
 // World is one run.
@@ -95,6 +96,7 @@ func Run(opts Options) Result {
 	r.Case = w.c.Name
 	r.Err = w.run(cmpOr(opts.Steps, w.steps))
 	r.Steps, r.Fired = w.s.Steps(), w.s.Fired()
+	r.Faults = w.s.Faults()
 	r.Slots, r.Commits = w.progress()
 	r.Skipped = r.Slots < 2 || r.Commits < 3
 	return r
