@@ -87,9 +87,9 @@ func parse(args []string) (settings, error) {
 	f.DurationVar(&s.deadline, "deadline", 2*time.Minute, "for catching up after a phase")
 	f.DurationVar(&s.blackout, "blackout", -1, "for which all brokers are away in the end; 0: not at all; negative: 2m, or a tenth of the duration where that is less")
 	f.BoolVar(&s.measures, "measure", true, "measure restarts, takeovers and pauses before the faults begin")
-	f.StringVar(&s.dir, "dir", "", "for data and logs (default: a temporary one, kept if the run fails)")
+	f.StringVar(&s.dir, "dir", "", "for data and logs (default: a temporary one, which is kept if the run fails)")
 	f.StringVar(&s.json, "json", "", "file for the report")
-	f.BoolVar(&s.keep, "keep", false, "keep the directory, whatever the outcome")
+	f.BoolVar(&s.keep, "keep", false, "keep the temporary directory, whatever the outcome")
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
@@ -117,7 +117,7 @@ func parse(args []string) (settings, error) {
 
 // start runs everything and prints what it has found.
 func start(ctx context.Context, s settings) (err error) {
-	if s.dir == "" {
+	if s.keep = s.keep || s.dir != ""; s.dir == "" {
 		if s.dir, err = os.MkdirTemp("", "troupe-chaos-"); err != nil {
 			return err
 		}

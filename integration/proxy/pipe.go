@@ -21,7 +21,7 @@ func (p *Proxy) connection(client net.Conn) {
 	defer cancel()
 	server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
 	if err != nil {
-		return // the client is told by the end of its connection
+		return // the client is told by a reset, as by a host where nobody listens
 	}
 	defer p.end(server)
 	if !p.keep(server) {
@@ -45,7 +45,7 @@ func (p *Proxy) keep(c net.Conn) bool {
 }
 
 func (p *Proxy) end(c net.Conn) {
-	_ = c.Close() // it may be closed already
+	abort(c)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
@@ -76,8 +76,8 @@ func (p *Proxy) pass() (target string, ok bool) {
 
 // pump passes on what one side sends. Both sides end together.
 func (p *Proxy) pump(from, to net.Conn) {
-	defer from.Close() //nolint:errcheck // it may be closed already
-	defer to.Close()   //nolint:errcheck // as above
+	defer abort(from)
+	defer abort(to)
 	buffer := make([]byte, bufferSize)
 	for {
 		n, err := from.Read(buffer)

@@ -93,11 +93,20 @@ func (p *Proxy) change(how func()) {
 	how()
 	if p.mode.refuse || p.closed {
 		for c := range p.conns {
-			_ = c.Close() // its reader sees it
+			abort(c) // its reader sees it
 		}
 	}
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// abort ends a connection with a reset, as the host of a dead process does: an orderly end would say that the peer is alive
+// and does not want to talk.
+func abort(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0) // where it does not work, the end is an orderly one
+	}
+	_ = c.Close() // it may be closed already
 }
 
 // state is what holds now, and a channel that is closed when that changes.

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// transactionTimeoutMs is when the broker ends a transaction by itself.
+	// transactionTimeoutMs is when the broker ends a transaction by itself, where the user's settings do not say.
 	transactionTimeoutMs = 60000
 	// commitTimeout bounds a commit, abortTimeout the abort that may follow.
 	commitTimeout = 10 * time.Second
