@@ -130,6 +130,9 @@ func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) erro
 		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger,
 	}, plans...)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopping while connecting is an orderly stop
+		}
 		return err
 	}
 	return h.Run(ctx, cfg.Started)

@@ -1,10 +1,14 @@
 package troupe
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
 )
 
 func TestConfigTellsEveryFault(t *testing.T) {
@@ -19,6 +23,15 @@ func TestConfigTellsEveryFault(t *testing.T) {
 func TestRunWantsATopology(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, Run(t.Context(), Config{DataDir: t.TempDir()}), "give at least one")
+}
+
+func TestRunThatIsStoppedWhileConnectingEndsInOrder(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("t")
+	topology.Each(topo, "a", topology.NewTopic(topo, "in", codec.String, codec.String), func(*topology.Context, topology.Event[string, string]) error { return nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, Run(ctx, Config{Brokers: []string{"127.0.0.1:1"}, DataDir: t.TempDir()}, topo))
 }
 
 func TestGuaranteeNames(t *testing.T) {

@@ -14,10 +14,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,10 +40,37 @@ const (
 	tries = 3
 )
 
-// Kafka is a cluster. Its methods are for one goroutine.
+// Config says how a cluster is made.
+type Config struct {
+	// Brokers is how many there are. Defaults to 1.
+	Brokers int
+	// Lanes give clients ways of their own to the cluster: each broker listens once more for every lane, and tells clients
+	// that come by a lane to use that lane's addresses, such as those of proxies. Lanes[l][i] is what broker i, counted
+	// from 0, advertises on lane l, host:port; Lane tells where the broker itself listens. Defaults to none.
+	Lanes [][]string
+	// Properties are set over those of the package, the same for each broker. Defaults to none.
+	Properties map[string]string
+}
+
+// Validate returns every fault of the configuration.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Brokers < 0 {
+		errs = append(errs, fmt.Errorf("%d brokers: use 1 or more", c.Brokers))
+	}
+	for l, lane := range c.Lanes {
+		if len(lane) != max(c.Brokers, 1) {
+			errs = append(errs, fmt.Errorf("lane %d has %d addresses: it needs one for each of %d brokers", l, len(lane), max(c.Brokers, 1)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Kafka is a cluster. Its methods are for one goroutine at a time, except for those that only ask.
 type Kafka struct {
 	dir   string
 	lib   string
+	cfg   Config
 	nodes []*broker
 }
 
@@ -51,6 +80,7 @@ type broker struct {
 	dir        string
 	port       int
 	controller int
+	lanes      []int // the ports of its lanes
 	process    *proc.Process
 }
 
@@ -63,13 +93,22 @@ func StartCluster(ctx context.Context, dir string, n int) (*Kafka, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("start Kafka: %d brokers: use 1 or more", n)
 	}
+	return StartConfig(ctx, dir, Config{Brokers: n})
+}
+
+// StartConfig is like StartCluster, with everything that can be configured.
+func StartConfig(ctx context.Context, dir string, cfg Config) (*Kafka, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("start Kafka: %w", err)
+	}
+	cfg.Brokers = max(cfg.Brokers, 1)
 	lib, err := Install(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k := &Kafka{dir: dir, lib: lib}
+	k := &Kafka{dir: dir, lib: lib, cfg: cfg}
 	for try := 1; ; try++ {
-		if err = k.create(ctx, n); err == nil {
+		if err = k.create(ctx, cfg.Brokers); err == nil {
 			return k, nil
 		}
 		if try == tries || ctx.Err() != nil {
@@ -88,12 +127,14 @@ func (k *Kafka) create(ctx context.Context, n int) (err error) {
 			k.nodes = nil
 		}
 	}()
-	ports, err := freePorts(2 * n)
+	each := 2 + len(k.cfg.Lanes)
+	ports, err := freePorts(each * n)
 	if err != nil {
 		return err
 	}
 	for i := range n {
-		k.nodes = append(k.nodes, &broker{id: i + 1, dir: filepath.Join(k.dir, fmt.Sprintf("broker-%d", i+1)), port: ports[2*i], controller: ports[2*i+1]})
+		own := ports[each*i : each*(i+1)]
+		k.nodes = append(k.nodes, &broker{id: i + 1, dir: filepath.Join(k.dir, fmt.Sprintf("broker-%d", i+1)), port: own[0], controller: own[1], lanes: own[2:]})
 	}
 	for _, b := range k.nodes {
 		if err := k.format(ctx, b); err != nil {
@@ -117,22 +158,57 @@ func (k *Kafka) Brokers() []string {
 	return out
 }
 
+// Lane is where the brokers listen for a lane, host:port: what is advertised there must lead here.
+func (k *Kafka) Lane(l int) []string {
+	out := make([]string, len(k.nodes))
+	for i, b := range k.nodes {
+		out[i] = fmt.Sprintf("127.0.0.1:%d", b.lanes[l])
+	}
+	return out
+}
+
+// Running says whether the process of broker i runs.
+func (k *Kafka) Running(i int) bool { return k.nodes[i].process.Running() }
+
 // Pid is the process id of broker i, counted from 0.
 func (k *Kafka) Pid(i int) int { return k.nodes[i].process.Pid() }
 
 // Kill ends broker i with SIGKILL.
 func (k *Kafka) Kill(i int) error { return k.kill(k.nodes[i]) }
 
-// Restart starts broker i, which was killed, again on its data and ports, and blocks until the whole cluster answers.
-func (k *Kafka) Restart(ctx context.Context, i int) error {
-	if k.nodes[i].process.Running() {
-		return fmt.Errorf("restart broker %d: it is running: kill it first", i)
+// StopBroker ends broker i in order: it hands its partitions over first. It is killed where that takes too long.
+func (k *Kafka) StopBroker(ctx context.Context, i int) error {
+	b := k.nodes[i]
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	if err := b.process.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
-	if err := k.launch(i); err != nil {
+	if _, err := b.process.Wait(ctx); err != nil {
+		return k.kill(b)
+	}
+	return nil
+}
+
+// Restart starts broker i, which was killed or stopped, again on its data and ports, and blocks until the whole cluster
+// answers. Where several are away, Launch them all and then call Ready.
+func (k *Kafka) Restart(ctx context.Context, i int) error {
+	if err := k.Launch(i); err != nil {
 		return err
 	}
 	return k.ready(ctx)
 }
+
+// Launch starts broker i, which was killed or stopped, again on its data and ports, and does not wait for it.
+func (k *Kafka) Launch(i int) error {
+	if k.nodes[i].process.Running() {
+		return fmt.Errorf("restart broker %d: it is running: kill it first", i)
+	}
+	return k.launch(i)
+}
+
+// Ready blocks until the whole cluster answers, for a minute at most.
+func (k *Kafka) Ready(ctx context.Context) error { return k.ready(ctx) }
 
 // Stop ends all brokers in order, and by force where that takes too long. It is safe to call twice.
 func (k *Kafka) Stop(ctx context.Context) error {
@@ -197,13 +273,15 @@ func (k *Kafka) properties(b *broker) string {
 		voters[i] = fmt.Sprintf("%d@127.0.0.1:%d", v.id, v.controller)
 	}
 	replicas, inSync := min(3, len(k.nodes)), min(2, len(k.nodes))
-	return strings.Join([]string{
+	listeners, advertised, protocols := k.listeners(b)
+	lines := []string{
 		"process.roles=broker,controller",
 		fmt.Sprintf("node.id=%d", b.id),
 		"controller.quorum.voters=" + strings.Join(voters, ","),
-		fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", b.port, b.controller),
-		fmt.Sprintf("advertised.listeners=PLAINTEXT://127.0.0.1:%d", b.port),
-		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"listeners=" + listeners,
+		"advertised.listeners=" + advertised,
+		"listener.security.protocol.map=" + protocols,
+		"inter.broker.listener.name=PLAINTEXT",
 		"controller.listener.names=CONTROLLER",
 		"log.dirs=" + filepath.Join(b.dir, "data"),
 		"auto.create.topics.enable=false",
@@ -222,8 +300,24 @@ func (k *Kafka) properties(b *broker) string {
 		fmt.Sprintf("default.replication.factor=%d", replicas),
 		fmt.Sprintf("min.insync.replicas=%d", inSync),
 		"log.cleaner.dedupe.buffer.size=16777216",
-		"",
-	}, "\n")
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.cfg.Properties)) { // of two lines with one name, the later counts
+		lines = append(lines, name+"="+k.cfg.Properties[name])
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// listeners are where a broker listens, what it tells clients, and that none of it is encrypted.
+func (k *Kafka) listeners(b *broker) (listeners, advertised, protocols string) {
+	at := []string{fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", b.port), fmt.Sprintf("CONTROLLER://127.0.0.1:%d", b.controller)}
+	tells := []string{fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", b.port)}
+	speaks := []string{"PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"}
+	for l, port := range b.lanes {
+		at = append(at, fmt.Sprintf("LANE%d://127.0.0.1:%d", l, port))
+		tells = append(tells, fmt.Sprintf("LANE%d://%s", l, k.cfg.Lanes[l][b.id-1]))
+		speaks = append(speaks, fmt.Sprintf("LANE%d:PLAINTEXT", l))
+	}
+	return strings.Join(at, ","), strings.Join(tells, ","), strings.Join(speaks, ",")
 }
 
 // ready waits until every broker is known to the cluster and takes connections.
@@ -291,3 +385,6 @@ func freePorts(n int) ([]int, error) {
 	}
 	return ports, nil
 }
+
+// DataDir is where broker i keeps its logs, and how far its cleaner is with them.
+func (k *Kafka) DataDir(i int) string { return filepath.Join(k.nodes[i].dir, "data") }

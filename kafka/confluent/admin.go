@@ -130,13 +130,7 @@ func (a *admin) describe(ctx context.Context, names []string) (map[string]kafka.
 
 // metadata asks for the named topics, or for all if names is nil.
 func (a *admin) metadata(ctx context.Context, names []string) (*kmsg.MetadataResponse, error) {
-	rq := kmsg.NewPtrMetadataRequest()
-	for _, name := range names {
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = new(name)
-		rq.Topics = append(rq.Topics, t)
-	}
-	r, err := rq.RequestWith(ctx, a.raw)
+	r, err := metadataRequest(names).RequestWith(ctx, a.raw)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +140,16 @@ func (a *admin) metadata(ctx context.Context, names []string) (*kmsg.MetadataRes
 		}
 	}
 	return r, nil
+}
+
+func metadataRequest(names []string) *kmsg.MetadataRequest {
+	rq := kmsg.NewPtrMetadataRequest()
+	for _, name := range names {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = new(name)
+		rq.Topics = append(rq.Topics, t)
+	}
+	return rq
 }
 
 // AllTopics returns the names of all topics but the brokers' own.
@@ -291,18 +295,43 @@ func (a *admin) awaitLeaders(ctx context.Context, least map[string]int32) error 
 		if err != nil {
 			return false, err
 		}
-		for _, t := range meta.Topics {
-			if t.ErrorCode != 0 || int32(len(t.Partitions)) < least[*t.Topic] {
+		// Each broker learns of a topic in its own time, and the next question may go to any of them.
+		for _, b := range a.raw.DiscoveredBrokers() {
+			if !led(meta, least) {
 				return false, nil
 			}
-			for _, p := range t.Partitions {
-				if p.ErrorCode != 0 || p.Leader < 0 {
-					return false, nil
-				}
+			if other, err := a.metadataOf(ctx, b, names); err == nil { // else it is away, and is not asked next either
+				meta = other
 			}
 		}
-		return true, nil
+		return led(meta, least), nil
 	})
+}
+
+// led says whether topics have so many partitions, each with a leader.
+func led(meta *kmsg.MetadataResponse, least map[string]int32) bool {
+	for _, t := range meta.Topics {
+		if t.ErrorCode != 0 || t.Topic == nil || int32(len(t.Partitions)) < least[*t.Topic] {
+			return false
+		}
+		for _, p := range t.Partitions {
+			if p.ErrorCode != 0 || p.Leader < 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// metadataOf asks one broker, for a moment.
+func (a *admin) metadataOf(ctx context.Context, b *kgo.Broker, names []string) (*kmsg.MetadataResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	r, err := b.Request(ctx, metadataRequest(names))
+	if err != nil {
+		return nil, err
+	}
+	return r.(*kmsg.MetadataResponse), nil
 }
 
 // await asks until the answer is yes or ctx ends.

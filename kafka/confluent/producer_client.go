@@ -41,7 +41,7 @@ type client struct {
 // openTransactional opens a producer and so ends whatever an older one of that id has left open.
 func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string) (*client, error) {
 	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{
-		"transactional.id": id, "transaction.timeout.ms": transactionTimeoutMs, "go.delivery.reports": false,
+		"transactional.id": id, "go.delivery.reports": false,
 	})
 	if err != nil {
 		return nil, err
@@ -86,6 +86,9 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
 		"queue.buffering.max.kbytes": 1 << 20, "socket.timeout.ms": 10000, "retry.backoff.ms": 5, "retry.backoff.max.ms": 50,
 	})
+	if (*cm)["transactional.id"] != nil {
+		unless(cm, map[string]rdk.ConfigValue{"transaction.timeout.ms": transactionTimeoutMs})
+	}
 	p, err := rdk.NewProducer(cm)
 	if err != nil {
 		return nil, fmt.Errorf("open producer %s: %w", id, err)

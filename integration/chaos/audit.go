@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/troupe-stream/troupe/examples/wordcount"
+	"github.com/troupe-stream/troupe/integration/chaos/work"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// The topics of the three topologies: what the load writes, what nodes write, and what must stay empty.
+var (
+	inputs  = []string{"lines", "transfers", "jobs"}
+	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered"}
+	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters"}
+	// sources are what each group reads, upstream first.
+	sources = []struct {
+		group  string
+		topics []string
+	}{
+		{"wordcount", []string{"lines", "words"}},
+		{"ledger", []string{"transfers", "postings"}},
+		{"jobs", []string{"jobs"}},
+	}
+)
+
+// origin is where a transfer was read: it tells which of two came first.
+type origin struct {
+	partition int32
+	offset    int64
+	transfer  work.Transfer
+}
+
+// audit reads everything that the load and the nodes have written, committed records only, and folds it: what should
+// come out, and what has. Its fields are guarded by mu while it reads.
+type audit struct {
+	client *kgo.Client
+	done   chan struct{}
+
+	mu   sync.Mutex
+	next map[place]int64 // behind the last record or marker that was read
+	data map[place]int64 // the last record itself; what must be committed is one more
+	err  error           // the first record that cannot be understood
+
+	wantWords, gotWords map[string]int64
+	transfers           map[int64]origin
+	postings            map[string][]work.Posting
+	halves              map[int64]int64 // transfers of which one posting was seen, with the sum so far
+	statements          map[string][]work.Statement
+	jobs                map[string][]int64
+	results             map[string]map[string][]int64 // of quickly, slowly, gathered, by key
+	deadLetters         []string
+	delays              *delays // where they are being measured
+}
+
+// startAudit begins to read. Dead letters are read once their topics exist.
+func startAudit(c *cluster) (*audit, error) {
+	topics := append(append(append([]string{}, inputs...), outputs...), letters...)
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka.Brokers()...), kgo.ConsumeTopics(topics...), kgo.ClientID("audit"),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(50*time.Millisecond), kgo.MetadataMaxAge(2*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
+	if err != nil {
+		return nil, err
+	}
+	a := &audit{
+		client: client, done: make(chan struct{}), next: map[place]int64{}, data: map[place]int64{},
+		wantWords: map[string]int64{}, gotWords: map[string]int64{}, transfers: map[int64]origin{}, postings: map[string][]work.Posting{},
+		halves: map[int64]int64{}, statements: map[string][]work.Statement{}, jobs: map[string][]int64{}, results: map[string]map[string][]int64{},
+	}
+	for _, t := range []string{"quickly", "slowly", "gathered"} {
+		a.results[t] = map[string][]int64{}
+	}
+	go a.read()
+	return a, nil
+}
+
+// close ends the reading.
+func (a *audit) close() {
+	a.client.Close()
+	<-a.done
+}
+
+func (a *audit) read() {
+	defer close(a.done)
+	for {
+		f := a.client.PollFetches(context.Background())
+		if f.IsClientClosed() {
+			return
+		}
+		now := time.Now()
+		a.mu.Lock()
+		f.EachRecord(func(r *kgo.Record) { a.record(r, now) })
+		a.mu.Unlock()
+	}
+}
+
+// record takes one record in. Offsets go up without a gap other than markers, aborted and compacted records.
+func (a *audit) record(r *kgo.Record, now time.Time) {
+	at := place{r.Topic, r.Partition}
+	if r.Offset < a.next[at] {
+		a.fault(fmt.Errorf("%s: offset %d was read after %d", at, r.Offset, a.next[at]-1))
+	}
+	a.next[at] = r.Offset + 1
+	if r.Attrs.IsControl() {
+		return
+	}
+	a.data[at] = r.Offset
+	if err := a.take(r); err != nil {
+		a.fault(fmt.Errorf("%s@%d: %w", at, r.Offset, err))
+	}
+	if a.delays != nil {
+		a.delays.add(r, now)
+	}
+}
+
+func (a *audit) fault(err error) {
+	if a.err == nil {
+		a.err = err
+	}
+}
+
+// take folds a record.
+func (a *audit) take(r *kgo.Record) error {
+	key := string(r.Key)
+	switch r.Topic {
+	case "lines":
+		for _, w := range wordcount.Words(string(r.Value)) {
+			a.wantWords[w]++
+		}
+	case "words":
+		a.gotWords[key]++
+	case "transfers":
+		var t work.Transfer
+		if err := json.Unmarshal(r.Value, &t); err != nil {
+			return err
+		}
+		a.transfers[t.ID] = origin{r.Partition, r.Offset, t}
+	case "postings":
+		return a.posting(key, r.Value)
+	case "statements":
+		var s work.Statement
+		if err := json.Unmarshal(r.Value, &s); err != nil {
+			return err
+		}
+		a.statements[key] = append(a.statements[key], s)
+	case "jobs", "quickly", "slowly", "gathered":
+		id, err := codec.Int64.Decode(r.Value)
+		if err != nil {
+			return err
+		}
+		if r.Topic == "jobs" {
+			a.jobs[key] = append(a.jobs[key], id)
+		} else {
+			a.results[r.Topic][key] = append(a.results[r.Topic][key], id)
+		}
+	default:
+		a.deadLetters = append(a.deadLetters, letterText(r))
+	}
+	return nil
+}
+
+// posting takes one side of a transfer: when the other has been seen as well, they must sum to zero.
+func (a *audit) posting(account string, value []byte) error {
+	var p work.Posting
+	if err := json.Unmarshal(value, &p); err != nil {
+		return err
+	}
+	a.postings[account] = append(a.postings[account], p)
+	sum := a.halves[p.ID] + p.Amount
+	if sum == 0 {
+		delete(a.halves, p.ID)
+		return nil
+	}
+	a.halves[p.ID] = sum
+	return nil
+}
+
+func letterText(r *kgo.Record) string {
+	text := fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)
+	for _, h := range r.Headers {
+		if len(h.Value) < 300 {
+			text += fmt.Sprintf(" %s=%s", h.Key, h.Value)
+		}
+	}
+	return text
+}
+
+// position is how far partitions have been read.
+func (a *audit) position() map[place]int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.next)
+}
+
+// due is what must be committed at least for partitions: behind the last record of each.
+func (a *audit) due(of []place) map[place]int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[place]int64{}
+	for _, p := range of {
+		if last, ok := a.data[p]; ok {
+			out[p] = last + 1
+		}
+	}
+	return out
+}

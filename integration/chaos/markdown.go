@@ -1,0 +1,5 @@
+package main
+
+import "io"
+
+func writeReport(io.Writer, []string) error { return nil }

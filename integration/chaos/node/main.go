@@ -1,0 +1,49 @@
+//go:build unix
+
+// Command node is the node that the chaos command starts and harms: the command line of any node for its three topologies,
+// and besides it
+//
+//	node all BROKERS DIR SETTING...
+//
+// runs them all in one process, with settings of librdkafka, KEY=VALUE.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/troupe-stream/troupe"
+	"github.com/troupe-stream/troupe/examples/wordcount"
+	"github.com/troupe-stream/troupe/integration/chaos/work"
+	"github.com/troupe-stream/troupe/topology"
+)
+
+func main() {
+	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs()}
+	if len(os.Args) < 4 || os.Args[1] != "all" {
+		troupe.Main(topologies...)
+	}
+	// A file that may not grow is an error of the write then, as a full disk is, and no reason to die.
+	signal.Ignore(syscall.SIGXFSZ)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	settings := map[string]string{}
+	for _, s := range os.Args[4:] {
+		name, value, _ := strings.Cut(s, "=")
+		settings[name] = value
+	}
+	err := troupe.Run(ctx, troupe.Config{
+		Brokers: strings.Split(os.Args[2], ","), DataDir: os.Args[3], CreateTopics: true, Kafka: settings,
+		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Started: func() { fmt.Fprintln(os.Stderr, "started") },
+	}, topologies...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "node:", err)
+		os.Exit(1) //nolint:gocritic // nothing is left to be done
+	}
+}
