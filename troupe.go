@@ -131,7 +131,7 @@ func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) erro
 	}, plans...)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // stopping while connecting is an orderly stop
+			return nil //nolint:nilerr // stopping while connecting is an orderly stop
 		}
 		return err
 	}

@@ -75,6 +75,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		p.self = c.Self()
+		c.Send(p.site.committer, memberLink{p.state.grant.Slot, c.Self()}) // before anything that the state has to say to it
 		p.spawn(c)
 		p.do(c, p.state.start())
 	case partitionMessage:

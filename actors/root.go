@@ -160,7 +160,6 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	}
 	p := &partitionActor{site: r.site, state: state, log: log}
 	o.pid = r.site.ground.Child(c, fmt.Sprintf("partition-%s-%d", st.Key, number), func() actor.Actor { return p }, p)
-	c.Send(r.site.committer, memberLink{m.grant.Slot, o.pid})
 }
 
 func (r *root) isEnding(slot int32) bool {

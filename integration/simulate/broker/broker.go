@@ -6,6 +6,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -128,9 +129,7 @@ func (b *Broker) Create(name string, partitions int32, config map[string]string)
 	}
 	b.nextID++
 	t := &topic{name: name, id: "topic-" + strconv.Itoa(b.nextID), config: map[string]string{"max.message.bytes": "1048588", "delete.retention.ms": strconv.FormatInt(b.DeleteRetention.Milliseconds(), 10)}}
-	for k, v := range config {
-		t.config[k] = v
-	}
+	maps.Copy(t.config, config)
 	b.topics[name] = t
 	b.names = append(b.names, name)
 	return b.grow(t, partitions).or()

@@ -410,6 +410,6 @@ func (b *Broker) Offsets(name string) []kafka.Position {
 	for _, pos := range latest {
 		all = append(all, pos)
 	}
-	slices.SortFunc(all, func(x, y kafka.Position) int { return x.TopicPartition.Compare(y.TopicPartition) })
+	slices.SortFunc(all, func(x, y kafka.Position) int { return x.Compare(y.TopicPartition) })
 	return all
 }

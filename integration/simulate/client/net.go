@@ -178,7 +178,7 @@ func kind(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	switch e {
+	switch e { //nolint:exhaustive // the others say nothing about what was done
 	case broker.MessageTooLarge, broker.TopicAuthorization, broker.UnknownTopicOrPartition, broker.OffsetMetadataTooLarge:
 		return protocol.WithKind(err, protocol.Sick)
 	case broker.ProducerFenced, broker.InvalidProducerEpoch, broker.InvalidPIDMapping:

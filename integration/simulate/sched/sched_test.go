@@ -30,7 +30,7 @@ func history(seed uint64) (lines []string) {
 			s.Kill(p)
 		}
 	})
-	for s.Step() { //nolint:revive // until nothing is left
+	for s.Step() {
 	}
 	s.Close()
 	return lines
@@ -56,7 +56,7 @@ func TestLanesKeepTheirOrder(t *testing.T) {
 		for i := range 20 {
 			s.Post(p, i%3, func() { got[i%3] = append(got[i%3], i) })
 		}
-		for s.Step() { //nolint:revive // until nothing is left
+		for s.Step() {
 		}
 		for _, one := range got {
 			require.IsIncreasing(t, one)
@@ -76,7 +76,7 @@ func TestKillUnwinds(t *testing.T) {
 			after = true
 		})
 	}
-	for s.Step() { //nolint:revive // until nothing is left
+	for s.Step() {
 	}
 	s.Go(p, "never begins", func() { after = true })
 	s.Kill(p)
@@ -101,7 +101,7 @@ func TestPausedStandsStill(t *testing.T) {
 	s.Pause(p)
 	require.False(t, s.Step())
 	s.Resume(p)
-	for s.Step() { //nolint:revive // until nothing is left
+	for s.Step() {
 	}
 	require.Equal(t, 2, n)
 }

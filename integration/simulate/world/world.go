@@ -150,12 +150,11 @@ func build(opts Options) (*World, error) {
 	return w, nil
 }
 
-func (w *World) addNode(i int) *node {
+func (w *World) addNode(i int) {
 	name := fmt.Sprintf("n%d", i)
 	n := &node{w: w, name: name, instance: name, disk: newDisk(w.s), version: w.latest}
 	w.nodes = append(w.nodes, n)
 	n.start()
-	return n
 }
 
 // run lets the world go on for some steps with faults, then without until all is committed, and checks what came of it.
