@@ -43,8 +43,10 @@ func (c *requests) join(group string, as kafka.Member, owned []int32) func() (jo
 	ctx := c.t.Context()
 	return later(c, func(cl *kgo.Client) joined {
 		r, err := send[*kmsg.JoinGroupResponse](ctx, cl, rq)
-		for err == nil && (r.ErrorCode == kerr.MemberIDRequired.Code || r.ErrorCode == kerr.CoordinatorLoadInProgress.Code) {
-			rq.MemberID = r.MemberID
+		for err == nil && (r.ErrorCode == kerr.MemberIDRequired.Code || notThereYet(kerr.ErrorForCode(r.ErrorCode))) {
+			if r.ErrorCode == kerr.MemberIDRequired.Code {
+				rq.MemberID = r.MemberID
+			}
 			r, err = send[*kmsg.JoinGroupResponse](ctx, cl, rq)
 		}
 		if err == nil {

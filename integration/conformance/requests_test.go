@@ -21,7 +21,7 @@ const (
 	askTimeout = 20 * time.Second
 	passEvery  = 5 * time.Millisecond
 	session    = 6 * time.Second // the shortest that kfake takes
-	rebalance  = 10 * time.Second
+	rebalance  = 3 * time.Second
 )
 
 // requests is a cluster of one broker that is spoken to by raw requests.
@@ -79,11 +79,16 @@ func ask[R kmsg.Response](c *requests, rq kmsg.Request, code func(R) int16) (R, 
 		switch {
 		case e == nil:
 			return r, nil
-		case time.Now().After(deadline), !slices.Contains([]error{kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotLeaderForPartition}, e):
+		case time.Now().After(deadline), !notThereYet(e):
 			return r, errOf(e)
 		}
 		c.pass()
 	}
+}
+
+// notThereYet says whether an error is of a broker that does not yet lead what it will lead in a moment.
+func notThereYet(err error) bool {
+	return slices.Contains([]error{kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotLeaderForPartition}, err)
 }
 
 // errOf is an error of the protocol by its name.

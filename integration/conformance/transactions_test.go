@@ -52,9 +52,7 @@ func endings() []behaviour {
 				}
 				again := func() error { return s.endTxn(p, true) }
 				s.is("EndTxn again is told CONCURRENT_TRANSACTIONS", "sometimes", s.sometimes(busy(again)))
-				s.transaction(p, seq, true, "x")
-				s.is("EndTxn for the other outcome", broker.InvalidTxnState, s.endTxn(p, false))
-				s.settle(p, true)
+				s.is("EndTxn for the other outcome, once they are written", broker.InvalidTxnState, s.endTxn(p, false))
 				begins := func() error {
 					err := s.addPartitions(p, s.tp(0))
 					if err == nil {
@@ -146,24 +144,43 @@ func endings() []behaviour {
 		},
 		{
 			name: "late-produce",
-			does: "A Produce that comes after its transaction has ended is refused; inside the next transaction, a batch that is among the last five is acknowledged and not written again, an older one is out of order.",
+			does: "A Produce that comes again inside the next transaction, behind a batch of that, is acknowledged and not written again if it is among the last five batches; an older one is out of order.",
+			run: func(s *script) {
+				s.newTopic(1)
+				p := s.producer()
+				s.transaction(p, 0, true, "0")
+				s.settle(p, true)
+				s.begin(p)
+				s.ok(s.produce(p, s.tp(0), 1, rec("1")...))
+				s.is("the last of the transaction before", nil, s.produce(p, s.tp(0), 0, rec("0")...))
+				s.is("the end: nothing was written", 3, s.endOf(kafka.ReadUncommitted))
+				for seq := range int32(4) {
+					s.ok(s.produce(p, s.tp(0), seq+2, rec("more")...))
+				}
+				s.is("the oldest of the last five", nil, s.produce(p, s.tp(0), 1, rec("1")...))
+				s.is("an older one", broker.OutOfOrderSequence, s.produce(p, s.tp(0), 0, rec("0")...))
+				s.is("the end: four were written", 7, s.endOf(kafka.ReadUncommitted))
+			},
+		},
+		{
+			name: "late-produce-first",
+			does: "A Produce that comes after its transaction has ended, and before the next has written to the partition, is not written again; but the first batch of the next transaction is then out of order, until that transaction has ended.",
 			run: func(s *script) {
 				s.newTopic(2)
 				p := s.producer()
 				s.transaction(p, 0, true, "0")
 				s.settle(p, true)
-				s.is("between the transactions", broker.InvalidTxnState, s.produce(p, s.tp(0), 0, rec("0")...))
+				late := func() error { return s.produce(p, s.tp(0), 0, rec("0")...) }
+				s.is("between the transactions", broker.InvalidTxnState, late())
 				s.begin(p, 1)
-				s.is("in the next, which has not added the partition", broker.InvalidTxnState, s.produce(p, s.tp(0), 0, rec("0")...))
+				s.is("in the next, which has not added the partition", broker.InvalidTxnState, late())
 				s.begin(p)
-				s.is("in the next, which has added the partition", nil, s.produce(p, s.tp(0), 0, rec("0")...))
+				s.is("the first batch of the next", broker.OutOfOrderSequence, s.produce(p, s.tp(0), 1, rec("1")...))
 				s.is("the end: nothing was written", 2, s.endOf(kafka.ReadUncommitted))
-				for seq := range int32(5) {
-					s.ok(s.produce(p, s.tp(0), seq+1, rec("more")...))
-				}
-				s.is("the oldest of the last five", nil, s.produce(p, s.tp(0), 1, rec("more")...))
-				s.is("an older one", broker.OutOfOrderSequence, s.produce(p, s.tp(0), 0, rec("0")...))
-				s.is("the end: five were written", 7, s.endOf(kafka.ReadUncommitted))
+				s.ok(s.endTxn(p, false))
+				s.settle(p, false)
+				s.begin(p)
+				s.is("the same batch in the transaction after that", nil, s.produce(p, s.tp(0), 1, rec("1")...))
 			},
 		},
 		{
