@@ -98,11 +98,14 @@ func statics() []behaviour {
 				a, b := s.pair("a", "b")
 				j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 				s.is("JoinGroup", nil, j.err)
-				s.is("the generation", a.Generation, j.member.Generation)
+				if !s.is("the generation", a.Generation, j.member.Generation) {
+					return
+				}
 				s.is("it leads", false, j.leader)
 				s.is("its assignment", "[0 1]", text(s.syncs(j.member, nil).slots))
 				s.is("heartbeat of the other", nil, s.heartbeat(s.group, b))
 			},
+			kfake: map[string]string{"the generation": "3"},
 		},
 		{
 			name: "static-restart-in-cooperative-rebalance",
@@ -111,13 +114,16 @@ func statics() []behaviour {
 				a, b := s.second(s.alone("a"), kafka.Member{Instance: "b"}, []int32{0, 1}, nil) // 2 and 3 are to go to b in the next round
 				j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 				s.is("JoinGroup after the restart", nil, j.err)
-				s.is("the generation", a.Generation, j.member.Generation)
+				if !s.is("the generation", a.Generation, j.member.Generation) {
+					return
+				}
 				s.is("its assignment", "[0 1]", text(s.syncs(j.member, nil).slots))
 				s.is("heartbeat of the other: no rebalance", nil, s.heartbeat(s.group, b))
 				asked := s.joinsLater(j.member, kafka.Member{Instance: "c"})
 				s.is("JoinGroup with the new member id, in the rebalance that another brings", nil, s.joinsAloneWith(j.member, []int32{0, 1}, b))
 				s.ok(s.answered(asked).err)
 			},
+			kfake: map[string]string{"the generation": "3"},
 		},
 		{
 			name: "static-restart-while-preparing",
@@ -161,7 +167,9 @@ func statics() []behaviour {
 				a, b := s.pair("a", "b")
 				j := s.joinsAlone(kafka.Member{Instance: "b"}, nil)
 				s.ok(j.err)
-				s.is("with the old member id", broker.FencedInstanceID, s.leave(s.group, b))
+				if !s.is("with the old member id", broker.FencedInstanceID, s.leave(s.group, b)) {
+					return
+				}
 				s.is("members then", 2, s.members(s.group))
 				s.is("heartbeat of the other then", nil, s.heartbeat(s.group, a))
 				s.is("with the new member id", nil, s.leave(s.group, j.member))
@@ -171,6 +179,7 @@ func statics() []behaviour {
 				s.is("the other joins, alone", nil, ja.err)
 				s.is("members in the end", 1, len(ja.members))
 			},
+			kfake: map[string]string{"with the old member id": "ok"},
 		},
 		{
 			name: "static-not-rejoined",
@@ -179,11 +188,13 @@ func statics() []behaviour {
 				a, b := s.pair("a", "b")
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
-				s.until("the answer", func() (ok bool) {
+				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance, func() (ok bool) {
 					_ = s.heartbeat(s.group, b)
 					ja, ok = asked()
 					return ok
-				})
+				})) {
+					return
+				}
 				s.is("JoinGroup of the other", nil, ja.err)
 				s.is("the next generation", a.Generation+1, ja.member.Generation)
 				s.is("members of it", "[a b]", text(sorted(ja.members)))
@@ -265,6 +276,7 @@ func memberships() []behaviour {
 				s.is("SyncGroup", broker.UnknownMemberID, s.syncs(stranger, nil).err)
 				s.is("LeaveGroup", broker.UnknownMemberID, s.leave(s.group, stranger))
 			},
+			kfake: map[string]string{"heartbeat, empty group": "GROUP_ID_NOT_FOUND"},
 		},
 		{
 			name: "session-timeout",
@@ -303,11 +315,13 @@ func memberships() []behaviour {
 				a, b := s.second(s.alone("a"), kafka.Member{}, []int32{0, 1}, []int32{2, 3})
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
-				s.until("the answer", func() (ok bool) {
+				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance, func() (ok bool) {
 					_ = s.heartbeat(s.group, b)
 					ja, ok = asked()
 					return ok
-				})
+				})) {
+					return
+				}
 				s.is("members of the next generation", "[a]", text(sorted(ja.members)))
 				s.is("its heartbeat", broker.UnknownMemberID, s.heartbeat(s.group, b))
 			},

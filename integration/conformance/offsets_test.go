@@ -40,6 +40,10 @@ func offsets() []behaviour {
 				s.is("in a transaction, the group's generation without a member id", broker.UnknownMemberID, s.txnOffset(kafka.Member{Generation: a.Generation}, s.at(0, 1, "")))
 				s.is("in a transaction, a member id without a generation", broker.IllegalGeneration, s.txnOffset(kafka.Member{ID: a.ID, Instance: a.Instance, Generation: -1}, s.at(0, 1, "")))
 			},
+			kfake: map[string]string{
+				"in a transaction, the group's generation without a member id": "ok",
+				"in a transaction, a member id without a generation":           "ok",
+			},
 		},
 		{
 			name: "commit-by-old-member",
@@ -92,6 +96,7 @@ func offsets() []behaviour {
 				end(p)
 				s.is("a plain one behind one in a transaction", 5, s.stablePosition(0).Offset)
 			},
+			kfake: map[string]string{"then the earlier one": "10", "a plain one behind one in a transaction": "30"},
 		},
 		{
 			name: "stable-offsets",
@@ -105,11 +110,13 @@ func offsets() []behaviour {
 				s.is("stable", string(broker.UnstableOffsetCommit), s.offsetOf(true))
 				s.is("not stable", "1", s.offsetOf(false))
 				got, err := s.committed(s.group, true, s.tp(1))
-				s.is("stable, another key", nil, err)
-				s.is("its offset", 1, got[s.tp(1)].Offset)
+				if s.is("stable, another key", nil, err) {
+					s.is("its offset", 1, got[s.tp(1)].Offset)
+				}
 				s.ok(s.endTxn(p, true))
 				s.is("stable, in the end", "2 two", text(s.stablePosition(0).Offset)+" "+s.stablePosition(0).Metadata)
 			},
+			kfake: map[string]string{"stable, another key": "UNSTABLE_OFFSET_COMMIT"},
 		},
 		{
 			name: "added-offsets-are-not-unstable",
@@ -159,6 +166,7 @@ func offsets() []behaviour {
 				s.ok(s.commit(s.group, anonymous(), s.at(0, 0, "")))
 				s.is("back", "0", s.offsetOf(true))
 			},
+			kfake: map[string]string{"none": "GROUP_ID_NOT_FOUND"},
 		},
 		{
 			name: "large-metadata",
@@ -173,6 +181,7 @@ func offsets() []behaviour {
 				s.is("the offset", 2, s.stablePosition(0).Offset)
 				s.is("the offset of the other key", 3, s.stablePosition(1).Offset)
 			},
+			kfake: map[string]string{"4097, plain": "ok", "4097, in a transaction": "ok", "the offset": "4"},
 		},
 	}
 }

@@ -26,6 +26,7 @@ func producers() []behaviour {
 			does: "InitProducerId during a transaction aborts it and is told CONCURRENT_TRANSACTIONS until the markers are written; then the old epoch is fenced from everything.",
 			run: func(s *script) {
 				s.newTopic(2)
+				s.ok(s.commit(s.group, anonymous(), s.at(0, -1, "")))
 				old := s.producer()
 				s.begin(old)
 				s.ok(s.addOffsets(old, s.group))
@@ -45,6 +46,14 @@ func producers() []behaviour {
 				s.is("Produce of the old where it never wrote, in a transaction of the new", broker.InvalidProducerEpoch, s.produce(old, s.tp(1), 0, rec("y")...))
 				s.is("what is committed", "[]", s.values(0, kafka.ReadCommitted))
 				s.is("the offset", -1, s.stablePosition(0).Offset)
+			},
+			kfake: map[string]string{
+				"the first InitProducerId":      "ok",
+				"AddPartitionsToTxn of the old": "PRODUCER_FENCED",
+				"AddOffsetsToTxn of the old":    "PRODUCER_FENCED",
+				"EndTxn of the old":             "PRODUCER_FENCED",
+				"Produce of the old":            "INVALID_TXN_STATE",
+				"TxnOffsetCommit of the old":    "PRODUCER_FENCED",
 			},
 		},
 		{

@@ -52,8 +52,9 @@ func (b behaviour) on(t *testing.T, c cluster) map[string]string {
 	return s.checks
 }
 
-// is checks an answer. Errors are compared by their names; none is "ok".
-func (s *script) is(check string, want, got any) {
+// is checks an answer. Errors are compared by their names; none is "ok". It says whether the script can go on: not where
+// kfake is known to differ, and what follows would mean nothing.
+func (s *script) is(check string, want, got any) bool {
 	s.Helper()
 	_, twice := s.checks[check]
 	require.False(s, twice, "the check %q is made twice: name one of them differently", check)
@@ -62,11 +63,12 @@ func (s *script) is(check string, want, got any) {
 	if other, ok := s.b.kfake[check]; ok && s.name() == "kfake" {
 		require.NotEqual(s, w, g, "%s: kfake does as Kafka now: take it out of the table", check)
 		require.Equal(s, other, g, "%s: kfake is known to differ from Kafka here, in another way", check)
-		return
+		return false
 	}
 	if w != g {
 		s.Errorf("%s: %s answers %s; Kafka %s", check, s.name(), g, w)
 	}
+	return w == g
 }
 
 func text(x any) string {
@@ -103,6 +105,16 @@ func (s *script) until(what string, cond func() bool) {
 	for deadline := s.clock().Add(patience); !cond(); s.pass() {
 		require.True(s, s.clock().Before(deadline), "%s: still waiting for: %s", s.name(), what)
 	}
+}
+
+// within lets time pass until cond holds, and says whether it did.
+func (s *script) within(d time.Duration, cond func() bool) bool {
+	for deadline := s.clock().Add(d); !cond(); s.pass() {
+		if s.clock().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 // sometimes says whether cond holds in one of many tries, each after others have settled: "sometimes" or "never".

@@ -92,6 +92,7 @@ func endings() []behaviour {
 				s.is("commit", broker.InvalidTxnState, s.endTxn(p, true))
 				s.is("abort", broker.InvalidTxnState, s.endTxn(p, false))
 			},
+			kfake: map[string]string{"abort": "ok"},
 		},
 		{
 			name: "abort-twice",
@@ -124,6 +125,64 @@ func endings() []behaviour {
 				s.is("in the next, behind its offsets", nil, late())
 				s.ok(s.endTxn(p, true))
 				s.is("the offset that is committed", 10, s.stablePosition(0).Offset)
+			},
+		},
+		{
+			name: "late-offsets-before-the-marker",
+			does: "A TxnOffsetCommit that comes behind EndTxn, and before the marker is written into the group's offsets, is taken into the transaction that was decided already, if that has offsets there; else it is told CONCURRENT_TRANSACTIONS.",
+			run: func(s *script) {
+				s.newTopic(1)
+				p := s.producer()
+				behind := func(before bool, answer error) func() bool {
+					return func() bool {
+						s.again("AddOffsetsToTxn", func() error { return s.addOffsets(p, s.group) })
+						if before {
+							s.ok(s.txnCommit(p, s.group, anonymous(), s.at(0, 1, "")))
+						}
+						s.ok(s.endTxn(p, true))
+						err := s.txnCommit(p, s.group, anonymous(), s.at(0, 2, ""))
+						s.settle(p, true)
+						return err == answer //nolint:errorlint // the very value
+					}
+				}
+				s.is("the transaction has no offsets yet: CONCURRENT_TRANSACTIONS", "sometimes", s.sometimes(behind(false, broker.ConcurrentTransactions)))
+				if s.is("the transaction has offsets: it is taken", "sometimes", s.sometimes(behind(true, nil))) {
+					s.is("the offset", 2, s.stablePosition(0).Offset)
+				}
+			},
+			kfake: map[string]string{
+				"the transaction has no offsets yet: CONCURRENT_TRANSACTIONS": "never",
+				"the transaction has offsets: it is taken":                    "never",
+			},
+		},
+		{
+			name: "late-produce-before-the-marker",
+			does: "A Produce that comes behind EndTxn, and before the marker, is taken into the transaction that was decided already where that has written; elsewhere it is told to try again.",
+			run: func(s *script) {
+				s.newTopic(2)
+				behind := func(partition, seq int32, answer error) func() bool {
+					return func() bool {
+						p := s.producer()
+						s.transaction(p, 0, true, "x")
+						return s.produce(p, s.tp(partition), seq, rec("late")...) == answer //nolint:errorlint // the very value
+					}
+				}
+				s.is("where it has not written: NOT_ENOUGH_REPLICAS", "sometimes", s.sometimes(behind(1, 0, broker.NotEnoughReplicas)))
+				if !s.is("where it has written: it is taken", "sometimes", s.sometimes(behind(0, 1, nil))) {
+					return
+				}
+				s.producer()
+				late := 0
+				for _, r := range s.values(0, kafka.ReadCommitted) {
+					if r.value == "late" {
+						late++
+					}
+				}
+				s.is("it is committed", true, late > 0)
+			},
+			kfake: map[string]string{
+				"where it has not written: NOT_ENOUGH_REPLICAS": "never",
+				"where it has written: it is taken":             "never",
 			},
 		},
 		{
@@ -175,13 +234,16 @@ func endings() []behaviour {
 				s.begin(p, 1)
 				s.is("in the next, which has not added the partition", broker.InvalidTxnState, late())
 				s.begin(p)
-				s.is("the first batch of the next", broker.OutOfOrderSequence, s.produce(p, s.tp(0), 1, rec("1")...))
+				if !s.is("the first batch of the next", broker.OutOfOrderSequence, s.produce(p, s.tp(0), 1, rec("1")...)) {
+					return
+				}
 				s.is("the end: nothing was written", 2, s.endOf(kafka.ReadUncommitted))
 				s.ok(s.endTxn(p, false))
 				s.settle(p, false)
 				s.begin(p)
 				s.is("the same batch in the transaction after that", nil, s.produce(p, s.tp(0), 1, rec("1")...))
 			},
+			kfake: map[string]string{"the first batch of the next": "ok"},
 		},
 		{
 			name: "transaction-timeout",
@@ -199,6 +261,7 @@ func endings() []behaviour {
 				s.is("Produce of the producer", broker.InvalidProducerEpoch, s.produce(p, s.tp(0), 1, rec("y")...))
 				s.is("epochs to the next producer", 2, s.producer().Epoch-p.Epoch)
 			},
+			kfake: map[string]string{"EndTxn of the producer": "PRODUCER_FENCED", "Produce of the producer": "INVALID_TXN_STATE"},
 		},
 	}
 }
