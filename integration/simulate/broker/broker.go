@@ -23,11 +23,11 @@ func (e Err) Error() string { return "broker: " + string(e) }
 const (
 	None                    Err = ""
 	NotLeader               Err = "NOT_LEADER_OR_FOLLOWER"
+	NotEnoughReplicas       Err = "NOT_ENOUGH_REPLICAS"
 	NotCoordinator          Err = "NOT_COORDINATOR"
 	CoordinatorLoading      Err = "COORDINATOR_LOAD_IN_PROGRESS"
 	ConcurrentTransactions  Err = "CONCURRENT_TRANSACTIONS"
 	InvalidProducerEpoch    Err = "INVALID_PRODUCER_EPOCH"
-	ProducerFenced          Err = "PRODUCER_FENCED"
 	InvalidTxnState         Err = "INVALID_TXN_STATE"
 	InvalidPIDMapping       Err = "INVALID_PRODUCER_ID_MAPPING"
 	OutOfOrderSequence      Err = "OUT_OF_ORDER_SEQUENCE_NUMBER"

@@ -31,7 +31,8 @@ type group struct {
 	state   groupState
 	gen     int32
 	members []*groupMember // in the order of their joining
-	began   time.Time      // the rebalance under way
+	leader  *groupMember
+	began   time.Time // the rebalance under way
 	commits []commit
 	epochs  map[int64]int16 // of producers that wrote offsets
 	next    int
@@ -110,7 +111,7 @@ func (g *group) validate(as kafka.Member, transactional bool) Err {
 		return e
 	case as.Generation != g.gen:
 		return IllegalGeneration
-	case g.state == completing:
+	case g.state == completing && !transactional:
 		return RebalanceInProgress
 	}
 	m.seen = g.b.now // a commit is a sign of life
@@ -123,7 +124,7 @@ type Joined struct {
 	Generation int32
 	// Members are those that a leader assigns to; for others it is empty. Owned is what each says it has.
 	Members []JoinedMember
-	// Stable: a static member came back without a rebalance.
+	// Stable: a static member came back, or one joined again with the same claims, without a rebalance.
 	Stable bool
 }
 
@@ -157,6 +158,10 @@ func (b *Broker) Join(name, id, instance, client string, owned []int32) (memberI
 	default:
 		if m = g.find(id); m == nil {
 			return id, nil, UnknownMemberID
+		}
+		if g.state == stable && m != g.leader && slices.Equal(m.owned, owned) {
+			m.seen = b.now
+			return m.id, &Joined{MemberID: m.id, Generation: g.gen, Stable: true}, nil
 		}
 		m.owned = owned
 	}
@@ -204,20 +209,27 @@ func (g *group) tick() {
 	if waiting && g.b.now.Sub(g.began) < RebalanceTimeout {
 		return
 	}
-	g.members = slices.DeleteFunc(g.members, func(m *groupMember) bool { return !m.joined })
+	g.members = slices.DeleteFunc(g.members, func(m *groupMember) bool { return !m.joined && m.instance == "" })
+	if !slices.ContainsFunc(g.members, func(m *groupMember) bool { return m.joined }) { // those that live have not come yet
+		g.began = g.b.now
+		return
+	}
+	if g.leader == nil || !g.leader.joined || !slices.Contains(g.members, g.leader) {
+		g.leader = g.members[slices.IndexFunc(g.members, func(m *groupMember) bool { return m.joined })]
+	}
 	g.gen++
 	g.state, g.began = completing, g.b.now
 	var all []JoinedMember
 	for _, m := range g.members {
 		all = append(all, JoinedMember{m.id, m.instance, m.owned})
 	}
-	for i, m := range g.members {
-		m.joined, m.synced, m.seen = false, false, g.b.now
-		m.answer = &Joined{MemberID: m.id, Generation: g.gen}
-		if i == 0 {
-			m.answer.Members = all
+	for _, m := range g.members {
+		if m.joined {
+			m.answer = &Joined{MemberID: m.id, Generation: g.gen}
 		}
+		m.joined, m.synced, m.seen = false, false, g.b.now
 	}
+	g.leader.answer.Members = all
 }
 
 // gone is called when members have left.
@@ -319,16 +331,22 @@ func (b *Broker) OffsetCommit(name string, as kafka.Member, positions []kafka.Po
 	if e := g.validate(as, false); e != None {
 		return e
 	}
-	for _, pos := range positions {
-		if len(pos.Metadata) > kafka.MaxMetadata {
-			return OffsetMetadataTooLarge
-		}
-	}
-	for _, pos := range positions {
+	return g.write(positions, func(pos kafka.Position) {
 		g.commits = append(g.commits, commit{pos: pos})
 		g.b.onOffset(name, pos)
+	}).or()
+}
+
+// write writes those positions that can be. The others are an error of their own, which does not stop it.
+func (g *group) write(positions []kafka.Position, record func(kafka.Position)) (e Err) {
+	for _, pos := range positions {
+		if len(pos.Metadata) > kafka.MaxMetadata {
+			e = OffsetMetadataTooLarge
+			continue
+		}
+		record(pos)
 	}
-	return nil
+	return e
 }
 
 func (b *Broker) onOffset(group string, pos kafka.Position) {

@@ -33,9 +33,47 @@ type partition struct {
 // openTxn is a transaction whose marker is not here yet.
 type openTxn struct{ pid, first int64 }
 
+// producerState is what a partition knows of a producer.
 type producerState struct {
 	epoch int16
-	seq   int32 // the next
+	seq   int32   // the next
+	last  []int32 // first numbers of the last batches of the epoch
+
+	// verifying: the coordinator was asked, and nothing was written since. lowest is the lowest number seen meanwhile.
+	verifying   bool
+	verifyEpoch int16
+	lowest      int32
+}
+
+// verify remembers the number of a batch for which the coordinator is asked.
+func (st *producerState) verify(epoch int16, seq int32) {
+	switch {
+	case !st.verifying || epoch > st.verifyEpoch:
+		st.verifying, st.verifyEpoch, st.lowest = true, epoch, seq
+	case epoch == st.verifyEpoch:
+		st.lowest = min(st.lowest, seq)
+	}
+}
+
+// next checks the number of a batch of n records, and counts it. It says whether the batch is there already.
+func (st *producerState) next(epoch int16, seq, n int32) (again bool, e Err) {
+	const remembered = 5
+	fresh := epoch > st.epoch
+	switch {
+	case epoch < st.epoch:
+		return false, InvalidProducerEpoch
+	case !fresh && slices.Contains(st.last, seq):
+		return true, None
+	case st.verifying && seq > st.lowest, fresh && seq != 0, !fresh && seq != st.seq:
+		return false, OutOfOrderSequence
+	}
+	if fresh {
+		st.epoch, st.last = epoch, nil
+	}
+	st.seq, st.verifying = seq+n, false
+	st.last = append(st.last, seq)
+	st.last = st.last[max(0, len(st.last)-remembered):]
+	return false, None
 }
 
 // lso is the last stable offset.

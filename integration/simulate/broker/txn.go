@@ -82,7 +82,7 @@ func (b *Broker) of(p Producer) (*txn, Err) {
 	case t == nil || t.pid != p.PID:
 		return nil, InvalidPIDMapping
 	case p.Epoch != t.epoch:
-		return nil, ProducerFenced
+		return nil, InvalidProducerEpoch // PRODUCER_FENCED in later versions of the requests
 	}
 	return t, None
 }
@@ -127,7 +127,9 @@ func (b *Broker) AddPartitions(p Producer, tps ...kafka.TopicPartition) error {
 }
 
 // ProduceTxn appends a batch inside a transaction. seq is the number of its first record in what this incarnation has
-// sent to the partition: a batch that is here already is acknowledged and not written again.
+// sent to the partition: a batch that is among the last five is acknowledged and not written again. Where the partition has
+// nothing of the transaction yet, the coordinator is asked whether it belongs to it; the lowest number that was seen until
+// then has to be written first, also if it came late and was refused.
 func (b *Broker) ProduceTxn(p Producer, tp kafka.TopicPartition, seq int32, records []Record) error {
 	if e := b.inject("Produce"); e != None {
 		return e
@@ -137,29 +139,46 @@ func (b *Broker) ProduceTxn(p Producer, tp kafka.TopicPartition, seq int32, reco
 		return e
 	}
 	st := part.producers[p.PID]
-	if st == nil || st.epoch < p.Epoch {
-		st = &producerState{epoch: p.Epoch}
+	if st == nil {
+		st = new(producerState)
+		part.producers[p.PID] = st
 	}
-	t := b.byPID[p.PID]
-	switch {
-	case st.epoch > p.Epoch:
-		return InvalidProducerEpoch
-	case seq < st.seq:
-		return nil // again
-	case seq > st.seq:
-		return OutOfOrderSequence
-	case t == nil || t.epoch != p.Epoch || t.state != ongoing || !slices.Contains(t.parts, tp):
-		return InvalidTxnState
+	isOpen := slices.ContainsFunc(part.open, func(o openTxn) bool { return o.pid == p.PID }) && st.epoch == p.Epoch
+	if !isOpen {
+		st.verify(p.Epoch, seq)
+		if e := b.verified(p, func(t *txn) bool { return slices.Contains(t.parts, tp) }); e == ConcurrentTransactions {
+			return NotEnoughReplicas
+		} else if e != None {
+			return e
+		}
 	}
-	part.producers[p.PID] = st
-	st.seq += int32(len(records)) //nolint:gosec // small
-	if !slices.ContainsFunc(part.open, func(o openTxn) bool { return o.pid == p.PID }) {
+	again, e := st.next(p.Epoch, seq, int32(len(records))) //nolint:gosec // small
+	if e != None || again {
+		return e.or()
+	}
+	if !isOpen {
 		part.open = append(part.open, openTxn{p.PID, part.next})
 	}
 	for _, r := range records {
 		part.append(b.entry(r, p.PID, true))
 	}
 	return nil
+}
+
+// verified asks the coordinator whether something belongs to the transaction of a producer.
+func (b *Broker) verified(p Producer, belongs func(*txn) bool) Err {
+	t := b.byPID[p.PID]
+	switch {
+	case t == nil:
+		return InvalidPIDMapping
+	case t.epoch != p.Epoch:
+		return InvalidProducerEpoch
+	case t.state == prepareCommit || t.state == prepareAbort:
+		return ConcurrentTransactions
+	case t.state != ongoing || !belongs(t):
+		return InvalidTxnState
+	}
+	return None
 }
 
 // AddOffsets adds a group's offsets to the transaction.
@@ -181,32 +200,29 @@ func (b *Broker) AddOffsets(p Producer, group string) error {
 }
 
 // TxnOffsetCommit commits offsets inside a transaction. The member is checked for its id, instance and generation, never for
-// what it owns; one without id and generation is taken.
+// what it owns; one without id and generation is taken. The coordinator is asked whether the group belongs to the
+// transaction, unless the transaction has offsets here already: then even one that was sent late, and comes behind EndTxn and
+// before the marker, is taken.
 func (b *Broker) TxnOffsetCommit(p Producer, group string, as kafka.Member, positions []kafka.Position) error {
 	if e := b.inject("TxnOffsetCommit"); e != None {
 		return e
 	}
 	g := b.group(group)
+	if g.epochs[p.PID] > p.Epoch {
+		return InvalidProducerEpoch
+	}
+	if !slices.ContainsFunc(g.commits, func(c commit) bool { return c.pending && c.pid == p.PID }) {
+		if e := b.verified(p, func(t *txn) bool { return slices.Contains(t.groups, group) }); e != None {
+			return e
+		}
+	}
 	if e := g.validate(as, true); e != None {
 		return e
 	}
-	t := b.byPID[p.PID]
-	switch {
-	case g.epochs[p.PID] > p.Epoch:
-		return InvalidProducerEpoch
-	case t == nil || t.epoch != p.Epoch || t.state != ongoing || !slices.Contains(t.groups, group):
-		return InvalidTxnState
-	}
 	g.epochs[p.PID] = p.Epoch
-	for _, pos := range positions {
-		if len(pos.Metadata) > kafka.MaxMetadata {
-			return OffsetMetadataTooLarge
-		}
-	}
-	for _, pos := range positions {
+	return g.write(positions, func(pos kafka.Position) {
 		g.commits = append(g.commits, commit{pos: pos, pid: p.PID, pending: true})
-	}
-	return nil
+	}).or()
 }
 
 // EndTxn decides a transaction. It is answered before the markers are written. A second request of the same incarnation
@@ -311,8 +327,11 @@ func (p *partition) decide(m marker, now time.Time) {
 			}
 		}
 	}
-	if st := p.producers[m.t.pid]; st == nil || st.epoch < m.epoch {
-		p.producers[m.t.pid] = &producerState{epoch: m.epoch}
+	st := p.producers[m.t.pid]
+	if st == nil || st.epoch < m.epoch {
+		st = &producerState{epoch: m.epoch}
+		p.producers[m.t.pid] = st
 	}
+	st.verifying = false
 	p.append(Entry{Timestamp: now.UnixMilli(), PID: m.t.pid, Transactional: true, Control: true, written: now})
 }

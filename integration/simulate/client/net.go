@@ -166,7 +166,8 @@ func again[T any](ctx context.Context, d *Driver, name string, f func() (T, erro
 func passes(err error) bool {
 	switch {
 	case errors.Is(err, errTransport), errors.Is(err, broker.NotCoordinator), errors.Is(err, broker.NotLeader),
-		errors.Is(err, broker.CoordinatorLoading), errors.Is(err, broker.ConcurrentTransactions):
+		errors.Is(err, broker.CoordinatorLoading), errors.Is(err, broker.NotEnoughReplicas),
+		errors.Is(err, broker.ConcurrentTransactions):
 		return true
 	}
 	return false
@@ -181,7 +182,7 @@ func kind(err error) error {
 	switch e { //nolint:exhaustive // the others say nothing about what was done
 	case broker.MessageTooLarge, broker.TopicAuthorization, broker.UnknownTopicOrPartition, broker.OffsetMetadataTooLarge:
 		return protocol.WithKind(err, protocol.Sick)
-	case broker.ProducerFenced, broker.InvalidProducerEpoch, broker.InvalidPIDMapping:
+	case broker.InvalidProducerEpoch, broker.InvalidPIDMapping:
 		return protocol.WithKind(err, protocol.Fenced)
 	case broker.UnknownMemberID, broker.FencedInstanceID:
 		return protocol.WithKind(err, protocol.NotMember)
