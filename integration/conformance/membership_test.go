@@ -201,6 +201,7 @@ func statics() []behaviour {
 				s.ok(s.syncs(ja.member, map[string][]int32{a.ID: {0, 1}, b.ID: {2, 3}}).err)
 				s.is("its heartbeat", broker.IllegalGeneration, s.heartbeat(s.group, b))
 			},
+			kfake: map[string]string{"members of it": "[a]", "its heartbeat": "UNKNOWN_MEMBER_ID"},
 		},
 	}
 }

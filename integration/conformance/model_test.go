@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"strconv"
 	"testing"
 	"time"
 
@@ -32,7 +31,7 @@ func (m *model) pass() {
 	m.now = m.now.Add(step)
 	m.b.SetNow(m.now)
 	if m.b.Pending() > 0 {
-		m.b.WriteMarker(0)
+		m.b.WriteMarker(m.b.SendMarker(0))
 	}
 }
 
@@ -92,13 +91,7 @@ func (m *model) deleteRecords(tp kafka.TopicPartition, before int64) error {
 	return m.b.DeleteRecords(tp, before)
 }
 
-func (m *model) compact(tp kafka.TopicPartition) {
-	ms, err := strconv.Atoi(m.topic[tp.Topic]["delete.retention.ms"])
-	if err != nil {
-		panic("delete.retention.ms of " + tp.Topic + ": " + err.Error()) // a bug of the script
-	}
-	m.b.Compact(tp, time.Duration(ms)*time.Millisecond)
-}
+func (m *model) compact(tp kafka.TopicPartition) { m.b.Compact(tp) }
 
 func (m *model) commit(group string, as kafka.Member, positions ...kafka.Position) error {
 	return m.b.OffsetCommit(group, as, positions)
