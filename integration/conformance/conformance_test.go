@@ -34,7 +34,7 @@ func TestKfake(t *testing.T) {
 	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
-	runAll(t, func(t *testing.T) cluster { return newRequests(t, "kfake", k.ListenAddrs(), k.Compact) })
+	runAll(t, func(t *testing.T) cluster { t.Helper(); return newRequests(t, "kfake", k.ListenAddrs(), k.Compact) })
 }
 
 func TestNamesAreUnique(t *testing.T) {

@@ -17,5 +17,8 @@ func TestRealKafka(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
 	t.Logf("on Kafka %s", realkafka.Version)
-	runAll(t, func(t *testing.T) cluster { return newRequests(t, "Kafka "+realkafka.Version, k.Brokers(), nil) })
+	runAll(t, func(t *testing.T) cluster {
+		t.Helper()
+		return newRequests(t, "Kafka "+realkafka.Version, k.Brokers(), nil)
+	})
 }
