@@ -346,6 +346,27 @@ func TestKeptSlotsAreReleasedButNotLeft(t *testing.T) {
 	})
 }
 
+// A node that is stopped while it joins leaves nobody behind who would be given slots.
+func TestAMemberThatNeverKnewItsIDIsTakenOut(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.con.member = kafka.Member{Generation: -1}
+		w.state = protocol.GroupState{Members: []protocol.MemberState{{ID: "B-1", Instance: "B"}, {ID: "A-7", Instance: "A"}}}
+		w.end()
+		<-w.ran
+		require.Equal(w.t, []string{"open", "close-consumer", "leave A-7"}, w.asked())
+	})
+}
+
+func TestANodeThatNeverJoinedLeavesNothing(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.con.member = kafka.Member{Generation: -1}
+		w.state = protocol.GroupState{Members: []protocol.MemberState{{ID: "B-1", Instance: "B"}}}
+		w.end()
+		<-w.ran
+		require.Equal(w.t, []string{"open", "close-consumer"}, w.asked())
+	})
+}
+
 func TestGroupsAreCheckedBeforeTheyOpen(t *testing.T) {
 	t.Parallel()
 	opened := false
