@@ -155,6 +155,8 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			x.reply(x.err)
 		case report:
 			p.report(x.failure)
+		case recovered:
+			p.recovered(x)
 		case wakeAt:
 			p.wakeAt(c, x.at)
 		}
@@ -178,6 +180,7 @@ func (p *partitionActor) wakeAt(c actor.Context, at time.Time) {
 	p.stop = g.After(at.Sub(g.Now()), func() { g.Send(self, Wake{g.Now()}) })
 }
 
+// report tells of a failure: of the first one of a record, and of what is decided in the end.
 func (p *partitionActor) report(f recordFailure) {
 	p.counts.failures++
 	args := []any{"agent", f.agent, "attempt", f.attempts, "error", f.err}
@@ -187,12 +190,34 @@ func (p *partitionActor) report(f recordFailure) {
 	if f.stack != "" {
 		p.log.Debug("stack of a failure", "agent", f.agent, "stack", f.stack)
 	}
-	if f.last {
+	switch f.decision {
+	case plan.DeadLetter:
 		p.counts.letters++
 		p.log.Error("record given up: written to the dead letters", args...)
-		return
+	case plan.Skip:
+		p.log.Error("record given up: skipped, as its policy says", args...)
+	case plan.StopPartition:
+		p.log.Error("partition stopped, as the policy says: it goes on after `node resume-partition`, or when it starts anew", args...)
+	case plan.StopNode:
+		p.log.Error("node stopped, as the policy says", args...)
+	case plan.ByPolicy, plan.Retry:
+		switch {
+		case f.paused > 0:
+			p.log.Warn("agent held back: what it calls is unavailable, or it fails too often; then one record is tried", append(args, "pause", f.paused)...)
+		case f.attempts > 1:
+			p.log.Debug("agent failed again", args...)
+		default:
+			p.log.Warn("agent failed: restarted, the record is tried again", args...)
+		}
 	}
-	p.log.Warn("agent failed: restarted, the record is tried again", args...)
+}
+
+func (p *partitionActor) recovered(r recovered) {
+	args := []any{"agent", r.agent, "attempts", r.attempts}
+	if r.offset >= 0 && r.topic != "" {
+		args = append(args, "topic", r.topic, "offset", r.offset)
+	}
+	p.log.Info("agent goes on: what had failed is done", args...)
 }
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {

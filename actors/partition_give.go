@@ -9,7 +9,7 @@ import (
 
 // give hands out records to agents that have room for more, in the order of their timestamps across sources.
 func (s *partitionState) give() {
-	if s.phase != running {
+	if s.phase != running || s.halt != nil {
 		return
 	}
 	if s.careful != nil {
@@ -57,7 +57,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 }
 
 // isSingle says whether an agent is given its records one by one.
-func (s *partitionState) isSingle(a *agentSlot) bool { return a.done.upTo < a.single }
+func (s *partitionState) isSingle(a *agentSlot) bool { return a.half || a.done.upTo < a.single }
 
 // head returns the timestamp of an agent's next record. On the way it passes what is done already and batches without
 // records.
@@ -231,7 +231,7 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		} else { // a task has ended: once is enough, unless this is rolled back
 			a.done.add(0, 1)
 		}
-		a.attempts = 0
+		s.succeeded(a)
 		return
 	}
 	to := w.end
@@ -243,7 +243,9 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		s.fill.moved = true
 	}
 	if s.careful == nil && a.failed >= 0 && a.done.has(a.failed) { // carefully, a shard may still fail it: see carefulWhole
-		a.failed, a.attempts = -1, 0
+		s.succeeded(a)
+	} else if a.half {
+		a.half = false
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 //	SealRound     | committer        | Offer, or Nothing                      | any
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
 //	Wake          | its own timer    | -                                      | any
+//	Resume        | node             | -                                      | any; not stopped: ignored
 //	Leave         | node             | Left to the node, when it is committed | any
 //
 //sumtype:decl
@@ -84,6 +85,9 @@ type Decided struct {
 // Wake is the time that a partition asked to be woken at.
 type Wake struct{ Now time.Time }
 
+// Resume makes a partition go on that a policy has stopped.
+type Resume struct{}
+
 // Leave asks the partition to stop: what has been done is committed, nothing more is begun.
 type Leave struct {
 	Now   time.Time
@@ -99,4 +103,5 @@ func (Undone) isPartitionMessage()      {}
 func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}
 func (Wake) isPartitionMessage()        {}
+func (Resume) isPartitionMessage()      {}
 func (Leave) isPartitionMessage()       {}

@@ -120,7 +120,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		g.Sources = append(g.Sources, pos)
 		begin = append(begin, startAt{0, int64(len(s.logs[t.ID][part]))})
 	}
-	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, func(int) time.Duration { return 0 })
+	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, func(plan.Backoff, int) time.Duration { return 0 })
 	if err != nil {
 		return err
 	}
