@@ -158,6 +158,26 @@ func (s *partitionState) onResume() {
 	s.emit(wakeAt{s.now})
 }
 
+// rests says whether nothing will happen before the clock has moved on, or an operator resumes the partition.
+func (s *partitionState) rests() bool {
+	if s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved {
+		return false
+	}
+	if s.halt != nil {
+		return true
+	}
+	waits := false
+	for _, a := range s.agents {
+		switch {
+		case a.backing && a.retry.After(s.now):
+			waits = true
+		case a.backing || a.source >= 0 && len(a.works) > 0:
+			return false
+		}
+	}
+	return waits
+}
+
 // succeeded: an agent is through with what it had failed in.
 func (s *partitionState) succeeded(a *agentSlot) {
 	if a.attempts > 0 || a.half {

@@ -342,6 +342,7 @@ func (s *partitionState) emit(x any) { s.out = append(s.out, x) }
 func (s *partitionState) start() []any {
 	s.out = nil
 	s.maybeRun()
+	s.give()
 	s.askWake()
 	return s.out
 }

@@ -205,7 +205,7 @@ func (s *Sim) Settle() error {
 		if s.feed() {
 			continue
 		}
-		if !slices.ContainsFunc(s.parts, func(p *simPartition) bool { return p.state.isBusy() }) {
+		if !slices.ContainsFunc(s.parts, func(p *simPartition) bool { return p.state.isBusy() && !p.state.rests() }) {
 			return s.err
 		}
 		if s.wakePartitions() {
@@ -271,6 +271,25 @@ func (s *Sim) Advance(d time.Duration) error {
 	s.now = s.now.Add(d)
 	s.wakePartitions()
 	return s.Settle()
+}
+
+// Resume makes partitions go on that a policy has stopped, and settles.
+func (s *Sim) Resume() error {
+	for _, p := range s.parts {
+		s.post(p.lane("node", "partition", 0), func() { p.step(Resume{}) })
+	}
+	return s.Settle()
+}
+
+// Stopped returns why partitions were stopped by a policy, by stage and number.
+func (s *Sim) Stopped() map[string]error {
+	stopped := map[string]error{}
+	for _, p := range s.parts {
+		if h := p.state.halt; h != nil {
+			stopped[fmt.Sprintf("%s/%d", p.state.stage.Key, p.state.partition)] = h.why
+		}
+	}
+	return stopped
 }
 
 // Log returns the committed records of a topic's partition; they belong to the Sim.
@@ -422,6 +441,7 @@ func (p *simPartition) do(out []any) {
 			p.sim.err = x.err
 		case answerAsk:
 			x.reply(x.err)
+		case recovered:
 		case report:
 			p.sim.failures = append(p.sim.failures, fmt.Errorf("agent %s, %s/%d@%d, attempt %d: %w",
 				x.failure.agent, x.failure.topic, p.state.partition, x.failure.offset, x.failure.attempts, x.failure.err))

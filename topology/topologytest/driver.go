@@ -165,6 +165,12 @@ func (d *Driver) Advance(by time.Duration) {
 	d.must(d.sim.Advance(by))
 }
 
+// Resume makes partitions go on that a policy has stopped (topology.StopPartition), as `node resume-partition` does.
+func (d *Driver) Resume() { d.t.Helper(); d.must(d.sim.Resume()) }
+
+// Stopped returns why a policy has stopped partitions, by stage and number, such as orders/3.
+func (d *Driver) Stopped() map[string]error { return d.sim.Stopped() }
+
 // Now returns the wall clock.
 func (d *Driver) Now() time.Time { return d.sim.Now() }
 
