@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -33,6 +34,7 @@ type site struct {
 	holds      func(ctx context.Context, slot int32, incarnation int64) (bool, error)
 	log        *slog.Logger
 	strays     *sync.WaitGroup
+	hangs      *hangs
 }
 
 // What a partition tells its node.
@@ -46,6 +48,7 @@ type (
 		slot        int32
 		incarnation int64
 		err         error
+		memory      *memory // what its successor must know; nil: nothing
 	}
 	nodeFailed struct{ err error }
 	// statusQuery asks a partition for its PartitionStatus.
@@ -82,7 +85,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 		p.clock()
 		p.do(c, p.state.step(m))
 	case shardBroken:
-		c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, m.err})
+		c.Send(c.Parent(), partitionBroken{slot: p.state.grant.Slot, incarnation: p.state.grant.Incarnation, err: m.err})
 	case shardFinished:
 		if p.open--; p.open == 0 {
 			p.leave(c)
@@ -115,13 +118,17 @@ func (p *partitionActor) spawn(c actor.Context) {
 		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
 		log := p.log.With("table", t.Name)
+		deadline, grace := deadlineIn(s.stage, t)
+		if deadline > 0 {
+			cfg.Calls = new(atomic.Int64)
+		}
 		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
-			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log}
+			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace}
 		}, nil))
 	}
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays}
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}
@@ -147,6 +154,8 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
 		case resumeSource:
 			c.Send(p.site.consumer, resumeFetch{p.source(x.source)})
+		case giveWay:
+			c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, x.err, x.memory})
 		case finishShards:
 			p.finish(c, x.clean)
 		case failNode:

@@ -45,6 +45,9 @@ func (s *partitionState) giveCarefully() {
 		}
 		q := s.sources[a.source]
 		c.agent, c.rec, c.finished, c.sealed = i, plan.Rec{B: q.batches[a.batch-q.first], I: a.record}, false, false
+		if s.blamed(a, c.rec) {
+			return
+		}
 		s.giveRun(i, 0, 1)
 		return
 	}
@@ -55,7 +58,7 @@ func (s *partitionState) giveCarefully() {
 
 // endCareful: past all that was given out when it began.
 func (s *partitionState) endCareful() {
-	s.careful, s.dry = nil, false
+	s.careful, s.dry, s.blame = nil, false, nil
 	s.maybeOffer()
 }
 
@@ -201,6 +204,10 @@ func (s *partitionState) bury(rec plan.Rec, f recordFailure) {
 // onShardFailed rolls the partition back to the last epoch that is whole, and goes on carefully until past what has been
 // given out: then it shows which record is at fault.
 func (s *partitionState) onShardFailed(m ShardFailed) {
+	if m.Lost && s.phase != gone {
+		s.giveWay(m)
+		return
+	}
 	if m.Undo != s.undo || s.phase != running && s.phase != stopping {
 		return
 	}

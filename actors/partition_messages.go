@@ -18,6 +18,7 @@ import (
 //	Applied       | shard            | -                                      | any; stale: dropped
 //	Sealed        | shard            | -                                      | any; stale: dropped
 //	ShardFailed   | shard            | Undo to all shards                     | any; stale: dropped
+//	ShardLate     | shard            | Expire to the agents that write there  | any
 //	Undone        | shard            | -                                      | undoing
 //	SealRound     | committer        | Offer, or Nothing                      | any
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
@@ -64,7 +65,11 @@ type ShardFailed struct {
 	Undo  int64
 	Err   error
 	Stack string
+	Lost  bool // the function hangs: the shard cannot even undo, and must be made anew
 }
+
+// ShardLate says that a function inside a shard has passed its deadline: contexts of the agents that may have sent it must end.
+type ShardLate struct{ Table int }
 
 // Undone says that a shard is back at the epoch it was asked for.
 type Undone struct {
@@ -99,6 +104,7 @@ func (Arrived) isPartitionMessage()     {}
 func (Applied) isPartitionMessage()     {}
 func (Sealed) isPartitionMessage()      {}
 func (ShardFailed) isPartitionMessage() {}
+func (ShardLate) isPartitionMessage()   {}
 func (Undone) isPartitionMessage()      {}
 func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}

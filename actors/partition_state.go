@@ -221,6 +221,7 @@ type partitionState struct {
 	causeStack     string
 	causePolicy    *plan.Policy
 	halt           *halted  // why nothing more is given out
+	blame          *blame   // of the partition before, not put on a record yet
 	culprit        *careful // the record that was at hand when it began
 	leaveBy        time.Time
 	flushed        int // agents that a stop waits for
@@ -317,6 +318,8 @@ func (s *partitionState) step(m partitionMessage) []any {
 		s.onSealed(m)
 	case ShardFailed:
 		s.onShardFailed(m)
+	case ShardLate:
+		s.onShardLate(m)
 	case Undone:
 		s.onUndone(m)
 	case SealRound:

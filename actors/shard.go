@@ -46,6 +46,8 @@ type shardActor struct {
 	config   tables.Config
 	identity tables.Identity
 	log      *slog.Logger
+	deadline time.Duration // for each call of a user's function; 0: none
+	grace    time.Duration
 
 	state      tables.Shard
 	machine    *shardState
@@ -89,7 +91,7 @@ func (a *shardActor) Receive(c actor.Context) {
 func (a *shardActor) open(c actor.Context) {
 	a.end = -1
 	a.state = a.table.NewShard(a.config)
-	a.machine = &shardState{table: a.index, state: a.state, guard: apart}
+	a.machine = &shardState{table: a.index, state: a.state, guard: func(f func() error) (string, error) { return a.guard(c, f) }}
 	path := filepath.Join(a.site.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
 	var err error
 	if a.checkpoint, err = tables.OpenCheckpoint(a.site.disk, path, a.identity, a.log); err != nil {
@@ -147,18 +149,6 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 	}
 }
 
-// apart runs user code on a goroutine of its own: a runtime.Goexit in it would end the mailbox's.
-func apart(f func() error) (stack string, err error) {
-	done := make(chan struct{})
-	err = errGoexit
-	go func() {
-		defer close(done)
-		stack, err = protect(f)
-	}()
-	<-done
-	return stack, err
-}
-
 // later asks for a checkpoint after a while.
 func (a *shardActor) later(c actor.Context, d time.Duration) {
 	g, self := a.site.ground, c.Self()
@@ -169,7 +159,7 @@ func (a *shardActor) later(c actor.Context, d time.Duration) {
 // includes everything before it, once all that was sealed by then is committed.
 func (a *shardActor) tick(c actor.Context) {
 	switch {
-	case a.checkpoint == nil:
+	case a.checkpoint == nil || a.machine.lost:
 	case a.end >= 0:
 		a.write(c)
 	case a.state.Stats().Dirty == 0:
@@ -213,6 +203,9 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 
 // write writes some pages, and the offset once all are written.
 func (a *shardActor) write(c actor.Context) {
+	if a.machine.lost {
+		return
+	}
 	if a.machine.committed < a.covers && !plant.Is("checkpoint ahead of the commit") {
 		a.later(c, 50*time.Millisecond)
 		return
@@ -239,7 +232,7 @@ func (a *shardActor) write(c actor.Context) {
 // changelog's end would vouch for records that it has not seen.
 func (a *shardActor) finish(c actor.Context) {
 	defer c.Send(c.Parent(), shardFinished{a.index})
-	if a.checkpoint == nil || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
+	if a.checkpoint == nil || a.machine.lost || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
 		return
 	}
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
