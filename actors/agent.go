@@ -21,6 +21,7 @@ type agentActor struct {
 	ground    Ground
 	strays    *sync.WaitGroup // goroutines of programs
 	hangs     *hangs
+	guardian  *guardian
 	runner    *runner // nil until Begin
 }
 

@@ -35,6 +35,7 @@ type site struct {
 	log        *slog.Logger
 	strays     *sync.WaitGroup
 	hangs      *hangs
+	guardian   *guardian
 }
 
 // What a partition tells its node.
@@ -128,7 +129,7 @@ func (p *partitionActor) spawn(c actor.Context) {
 	}
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs}
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}

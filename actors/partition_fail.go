@@ -40,7 +40,8 @@ func (s *partitionState) giveCarefully() {
 		if a.done.upTo >= c.until[i] {
 			continue
 		}
-		if waiting = waiting || a.backing; a.backing || !ok {
+		if a.backing || !ok { // its record comes when it is read again
+			waiting = true
 			continue
 		}
 		q := s.sources[a.source]
