@@ -118,17 +118,24 @@ func (g *Group) askRelease(ids []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(released), func(id int32) bool { return !slices.Contains(ids, id) })
 }
 
-// markReleased says on the slots that nobody writes for them, as the member of now.
+// markReleased says on the slots that nobody writes for them, as the member that took them: a process that has become another
+// member meanwhile, before any callback told it so, would write over the mark of who has the slot now.
 func (g *Group) markReleased(ids []int32) {
 	if len(ids) == 0 {
 		return
 	}
+	now, err := g.consumer.Member()
 	marks := make(map[int32]kafka.Mark, len(ids))
 	for _, id := range ids {
-		marks[id] = kafka.Released()
+		if g.slots[id].grant.MemberID == now.ID {
+			marks[id] = kafka.Released()
+		}
 	}
-	now, err := g.consumer.Member()
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(marks) < len(ids):
+		err = fmt.Errorf("this process is member %s of the group now, not the one that took them", now.ID)
+	default:
 		err = g.wire.Mark(context.Background(), now.Member, marks)
 	}
 	if err != nil {

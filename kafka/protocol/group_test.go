@@ -346,6 +346,24 @@ func TestKeptSlotsAreReleasedButNotLeft(t *testing.T) {
 	})
 }
 
+// A process that has lost its session and joined again, before any callback told it so, writes over nobody's mark.
+func TestANewMemberReleasesNothingOfTheOld(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1)
+		w.asked()
+		w.con.mu.Lock()
+		w.con.member = kafka.Member{ID: "A-2", Instance: "A", Generation: 7}
+		w.con.mu.Unlock()
+		w.mu.Lock()
+		w.marks[1] = "B/1"
+		w.mu.Unlock()
+		w.end()
+		<-w.ran
+		require.Equal(w.t, []string{"release [1]", "close-consumer", "leave A-2"}, w.asked())
+		require.Equal(w.t, map[int32]string{1: "B/1"}, w.marks)
+	})
+}
+
 // A node that is stopped while it joins leaves nobody behind who would be given slots.
 func TestAMemberThatNeverKnewItsIDIsTakenOut(t *testing.T) {
 	in(t, kafka.GroupConfig{}, func(w *world) {
