@@ -53,9 +53,10 @@ type shardActor struct {
 	machine    *shardState
 	checkpoint *tables.Checkpoint
 	replayed   int64
-	restored   bool  // it holds all that was committed when it was restored
-	end        int64 // of the changelog, for the checkpoint being written; -1: none is
-	covers     int64 // the epoch that must be committed before the checkpoint may be written
+	restored   bool      // it holds all that was committed when it was restored
+	end        int64     // of the changelog, for the checkpoint being written; -1: none is
+	asked      time.Time // when it was asked for: deletions behind it are not older than that
+	covers     int64     // the epoch that must be committed before the checkpoint may be written
 	asking     bool
 }
 
@@ -165,7 +166,7 @@ func (a *shardActor) tick(c actor.Context) {
 	case a.state.Stats().Dirty == 0:
 		a.later(c, a.site.checkpoint)
 	case !a.asking:
-		a.asking = true
+		a.asking, a.asked = true, a.site.ground.Now()
 		g, self := a.site.ground, c.Self()
 		g.Go(func() {
 			ctx, cancel := g.WithTimeout(context.Background(), endTimeout)
@@ -213,7 +214,7 @@ func (a *shardActor) write(c actor.Context) {
 	began := a.site.ground.Now()
 	more, err := a.checkpoint.Write(a.state, a.end, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.state, a.site.ground.Now())
+		err = a.checkpoint.Mark(a.state, a.asked)
 	}
 	switch took := a.site.ground.Now().Sub(began); {
 	case err != nil:
@@ -237,12 +238,13 @@ func (a *shardActor) finish(c actor.Context) {
 	}
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
+	asked := a.site.ground.Now()
 	end, err := a.safeEnd(ctx)
 	for more := true; err == nil && more; {
 		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(a.state, a.site.ground.Now())
+		err = a.checkpoint.Mark(a.state, asked)
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)
