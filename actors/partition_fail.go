@@ -36,11 +36,20 @@ func (s *partitionState) giveCarefully() {
 		if a.source < 0 {
 			continue
 		}
-		_, ok := s.head(a)
-		if a.done.upTo >= c.until[i] {
+		if a.backing {
+			waiting = true
 			continue
 		}
-		if a.backing || !ok { // its record comes when it is read again
+		if at := s.dueParked(a); at >= 0 {
+			c.agent, c.rec, c.finished, c.sealed = i, a.parked[at].rec, false, false
+			s.giveParked(i, at)
+			return
+		}
+		_, ok := s.head(a)
+		if s.behind(a) >= c.until[i] {
+			continue
+		}
+		if !ok { // its record comes when it is read again
 			waiting = true
 			continue
 		}
@@ -87,8 +96,10 @@ func (s *partitionState) carefulWhole() {
 
 // carefulPassed: the record at hand can fail no more.
 func (s *partitionState) carefulPassed() {
-	s.succeeded(s.agents[s.careful.agent])
+	a := s.agents[s.careful.agent]
+	s.succeeded(a)
 	s.careful.agent = -1
+	s.unpark(a)
 }
 
 // carefulCommitted: the bundle at hand is committed.
@@ -113,7 +124,7 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 	}
 	if w == nil || m.Done >= len(w.records) {
 		a.attempts++
-		s.backOff(m.Agent, recordFailure{agent: a.agent.Name, offset: -1, attempts: a.attempts, decision: plan.Retry, err: m.Err, stack: m.Stack}, a.agent.Policy, false)
+		s.backOff(m.Agent, plan.Rec{}, recordFailure{agent: a.agent.Name, offset: -1, attempts: a.attempts, decision: plan.Retry, err: m.Err, stack: m.Stack}, a.agent.Policy, false, false)
 		s.seek(a)
 		return
 	}
@@ -151,6 +162,9 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, er
 		if a.failed != f.offset {
 			a.failed, a.attempts = f.offset, 0
 		}
+		if at := a.parkedAt(f.offset); at >= 0 {
+			a.attempts = a.parked[at].attempts
+		}
 	}
 	f.attempts = a.attempts + 1
 	d, opens := s.decide(a, rec, policy, &f, ofBatch)
@@ -163,13 +177,17 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, er
 	if !opens && !ofBatch { // else it is not its fault, or another record of its batch is at fault: they come one by one now
 		a.attempts++
 	}
-	s.backOff(i, f, policy, opens)
+	s.backOff(i, rec, f, policy, opens, ofBatch)
 }
 
 // backOff begins a new incarnation of an agent after a while. opens says that its breaker has opened.
-func (s *partitionState) backOff(i int, f recordFailure, policy *plan.Policy, opens bool) {
+func (s *partitionState) backOff(i int, rec plan.Rec, f recordFailure, policy *plan.Policy, opens, ofBatch bool) {
 	a := s.agents[i]
 	wait := s.pause(policy.Backoff, max(f.attempts, 1))
+	if !opens && !ofBatch && s.mayPark(a, rec, policy) {
+		a.park(parked{rec: rec, offset: f.offset, attempts: a.attempts, retry: s.now.Add(wait)})
+		a.failed, a.attempts, wait = -1, 0, 0 // the agent goes on at once, with other keys
+	}
 	if opens {
 		wait, a.half, f.paused = policy.Breaker.Pause, true, policy.Breaker.Pause
 	}
@@ -280,6 +298,7 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *
 	for _, a := range s.agents {
 		a.incarnation, a.flush, a.backing = a.incarnation+1, 0, false
 		a.done = a.whole.clone()
+		s.keepOrder(a)
 		s.seek(a)
 		if a.agent.Role == plan.Timer {
 			a.due = s.dueAgain(a)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -129,6 +130,9 @@ func (s *partitionState) pass(a *agentSlot, rec plan.Rec) {
 	case rec.B != nil:
 		at := rec.B.Records[rec.I].Offset
 		a.done.add(at, at+1)
+		if i := a.parkedAt(at); i >= 0 {
+			a.parked = slices.Delete(a.parked, i, i+1)
+		}
 	case a.agent.Role == plan.Timer:
 		at := a.due.Add(max(s.now.Sub(a.due), 0).Truncate(a.agent.Every))
 		s.fill.fired(a.agent.Name, at.UnixMilli())
@@ -173,6 +177,8 @@ func (s *partitionState) rests() bool {
 			waits = true
 		case a.backing || a.source >= 0 && len(a.works) > 0:
 			return false
+		case a.nextParked().After(s.now):
+			waits = true
 		}
 	}
 	return waits

@@ -128,6 +128,9 @@ func (s *partitionState) becomeWhole() {
 	if s.careful != nil {
 		s.carefulWhole()
 	}
+	for _, a := range s.agents {
+		s.unpark(a)
+	}
 	s.maybeOffer()
 	if s.phase == stopping {
 		s.maybeFinish()
@@ -305,6 +308,6 @@ func (s *partitionState) finish() {
 // isBusy says whether the partition has anything that is not committed.
 func (s *partitionState) isBusy() bool {
 	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
-		return a.backing || a.source >= 0 && len(a.works) > 0
+		return a.backing || len(a.parked) > 0 || a.source >= 0 && len(a.works) > 0
 	})
 }

@@ -122,6 +122,8 @@ type agentSlot struct {
 	due         time.Time   // of a timer
 	first       time.Time   // when the timer was due first
 	ran         bool        // a task: given already
+	parked      []parked    // wait while others go on, by offset
+	ranges      int         // of done offsets beyond a gap that there may be
 	flush       int64       // waiting for the answer to this round
 }
 
@@ -247,6 +249,9 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	}
 	for _, a := range stage.Agents {
 		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1})
+	}
+	for _, a := range s.agents {
+		a.ranges = maxRanges(s.agents, a.source)
 	}
 	return s, s.place(begin)
 }
@@ -406,7 +411,12 @@ func (s *partitionState) askWake() {
 		for _, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)
-			} else if len(a.works) == 0 && s.halt == nil {
+				continue
+			}
+			if s.halt == nil {
+				earliest(a.nextParked())
+			}
+			if len(a.works) == 0 && s.halt == nil {
 				earliest(a.due)
 			}
 		}

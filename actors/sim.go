@@ -33,6 +33,8 @@ type Sim struct {
 	Choose func(n int) int
 	// Fate says what becomes of a commit. Nil: it is committed. landed says whether an Unknown one is.
 	Fate func(bundles []*kafka.Bundle) (o kafka.Outcome, landed bool)
+	// Backoff lets retries wait as their policies say, for the clock to be advanced. Otherwise they come at once.
+	Backoff bool
 }
 
 // simEvent is a message on its way. Those of one lane, a pair of sender and receiver, keep their order.
@@ -120,7 +122,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		g.Sources = append(g.Sources, pos)
 		begin = append(begin, startAt{0, int64(len(s.logs[t.ID][part]))})
 	}
-	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, func(plan.Backoff, int) time.Duration { return 0 })
+	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, s.pause)
 	if err != nil {
 		return err
 	}
@@ -143,6 +145,14 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	}
 	s.post(p.lane("node", "partition", 0), func() { p.do(state.start()) })
 	return nil
+}
+
+// pause is what a retry waits for, without jitter.
+func (s *Sim) pause(b plan.Backoff, failures int) time.Duration {
+	if !s.Backoff {
+		return 0
+	}
+	return b.Wait(failures, 0)
 }
 
 // batch returns the records of a log from an offset on.

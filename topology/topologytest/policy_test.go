@@ -339,3 +339,106 @@ func TestPoliciesAreChecked(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// With KeyOrder only the records of the key that is retried wait, wherever the handler runs; order per key stays, and nothing is lost
+// through a crash in between.
+func TestKeyOrder(t *testing.T) {
+	t.Parallel()
+	for name, handler := range handlers {
+		for _, crash := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", crash ", crash), func(t *testing.T) {
+				t.Parallel()
+				mended := false
+				b, f := newBench(), &faulty{map[string]int{}, func(value string, _ int) error {
+					if value == "bad" && !mended {
+						return errFlaky
+					}
+					return nil
+				}}
+				handler(b, f, topology.OnFailure(topology.Policy{Attempts: 9, KeyOrder: true, Backoff: topology.Backoff{Min: time.Minute, Max: time.Minute}}))
+				d := topologytest.New(t, b.topo, topologytest.Partitions(1), topologytest.WithBackoff())
+				topologytest.Pipe(d, b.in, "x", "x1")
+				topologytest.Pipe(d, b.in, "y", "bad")
+				topologytest.Pipe(d, b.in, "y", "y2")
+				topologytest.Pipe(d, b.in, "x", "x2")
+				topologytest.Pipe(d, b.in, "y", "y3")
+				topologytest.Pipe(d, b.in, "z", "z1")
+				require.Equal(t, []string{"x1", "x2", "z1"}, values(d, b.out), "other keys go on")
+				d.Advance(time.Minute)
+				topologytest.Pipe(d, b.in, "x", "x3")
+				topologytest.Pipe(d, b.in, "y", "y4")
+				if crash {
+					d.Crash()
+					topologytest.Pipe(d, b.in, "z", "z2")
+				}
+				mended = true
+				d.Advance(time.Minute)
+				d.Advance(time.Minute)
+				got := map[string][]string{}
+				for _, ev := range topologytest.Read(d, b.out) {
+					got[ev.Key] = append(got[ev.Key], ev.Value)
+				}
+				want := map[string][]string{"x": {"x1", "x2", "x3"}, "y": {"bad", "y2", "y3", "y4"}, "z": {"z1"}}
+				if crash {
+					want["z"] = append(want["z"], "z2")
+				}
+				require.Equal(t, want, got)
+				require.Empty(t, letters(d))
+				if name == "EachRow" || name == "Update" {
+					require.Equal(t, map[string]int64{"x": 3, "y": 4, "z": int64(len(want["z"]))}, topologytest.Table(d, b.table))
+				}
+			})
+		}
+	}
+}
+
+func TestKeyOrderGivesUpInOrder(t *testing.T) {
+	t.Parallel()
+	inEach(t, topology.Policy{Attempts: 3, KeyOrder: true}, failsOn("bad"), func(t *testing.T, b bench, _ *faulty, d *topologytest.Driver) {
+		t.Helper()
+		for i := range 300 {
+			topologytest.Pipe(d, b.in, fmt.Sprint("k", i%7), fmt.Sprint("v", i))
+			if i%10 == 0 {
+				topologytest.Pipe(d, b.in, fmt.Sprint("k", i%7), "bad")
+			}
+		}
+		require.Len(t, letters(d), 30)
+		for _, l := range letters(d) {
+			require.Equal(t, "3", l.headers["troupe.attempts"])
+		}
+		next := map[string]int{}
+		for _, ev := range topologytest.Read(d, b.out) {
+			var n int
+			_, err := fmt.Sscanf(ev.Value, "v%d", &n)
+			require.NoError(t, err)
+			require.Greater(t, n, next[ev.Key]-1, "key %s", ev.Key)
+			next[ev.Key] = n + 1
+		}
+		require.Len(t, topologytest.Read(d, b.out), 300)
+	})
+}
+
+// More records wait than the metadata of an offset has room for: the agent stops before the next one of a waiting key.
+func TestKeyOrderIsBounded(t *testing.T) {
+	t.Parallel()
+	mended := false
+	b, f := newBench(), &faulty{map[string]int{}, func(string, int) error {
+		if !mended {
+			return errFlaky
+		}
+		return nil
+	}}
+	handlers["Each"](b, f, topology.OnFailure(topology.Policy{Attempts: 9, KeyOrder: true, Backoff: topology.Backoff{Min: time.Minute, Max: time.Minute}}))
+	d := topologytest.New(t, b.topo, topologytest.Partitions(1), topologytest.WithBackoff())
+	for i := range 1000 {
+		d.PipeRaw("in", 0, d.Now(), []byte(fmt.Sprint("key ", i%500)), []byte(fmt.Sprint("v", i)))
+	}
+	require.Less(t, len(f.tries), 250)
+	require.Empty(t, values(d, b.out))
+	mended = true
+	for range 30 {
+		d.Advance(time.Minute)
+	}
+	require.Len(t, values(d, b.out), 1000)
+	require.Empty(t, letters(d))
+}
