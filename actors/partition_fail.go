@@ -96,10 +96,8 @@ func (s *partitionState) carefulWhole() {
 
 // carefulPassed: the record at hand can fail no more.
 func (s *partitionState) carefulPassed() {
-	a := s.agents[s.careful.agent]
-	s.succeeded(a)
+	s.succeeded(s.agents[s.careful.agent])
 	s.careful.agent = -1
-	s.unpark(a)
 }
 
 // carefulCommitted: the bundle at hand is committed.

@@ -129,13 +129,11 @@ func (s *partitionState) giveDue() {
 	}
 }
 
-// unpark forgets the parked records that are done for good: a shard can fail them no more. Those of their keys come next.
+// unpark forgets the parked records that are done for good: neither a shard nor the broker can fail them any more. Those of their keys
+// come next.
 func (s *partitionState) unpark(a *agentSlot) {
-	if len(a.parked) == 0 || s.careful != nil && s.careful.agent >= 0 && s.agents[s.careful.agent] == a { // the broker may still refuse it
-		return
-	}
 	a.parked = slices.DeleteFunc(a.parked, func(p parked) bool {
-		if !a.whole.has(p.offset) {
+		if !a.committed.has(p.offset) {
 			return false
 		}
 		if p.attempts > 0 {
@@ -175,10 +173,10 @@ func (s *partitionState) keepOrder(a *agentSlot) {
 	})
 }
 
-// nextParked is when a parked record is due next; zero: none waits for the clock.
-func (a *agentSlot) nextParked() (at time.Time) {
+// nextParked is when a parked record becomes due that is not yet; zero: none does.
+func (a *agentSlot) nextParked(now time.Time) (at time.Time) {
 	for _, p := range a.parked {
-		if !p.given && !p.retry.IsZero() && (at.IsZero() || p.retry.Before(at)) {
+		if !p.given && p.retry.After(now) && (at.IsZero() || p.retry.Before(at)) {
 			at = p.retry
 		}
 	}

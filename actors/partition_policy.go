@@ -177,7 +177,7 @@ func (s *partitionState) rests() bool {
 			waits = true
 		case a.backing || a.source >= 0 && len(a.works) > 0:
 			return false
-		case a.nextParked().After(s.now):
+		case !a.nextParked(s.now).IsZero():
 			waits = true
 		}
 	}

@@ -87,7 +87,7 @@ func (s *partitionState) trim() {
 func (s *partitionState) seek(a *agentSlot) {
 	a.works, a.records, a.ran = nil, 0, false
 	for i := range a.parked {
-		a.parked[i].given = false
+		a.parked[i].given = a.done.has(a.parked[i].offset) // else it is to be given again
 	}
 	if a.source < 0 {
 		return

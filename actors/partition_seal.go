@@ -128,9 +128,6 @@ func (s *partitionState) becomeWhole() {
 	if s.careful != nil {
 		s.carefulWhole()
 	}
-	for _, a := range s.agents {
-		s.unpark(a)
-	}
 	s.maybeOffer()
 	if s.phase == stopping {
 		s.maybeFinish()
@@ -218,10 +215,13 @@ func (s *partitionState) onDecided(m Decided) {
 	for i := range s.tables {
 		s.emit(toShard{i, Settle{o.epoch}})
 	}
-	s.trim()
 	if s.careful != nil {
 		s.carefulCommitted()
 	}
+	for _, a := range s.agents {
+		s.unpark(a)
+	}
+	s.trim()
 	if s.careful != nil || s.phase == stopping {
 		s.maybeOffer()
 	}

@@ -414,7 +414,7 @@ func (s *partitionState) askWake() {
 				continue
 			}
 			if s.halt == nil {
-				earliest(a.nextParked())
+				earliest(a.nextParked(s.now))
 			}
 			if len(a.works) == 0 && s.halt == nil {
 				earliest(a.due)

@@ -120,7 +120,9 @@ func TestCommittedIsDone(t *testing.T) {
 			rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0)), rate: rapid.SampledFrom([]int{0, 5, 20}).Draw(t, "rate"),
 			hits: map[string]int{}, seen: seen,
 		}
-		p, err := witness(x).Plan()
+		topo := witness(x)
+		topo.OnFailure(topology.Policy{KeyOrder: rapid.Bool().Draw(t, "key order")})
+		p, err := topo.Plan()
 		require.NoError(t, err)
 		require.Equal(t, "row", p.Topics[1].Name)
 		s, err := NewSim(p, func(*plan.Topic) int32 { return 2 }, time.UnixMilli(1_700_000_000_000))
