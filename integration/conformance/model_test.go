@@ -24,6 +24,10 @@ func newModel(*testing.T) cluster {
 
 func (m *model) name() string { return "model" }
 
+func (m *model) timeouts() (session, rebalance time.Duration) {
+	return broker.SessionTimeout, broker.RebalanceTimeout
+}
+
 func (m *model) clock() time.Time { return m.now }
 
 // pass writes the oldest marker that is on its way.

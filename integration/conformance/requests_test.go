@@ -20,8 +20,8 @@ import (
 const (
 	askTimeout = 20 * time.Second
 	passEvery  = 5 * time.Millisecond
-	session    = 6 * time.Second // the shortest that kfake takes
-	rebalance  = 3 * time.Second
+	session    = 3 * time.Second
+	rebalance  = 2 * time.Second
 )
 
 // requests is a cluster of one broker that is spoken to by raw requests.
