@@ -2,10 +2,21 @@ package conformance
 
 import (
 	"maps"
+	"time"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"github.com/troupe-stream/troupe/kafka"
 )
+
+func session(s *script) time.Duration {
+	d, _ := s.timeouts()
+	return d
+}
+
+func rebalance(s *script) time.Duration {
+	_, d := s.timeouts()
+	return d
+}
 
 // joinsAlone sends a JoinGroup and waits for its answer.
 func (s *script) joinsAlone(as kafka.Member, owned []int32) joined {
@@ -188,7 +199,7 @@ func statics() []behaviour {
 				a, b := s.pair("a", "b")
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
-				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance, func() (ok bool) {
+				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance(s), func() (ok bool) {
 					_ = s.heartbeat(s.group, b)
 					ja, ok = asked()
 					return ok
@@ -200,7 +211,7 @@ func statics() []behaviour {
 				s.is("members of it", "[a b]", text(sorted(ja.members)))
 				s.ok(s.syncs(ja.member, map[string][]int32{a.ID: {0, 1}, b.ID: {2, 3}}).err)
 				s.is("its heartbeat", broker.IllegalGeneration, s.heartbeat(s.group, b))
-				s.is("it is out in the end", true, s.within(2*session, func() bool {
+				s.is("it is out in the end", true, s.within(2*session(s), func() bool {
 					_ = s.heartbeat(s.group, ja.member)
 					return s.heartbeat(s.group, b) == broker.UnknownMemberID //nolint:errorlint // the very value
 				}))
@@ -320,7 +331,7 @@ func memberships() []behaviour {
 						return passes%20 == 0 && commit() != nil
 					}
 				}
-				s.is("the member that commits in a transaction is out", true, s.within(3*session/2, out(func() error {
+				s.is("the member that commits in a transaction is out", true, s.within(3*session(s)/2, out(func() error {
 					s.ok(s.commit(s.group, a, s.at(0, 1, "")))
 					return s.txnCommit(p, s.group, b, s.at(0, 2, ""))
 				})))
@@ -336,7 +347,7 @@ func memberships() []behaviour {
 				ja := s.joinsAlone(a, []int32{0, 1, 2, 3})
 				jb := s.answered(asked)
 				s.ok(s.syncs(ja.member, map[string][]int32{ja.member.ID: {0, 1}, jb.member.ID: {2, 3}}).err)
-				if !s.is("the other rebalances", true, s.within(2*rebalance, func() bool {
+				if !s.is("the other rebalances", true, s.within(2*rebalance(s), func() bool {
 					_ = s.heartbeat(s.group, jb.member)
 					return s.heartbeat(s.group, ja.member) == broker.RebalanceInProgress //nolint:errorlint // the very value
 				})) {
@@ -368,7 +379,7 @@ func memberships() []behaviour {
 				a, b := s.second(s.alone("a"), kafka.Member{}, []int32{0, 1}, []int32{2, 3})
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
-				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance, func() (ok bool) {
+				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance(s), func() (ok bool) {
 					_ = s.heartbeat(s.group, b)
 					ja, ok = asked()
 					return ok
