@@ -36,6 +36,7 @@ func TestKfake(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
 	runAll(t, func(t *testing.T) cluster { return newRequests(t, "kfake", k.ListenAddrs(), k.Compact) })
+	runClients(t, func(t *testing.T) library { return newLibrdkafka(t, "kfake", k.ListenAddrs()[0]) })
 }
 
 func TestNamesAreUnique(t *testing.T) {

@@ -49,8 +49,12 @@ func listed(t *testing.T) string {
 			fmt.Fprintf(&differences, "| `%s` | %s | %s | %s |\n", b.name, check, shown(want[check]), shown(b.kfake[check]))
 		}
 	}
-	return fmt.Sprintf("\n%d behaviours, %d checks:\n\n%s\nkfake differs in %d of them:\n\n| behaviour | check | Kafka | kfake |\n|---|---|---|---|\n%s\n",
-		len(behaviours()), checks, &out, differ, &differences)
+	var clients strings.Builder
+	for _, b := range clientBehaviours() {
+		fmt.Fprintf(&clients, "- `%s`: %s\n", b.name, b.does)
+	}
+	return fmt.Sprintf("\n%d behaviours, %d checks:\n\n%s\nkfake differs in %d of them:\n\n| behaviour | check | Kafka | kfake |\n|---|---|---|---|\n%s\n"+
+		"Behaviours of librdkafka, on kfake and on Kafka, and of its model:\n\n%s\n", len(behaviours()), checks, &out, differ, &differences, &clients)
 }
 
 func shown(answer string) string {

@@ -35,6 +35,11 @@ func (m *model) pass() {
 	const step = 10 * time.Millisecond
 	m.now = m.now.Add(step)
 	m.b.SetNow(m.now)
+	m.marker()
+}
+
+// marker writes the oldest marker that is on its way.
+func (m *model) marker() {
 	if m.b.Pending() > 0 {
 		m.b.WriteMarker(0)
 	}

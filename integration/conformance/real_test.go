@@ -18,4 +18,5 @@ func TestRealKafka(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
 	t.Logf("on Kafka %s", realkafka.Version)
 	runAll(t, func(t *testing.T) cluster { return newRequests(t, "Kafka "+realkafka.Version, k.Brokers(), nil) })
+	runClients(t, func(t *testing.T) library { return newLibrdkafka(t, "Kafka "+realkafka.Version, k.Brokers()[0]) })
 }
