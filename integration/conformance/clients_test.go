@@ -15,12 +15,15 @@ type library interface {
 	// loseAnswer breaks the connection on which the next EndTxn is to be answered, after it was carried out. lost
 	// says whether that has happened.
 	loseAnswer() (lost func() bool)
+	// holdAnswer keeps the answer to the next EndTxn back, on a connection that stays.
+	holdAnswer() (held func() bool)
 }
 
 // libProducer is a transactional producer.
 type libProducer interface {
 	// write begins a transaction and writes a record.
 	write(tp kafka.TopicPartition, value string) error
+	// commit has a few seconds.
 	commit() error
 	abort() error
 }
@@ -80,6 +83,22 @@ func clientBehaviours() []clientBehaviour {
 				s.is("Commit of the next", nil, p.commit())
 				s.until("the markers", func() bool { return s.endOf(kafka.ReadCommitted) == 4 })
 				s.is("what is committed", "[0:first 2:second]", s.values(0, kafka.ReadCommitted))
+			},
+		},
+		{
+			name: "client-abort-after-commit",
+			does: "A commit whose answer does not come in the time that it is given fails, though it was carried out; the transaction cannot be aborted then, and another commit returns success.",
+			run: func(s *script, l library) {
+				s.newTopic(1)
+				p := l.producer(s.id)
+				s.ok(p.write(s.tp(0), "first"))
+				held := l.holdAnswer()
+				s.is("Commit fails", true, p.commit() != nil)
+				s.is("the answer was held", true, held())
+				s.is("Abort fails", true, p.abort() != nil)
+				s.is("Commit again", nil, p.commit())
+				s.until("the marker", func() bool { return s.endOf(kafka.ReadCommitted) == 2 })
+				s.is("what is committed", "[0:first]", s.values(0, kafka.ReadCommitted))
 			},
 		},
 		{

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,11 @@ func newLibrdkafka(t *testing.T, of, broker string) library {
 func (l *librdkafka) loseAnswer() (lost func() bool) {
 	l.proxy.lose.Store(int32(kmsg.EndTxn))
 	return l.proxy.lost.Load
+}
+
+func (l *librdkafka) holdAnswer() (held func() bool) {
+	l.proxy.hold.Store(true)
+	return l.loseAnswer()
 }
 
 type rdkProducer struct {
@@ -66,7 +72,8 @@ func (p *rdkProducer) write(tp kafka.TopicPartition, value string) error {
 }
 
 func (p *rdkProducer) commit() error {
-	ctx, cancel := context.WithTimeout(p.l.t.Context(), askTimeout)
+	const few = 3 * time.Second
+	ctx, cancel := context.WithTimeout(p.l.t.Context(), few)
 	defer cancel()
 	return p.p.CommitTransaction(ctx)
 }

@@ -64,6 +64,10 @@ func (l *modelLibrary) driver() *client.Driver {
 	return client.NewDriver(l.net, l.proc, ground.New(l.s, l.proc), slog.New(slog.DiscardHandler))
 }
 
+func (l *modelLibrary) holdAnswer() (held func() bool) {
+	return l.s.Force("answer never comes: EndTxn")
+}
+
 type modelProducer struct {
 	l     *modelLibrary
 	topic string

@@ -15,11 +15,12 @@ import (
 )
 
 // proxy stands between clients and a cluster of one broker on 127.0.0.1. The broker's answers name it instead of the broker,
-// so that every connection goes through it. It can break a connection when an answer is on its way.
+// so that every connection goes through it. It can break a connection when an answer is on its way, or hold the answer back.
 type proxy struct {
 	l        net.Listener
 	upstream string
 	lose     atomic.Int32 // the kind of the request whose answer is lost next; -1: none
+	hold     atomic.Bool  // it is only held back, and the connection stays
 	lost     atomic.Bool
 	wg       sync.WaitGroup
 	mu       sync.Mutex
@@ -96,7 +97,7 @@ type passage struct {
 	from, to []byte
 }
 
-// run passes frames on, until one of the ends is closed or f refuses one.
+// run passes on the frames that f does not refuse, until one of the ends is closed.
 func (c *passage) run(from, to net.Conn, f func([]byte) bool) {
 	defer from.Close() //nolint:errcheck // broken or not
 	defer to.Close()   //nolint:errcheck // broken or not
@@ -106,7 +107,13 @@ func (c *passage) run(from, to net.Conn, f func([]byte) bool) {
 			return
 		}
 		frame = append(frame, make([]byte, binary.BigEndian.Uint32(frame))...)
-		if _, err := io.ReadFull(from, frame[4:]); err != nil || !f(frame) {
+		if _, err := io.ReadFull(from, frame[4:]); err != nil {
+			return
+		}
+		if !f(frame) {
+			if c.p.hold.Load() {
+				continue
+			}
 			return
 		}
 		if _, err := to.Write(frame); err != nil {
