@@ -82,12 +82,12 @@ func clientBehaviours() []clientBehaviour {
 				s.ok(p.write(s.tp(0), "second"))
 				s.is("Commit of the next", nil, p.commit())
 				s.until("the markers", func() bool { return s.endOf(kafka.ReadCommitted) == 4 })
-				s.is("what is committed", "[0:first 2:second]", s.values(0, kafka.ReadCommitted))
+				s.is("what is committed", "[0:first 2:second]", s.values(kafka.ReadCommitted))
 			},
 		},
 		{
 			name: "client-abort-after-commit",
-			does: "A commit whose answer does not come in the time that it is given fails, though it was carried out; the transaction cannot be aborted then, and another commit returns success.",
+			does: "A commit whose answer does not come in the time that it is given fails, though it was carried out; the transaction cannot be aborted then, and another commit goes on with it and returns success.",
 			run: func(s *script, l library) {
 				s.newTopic(1)
 				p := l.producer(s.id)
@@ -98,7 +98,7 @@ func clientBehaviours() []clientBehaviour {
 				s.is("Abort fails", true, p.abort() != nil)
 				s.is("Commit again", nil, p.commit())
 				s.until("the marker", func() bool { return s.endOf(kafka.ReadCommitted) == 2 })
-				s.is("what is committed", "[0:first]", s.values(0, kafka.ReadCommitted))
+				s.is("what is committed", "[0:first]", s.values(kafka.ReadCommitted))
 			},
 		},
 		{

@@ -35,8 +35,14 @@ func TestKfake(t *testing.T) {
 	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
-	runAll(t, func(t *testing.T) cluster { return newRequests(t, "kfake", k.ListenAddrs(), k.Compact) })
-	runClients(t, func(t *testing.T) library { return newLibrdkafka(t, "kfake", k.ListenAddrs()[0]) })
+	runAll(t, func(t *testing.T) cluster {
+		t.Helper()
+		return newRequests(t, "kfake", k.ListenAddrs(), k.Compact)
+	})
+	runClients(t, func(t *testing.T) library {
+		t.Helper()
+		return newLibrdkafka(t, "kfake", k.ListenAddrs()[0])
+	})
 }
 
 func TestNamesAreUnique(t *testing.T) {

@@ -15,6 +15,12 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
+// A commit that is not answered fails before the library sends the request again.
+const (
+	commitTimeout = 2 * time.Second
+	socketTimeout = 3 * time.Second
+)
+
 // librdkafka is the library itself, with the settings that matter as the engine has them.
 type librdkafka struct {
 	*requests
@@ -44,7 +50,7 @@ type rdkProducer struct {
 
 func (l *librdkafka) producer(id string) libProducer {
 	p, err := rdk.NewProducer(&rdk.ConfigMap{
-		"bootstrap.servers": l.proxy.addr(), "transactional.id": id, "go.delivery.reports": false, "retry.backoff.ms": 5, "retry.backoff.max.ms": 10,
+		"bootstrap.servers": l.proxy.addr(), "transactional.id": id, "go.delivery.reports": false, "retry.backoff.ms": 5, "retry.backoff.max.ms": 10, "socket.timeout.ms": int(socketTimeout.Milliseconds()),
 		"log_level": 0,
 	})
 	require.NoError(l.t, err)
@@ -72,8 +78,7 @@ func (p *rdkProducer) write(tp kafka.TopicPartition, value string) error {
 }
 
 func (p *rdkProducer) commit() error {
-	const few = 3 * time.Second
-	ctx, cancel := context.WithTimeout(p.l.t.Context(), few)
+	ctx, cancel := context.WithTimeout(p.l.t.Context(), commitTimeout)
 	defer cancel()
 	return p.p.CommitTransaction(ctx)
 }

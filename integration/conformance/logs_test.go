@@ -35,7 +35,7 @@ func (s *script) roll() {
 func (s *script) of(key string) string {
 	s.Helper()
 	all := []string{}
-	for _, r := range s.values(0, kafka.ReadCommitted) {
+	for _, r := range s.values(kafka.ReadCommitted) {
 		switch {
 		case r.key == key && r.null:
 			all = append(all, "-")
@@ -68,7 +68,7 @@ func logs() []behaviour {
 				s.ok(err)
 				s.is("the start then", 4, at)
 				s.put("k", "next")
-				s.is("what is there after the next record", "[4:next]", s.values(0, kafka.ReadCommitted))
+				s.is("what is there after the next record", "[4:next]", s.values(kafka.ReadCommitted))
 			},
 			kfake: map[string]string{"below the start": "OFFSET_OUT_OF_RANGE"},
 		},
@@ -127,7 +127,7 @@ func logs() []behaviour {
 				s.put("b", "1")
 				s.until("the compaction", func() bool { s.roll(); return s.of("a") == "3" })
 				s.is("the last record of a key", "3", s.of("a"))
-				s.is("its offset", 2, s.values(0, kafka.ReadCommitted)[0].offset)
+				s.is("its offset", 2, s.values(kafka.ReadCommitted)[0].offset)
 				s.is("another key", "1", s.of("b"))
 				s.put("filler", "f")
 				s.put("b", "2")

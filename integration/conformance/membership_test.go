@@ -75,10 +75,10 @@ func (s *script) joinsLater(first, newcomer kafka.Member) (answered func() (join
 	return answered
 }
 
-// pair makes a group of two static members with two slots each.
-func (s *script) pair(a, b string) (kafka.Member, kafka.Member) {
+// pair makes a group of two static members, a and b, with two slots each.
+func (s *script) pair() (a, b kafka.Member) {
 	s.Helper()
-	return s.second(s.alone(a), kafka.Member{Instance: b}, []int32{0, 1}, []int32{2, 3})
+	return s.second(s.alone("a"), kafka.Member{Instance: "b"}, []int32{0, 1}, []int32{2, 3})
 }
 
 // statics are about static members.
@@ -88,7 +88,7 @@ func statics() []behaviour {
 			name: "static-rejoin",
 			does: "A static member that restarts has a new member id, the same generation and its old assignment, without a rebalance; its old member id is fenced.",
 			run: func(s *script) {
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				j := s.joinsAlone(kafka.Member{Instance: "b"}, nil)
 				s.is("JoinGroup", nil, j.err)
 				s.is("another member id", true, j.member.ID != b.ID)
@@ -106,7 +106,7 @@ func statics() []behaviour {
 			name: "static-leader-rejoin",
 			does: "So does the leader: it is not asked to assign anew.",
 			run: func(s *script) {
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 				s.is("JoinGroup", nil, j.err)
 				if !s.is("the generation", a.Generation, j.member.Generation) {
@@ -175,7 +175,7 @@ func statics() []behaviour {
 			name: "leave-by-instance",
 			does: "LeaveGroup names a static member by instance and member id: with an old member id it is fenced and its successor stays; else it is out at once and the others rebalance.",
 			run: func(s *script) {
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				j := s.joinsAlone(kafka.Member{Instance: "b"}, nil)
 				s.ok(j.err)
 				if !s.is("with the old member id", broker.FencedInstanceID, s.leave(s.group, b)) {
@@ -196,7 +196,7 @@ func statics() []behaviour {
 			name: "static-not-rejoined",
 			does: "A static member that lives and does not join a rebalance stays in the group when the rebalance timeout is over: others are assigned beside it, and it has a stale generation.",
 			run: func(s *script) {
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
 				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance(s), func() (ok bool) {
@@ -268,7 +268,7 @@ func memberships() []behaviour {
 			name: "rejoin-unchanged",
 			does: "A member that is not the leader and joins a stable group again with the same claims is answered at once, without a rebalance; with other claims, or by the leader, it is one.",
 			run: func(s *script) {
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				j := s.joinsAlone(b, nil) // it joined with none
 				s.is("the same claims", nil, j.err)
 				s.is("the generation", b.Generation, j.member.Generation)
@@ -306,7 +306,7 @@ func memberships() []behaviour {
 			does: "A static member that is silent for the session timeout is out: the others rebalance, and whatever it asks then is refused.",
 			run: func(s *script) {
 				s.newTopic(1)
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				s.until("the rebalance", func() bool { return s.heartbeat(s.group, a) == broker.RebalanceInProgress }) //nolint:errorlint // the very value
 				s.is("its heartbeat", broker.UnknownMemberID, s.heartbeat(s.group, b))
 				s.is("its plain commit", broker.UnknownMemberID, s.commit(s.group, b, s.at(0, 1, "")))
@@ -321,7 +321,7 @@ func memberships() []behaviour {
 			does: "A plain OffsetCommit is a sign of life of its member; one in a transaction is none.",
 			run: func(s *script) {
 				s.newTopic(1)
-				a, b := s.pair("a", "b")
+				a, b := s.pair()
 				p := s.producer()
 				s.ok(s.addOffsets(p, s.group))
 				passes := 0

@@ -46,7 +46,7 @@ func (l *modelLibrary) step() {
 
 func (l *modelLibrary) pass() {
 	l.step()
-	l.model.marker()
+	l.marker()
 }
 
 // do runs f in a coroutine.
@@ -69,10 +69,9 @@ func (l *modelLibrary) holdAnswer() (held func() bool) {
 }
 
 type modelProducer struct {
-	l     *modelLibrary
-	topic string
-	id    string
-	tx    protocol.Transactor
+	l  *modelLibrary
+	id string
+	tx protocol.Transactor
 }
 
 func (l *modelLibrary) producer(id string) libProducer { return &modelProducer{l: l, id: id} }

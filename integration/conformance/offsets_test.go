@@ -66,7 +66,7 @@ func offsets() []behaviour {
 			does: "Nobody checks that a member that commits an offset owns the partition, or that it is subscribed at all.",
 			run: func(s *script) {
 				s.newTopic(1)
-				a, _ := s.pair("a", "b")
+				a, _ := s.pair()
 				s.is("plain", nil, s.commit(s.group, a, s.at(0, 1, "")))
 				s.is("in a transaction", nil, s.txnOffset(a, s.at(0, 2, "")))
 				s.is("the offset", 2, s.stablePosition(0).Offset)

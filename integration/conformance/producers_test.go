@@ -44,7 +44,7 @@ func producers() []behaviour {
 				s.is("TxnOffsetCommit of the old", broker.InvalidProducerEpoch, s.txnCommit(old, s.group, anonymous(), s.at(0, 8, "")))
 				s.begin(p, 0, 1)
 				s.is("Produce of the old where it never wrote, in a transaction of the new", broker.InvalidProducerEpoch, s.produce(old, s.tp(1), 0, rec("y")...))
-				s.is("what is committed", "[]", s.values(0, kafka.ReadCommitted))
+				s.is("what is committed", "[]", s.values(kafka.ReadCommitted))
 				s.is("the offset", -1, s.stablePosition(0).Offset)
 			},
 			kfake: map[string]string{
@@ -169,7 +169,7 @@ func producers() []behaviour {
 				s.ok(err)
 				s.is("read_committed", "[0:a]", found)
 				s.is("the position", 5, next)
-				s.is("read_uncommitted", "[0:a 2:x 3:y]", s.values(0, kafka.ReadUncommitted))
+				s.is("read_uncommitted", "[0:a 2:x 3:y]", s.values(kafka.ReadUncommitted))
 				s.is("the last stable offset", 5, s.endOf(kafka.ReadCommitted))
 			},
 		},
@@ -189,11 +189,11 @@ func producers() []behaviour {
 				s.ok(s.endTxn(q, true))
 				s.settle(q, true)
 				s.is("the last stable offset", 1, s.endOf(kafka.ReadCommitted))
-				s.is("read_committed", "[0:plain]", s.values(0, kafka.ReadCommitted))
-				s.is("read_uncommitted", "[0:plain 1:open 2:committed]", s.values(0, kafka.ReadUncommitted))
+				s.is("read_committed", "[0:plain]", s.values(kafka.ReadCommitted))
+				s.is("read_uncommitted", "[0:plain 1:open 2:committed]", s.values(kafka.ReadUncommitted))
 				s.ok(s.endTxn(p, false))
 				s.settle(p, false)
-				s.is("read_committed once it is aborted", "[0:plain 2:committed]", s.values(0, kafka.ReadCommitted))
+				s.is("read_committed once it is aborted", "[0:plain 2:committed]", s.values(kafka.ReadCommitted))
 			},
 		},
 	}

@@ -223,12 +223,12 @@ func (s *script) offsetOf(stable bool) string {
 	return text(got[s.tp(0)].Offset)
 }
 
-// values reads a partition from its start.
-func (s *script) values(p int32, level kafka.Isolation) []record {
+// values reads partition 0 from its start.
+func (s *script) values(level kafka.Isolation) []record {
 	s.Helper()
-	from, err := s.start(s.tp(p))
+	from, err := s.start(s.tp(0))
 	s.ok(err, "ListOffsets")
-	found, _, err := s.fetch(s.tp(p), from, level)
+	found, _, err := s.fetch(s.tp(0), from, level)
 	s.ok(err, "Fetch")
 	return found
 }

@@ -80,7 +80,7 @@ func endings() []behaviour {
 				s.ok(s.produce(p, s.tp(0), 1, rec("second")...))
 				s.is("EndTxn of the first, held back until the second is ongoing", nil, s.endTxn(p, true))
 				s.settle(p, true)
-				s.is("what is committed", "[0:first 2:second]", s.values(0, kafka.ReadCommitted))
+				s.is("what is committed", "[0:first 2:second]", s.values(kafka.ReadCommitted))
 			},
 		},
 		{
@@ -173,7 +173,7 @@ func endings() []behaviour {
 				}
 				s.producer()
 				late := 0
-				for _, r := range s.values(0, kafka.ReadCommitted) {
+				for _, r := range s.values(kafka.ReadCommitted) {
 					if r.value == "late" {
 						late++
 					}
@@ -256,7 +256,7 @@ func endings() []behaviour {
 				s.ok(s.produce(p, s.tp(0), 0, rec("x")...))
 				s.is("the last stable offset before", 0, s.endOf(kafka.ReadCommitted))
 				s.until("the abort", func() bool { return s.endOf(kafka.ReadCommitted) == 2 })
-				s.is("what is committed", "[]", s.values(0, kafka.ReadCommitted))
+				s.is("what is committed", "[]", s.values(kafka.ReadCommitted))
 				s.is("EndTxn of the producer", broker.InvalidProducerEpoch, s.endTxn(p, true))
 				s.is("Produce of the producer", broker.InvalidProducerEpoch, s.produce(p, s.tp(0), 1, rec("y")...))
 				s.is("epochs to the next producer", 2, s.producer().Epoch-p.Epoch)
