@@ -23,8 +23,7 @@ type library interface {
 type libProducer interface {
 	// write begins a transaction and writes a record.
 	write(tp kafka.TopicPartition, value string) error
-	// commit has a few seconds.
-	commit() error
+	commit(within time.Duration) error
 	abort() error
 }
 
@@ -77,10 +76,10 @@ func clientBehaviours() []clientBehaviour {
 				p := l.producer(s.id)
 				s.ok(p.write(s.tp(0), "first"))
 				lost := l.loseAnswer()
-				s.is("Commit", nil, p.commit())
+				s.is("Commit", nil, p.commit(askTimeout))
 				s.is("the answer was lost", true, lost())
 				s.ok(p.write(s.tp(0), "second"))
-				s.is("Commit of the next", nil, p.commit())
+				s.is("Commit of the next", nil, p.commit(askTimeout))
 				s.until("the markers", func() bool { return s.endOf(kafka.ReadCommitted) == 4 })
 				s.is("what is committed", "[0:first 2:second]", s.values(kafka.ReadCommitted))
 			},
@@ -93,10 +92,10 @@ func clientBehaviours() []clientBehaviour {
 				p := l.producer(s.id)
 				s.ok(p.write(s.tp(0), "first"))
 				held := l.holdAnswer()
-				s.is("Commit fails", true, p.commit() != nil)
+				s.is("Commit fails", true, p.commit(time.Second) != nil)
 				s.is("the answer was held", true, held())
 				s.is("Abort fails", true, p.abort() != nil)
-				s.is("Commit again", nil, p.commit())
+				s.is("Commit again", nil, p.commit(askTimeout))
 				s.until("the marker", func() bool { return s.endOf(kafka.ReadCommitted) == 2 })
 				s.is("what is committed", "[0:first]", s.values(kafka.ReadCommitted))
 			},
@@ -108,7 +107,7 @@ func clientBehaviours() []clientBehaviour {
 				s.newTopic(4)
 				p := l.producer(s.id)
 				s.ok(p.write(s.tp(0), "committed"))
-				s.ok(p.commit())
+				s.ok(p.commit(askTimeout))
 				s.ok(p.write(s.tp(0), "aborted"))
 				s.ok(p.abort())
 				c := l.consumer(s.topic, s.group, "a")

@@ -15,11 +15,8 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// A commit that is not answered fails before the library sends the request again.
-const (
-	commitTimeout = 2 * time.Second
-	socketTimeout = 3 * time.Second
-)
+// socketTimeout is after what the library sends a request again that is not answered.
+const socketTimeout = 3 * time.Second
 
 // librdkafka is the library itself, with the settings that matter as the engine has them.
 type librdkafka struct {
@@ -77,8 +74,8 @@ func (p *rdkProducer) write(tp kafka.TopicPartition, value string) error {
 	return nil
 }
 
-func (p *rdkProducer) commit() error {
-	ctx, cancel := context.WithTimeout(p.l.t.Context(), commitTimeout)
+func (p *rdkProducer) commit(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(p.l.t.Context(), within)
 	defer cancel()
 	return p.p.CommitTransaction(ctx)
 }
@@ -94,6 +91,7 @@ type rdkConsumer struct {
 	c      *rdk.Consumer
 	slots  map[int32]bool
 	revoke func([]int32)
+	wedged bool // it unassigned what was not assigned
 }
 
 func (l *librdkafka) consumer(topic, group, instance string) libConsumer {
@@ -106,7 +104,11 @@ func (l *librdkafka) consumer(topic, group, instance string) libConsumer {
 	require.NoError(l.t, err)
 	x := &rdkConsumer{l: l, c: c, slots: map[int32]bool{}}
 	x.revoke = func([]int32) { x.unassign() }
-	l.t.Cleanup(func() { _ = c.Close() })
+	l.t.Cleanup(func() {
+		if !x.wedged { // then it may hang
+			_ = c.Close()
+		}
+	})
 	require.NoError(l.t, c.SubscribeTopics([]string{topic}, x.rebalanced))
 	return x
 }
@@ -142,7 +144,8 @@ func (x *rdkConsumer) unassign(tps ...kafka.TopicPartition) {
 	for _, tp := range tps {
 		all = append(all, rdk.TopicPartition{Topic: &tp.Topic, Partition: tp.Partition})
 	}
-	_ = x.c.IncrementalUnassign(all) // the error is what some scripts are about
+	err := x.c.IncrementalUnassign(all)
+	x.wedged = x.wedged || err != nil
 }
 
 func (x *rdkConsumer) position(tp kafka.TopicPartition) int64 {

@@ -11,6 +11,10 @@ import (
 func TestMain(m *testing.M) {
 	flag.Bool("update", false, "write the documentation anew")
 	flag.Parse()
+	const scripts = "8" // at a time: they wait more than they compute
+	if err := flag.Set("test.parallel", scripts); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {

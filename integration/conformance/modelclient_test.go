@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -93,7 +94,7 @@ func (p *modelProducer) write(tp kafka.TopicPartition, value string) (err error)
 	return err
 }
 
-func (p *modelProducer) commit() (err error) {
+func (p *modelProducer) commit(time.Duration) (err error) {
 	p.l.do(func() { err = p.tx.Commit(context.Background()) })
 	return err
 }
