@@ -44,10 +44,10 @@ func (s *script) given(ask func() (synced, bool)) (y synced) {
 	return y
 }
 
-// alone makes the group's first member, static, with all four slots.
-func (s *script) alone(instance string) kafka.Member {
+// alone makes the group's first member, static and named a, with all four slots.
+func (s *script) alone() kafka.Member {
 	s.Helper()
-	j := s.joinsAlone(kafka.Member{Instance: instance}, nil)
+	j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 	s.ok(j.err, "JoinGroup")
 	s.ok(s.syncs(j.member, map[string][]int32{j.member.ID: {0, 1, 2, 3}}).err, "SyncGroup")
 	return j.member
@@ -78,7 +78,7 @@ func (s *script) joinsLater(first, newcomer kafka.Member) (answered func() (join
 // pair makes a group of two static members, a and b, with two slots each.
 func (s *script) pair() (a, b kafka.Member) {
 	s.Helper()
-	return s.second(s.alone("a"), kafka.Member{Instance: "b"}, []int32{0, 1}, []int32{2, 3})
+	return s.second(s.alone(), kafka.Member{Instance: "b"}, []int32{0, 1}, []int32{2, 3})
 }
 
 // statics are about static members.
@@ -122,7 +122,7 @@ func statics() []behaviour {
 			name: "static-restart-in-cooperative-rebalance",
 			does: "A static member that restarts between the SyncGroup that took partitions from it and the JoinGroup that is to follow gets what was left to it, without a rebalance: what it had given up stays with nobody.",
 			run: func(s *script) {
-				a, b := s.second(s.alone("a"), kafka.Member{Instance: "b"}, []int32{0, 1}, nil) // 2 and 3 are to go to b in the next round
+				a, b := s.second(s.alone(), kafka.Member{Instance: "b"}, []int32{0, 1}, nil) // 2 and 3 are to go to b in the next round
 				j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 				s.is("JoinGroup after the restart", nil, j.err)
 				if !s.is("the generation", a.Generation, j.member.Generation) {
@@ -140,7 +140,7 @@ func statics() []behaviour {
 			name: "static-restart-while-preparing",
 			does: "A static member that restarts while a rebalance is under way takes part in it as its new self.",
 			run: func(s *script) {
-				a := s.alone("a")
+				a := s.alone()
 				asked := s.joinsLater(a, kafka.Member{Instance: "b"})
 				j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 				s.is("JoinGroup", nil, j.err)
@@ -155,7 +155,7 @@ func statics() []behaviour {
 			name: "static-restart-while-completing",
 			does: "A static member that restarts when the rebalance is answered and the leader has not assigned yet causes another one.",
 			run: func(s *script) {
-				a := s.alone("a")
+				a := s.alone()
 				asked := s.joinsLater(a, kafka.Member{Instance: "b"})
 				ja := s.joinsAlone(a, []int32{0, 1, 2, 3})
 				s.ok(ja.err)
@@ -237,7 +237,7 @@ func memberships() []behaviour {
 			does: "A new member starts a rebalance, which is answered when all have joined; meanwhile heartbeats and SyncGroup say so; a commit counts as long as the generation has not changed, and is refused between JoinGroup and SyncGroup.",
 			run: func(s *script) {
 				s.newTopic(1)
-				a := s.alone("a")
+				a := s.alone()
 				asked := s.joinsLater(a, kafka.Member{Instance: "b"})
 				_, ok := asked()
 				s.is("the new member is answered", false, ok)
@@ -293,7 +293,7 @@ func memberships() []behaviour {
 			run: func(s *script) {
 				stranger := kafka.Member{ID: "stranger", Generation: 1}
 				s.is("heartbeat, empty group", broker.UnknownMemberID, s.heartbeat(s.group, stranger))
-				s.alone("a")
+				s.alone()
 				s.is("heartbeat", broker.UnknownMemberID, s.heartbeat(s.group, stranger))
 				s.is("JoinGroup", broker.UnknownMemberID, s.joinsAlone(stranger, nil).err)
 				s.is("SyncGroup", broker.UnknownMemberID, s.syncs(stranger, nil).err)
@@ -342,7 +342,7 @@ func memberships() []behaviour {
 			name: "sync-missing",
 			does: "A member, static or not, that does not ask for its assignment within the rebalance timeout is out, though it sends heartbeats.",
 			run: func(s *script) {
-				a := s.alone("a")
+				a := s.alone()
 				asked := s.joinsLater(a, kafka.Member{Instance: "b"})
 				ja := s.joinsAlone(a, []int32{0, 1, 2, 3})
 				jb := s.answered(asked)
@@ -362,21 +362,21 @@ func memberships() []behaviour {
 			does: "A group whose last member is out keeps its offsets, and takes commits of nobody again.",
 			run: func(s *script) {
 				s.newTopic(1)
-				a := s.alone("a")
+				a := s.alone()
 				s.ok(s.commit(s.group, a, s.at(0, 7, "kept")))
 				s.is("LeaveGroup", nil, s.leave(s.group, a))
 				s.is("members", 0, s.members(s.group))
 				s.is("the offset", "7", s.offsetOf(true))
 				s.is("a commit of the one that left", broker.UnknownMemberID, s.commit(s.group, a, s.at(0, 8, "")))
 				s.is("a commit of nobody", nil, s.commit(s.group, anonymous(), s.at(0, 9, "")))
-				s.is("a later member has a later generation", true, s.alone("a").Generation > a.Generation)
+				s.is("a later member has a later generation", true, s.alone().Generation > a.Generation)
 			},
 		},
 		{
 			name: "not-rejoined",
 			does: "A member that is not static, lives and does not join a rebalance is out when the rebalance timeout is over.",
 			run: func(s *script) {
-				a, b := s.second(s.alone("a"), kafka.Member{}, []int32{0, 1}, []int32{2, 3})
+				a, b := s.second(s.alone(), kafka.Member{}, []int32{0, 1}, []int32{2, 3})
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
 				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance(s), func() (ok bool) {

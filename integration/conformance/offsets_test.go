@@ -16,7 +16,7 @@ func offsets() []behaviour {
 			run: func(s *script) {
 				s.newTopic(1)
 				s.is("plain, no members", nil, s.commit(s.group, anonymous(), s.at(0, 1, "")))
-				s.alone("a")
+				s.alone()
 				s.is("plain, with members", broker.UnknownMemberID, s.commit(s.group, anonymous(), s.at(0, 2, "")))
 				s.is("in a transaction, with members", nil, s.txnOffset(anonymous(), s.at(0, 3, "")))
 				s.is("the offset", 3, s.stablePosition(0).Offset)
@@ -27,7 +27,7 @@ func offsets() []behaviour {
 			does: "A commit with a member id is checked for the generation: plain or in a transaction.",
 			run: func(s *script) {
 				s.newTopic(1)
-				a := s.alone("a")
+				a := s.alone()
 				a.Generation--
 				s.is("plain, the generation before", broker.IllegalGeneration, s.commit(s.group, a, s.at(0, 1, "")))
 				s.is("in a transaction, the generation before", broker.IllegalGeneration, s.txnOffset(a, s.at(0, 1, "")))
@@ -50,7 +50,7 @@ func offsets() []behaviour {
 			does: "A commit by the old member of a static id is fenced; one by a member that the group does not know is refused.",
 			run: func(s *script) {
 				s.newTopic(1)
-				old := s.alone("a")
+				old := s.alone()
 				s.joinsAlone(kafka.Member{Instance: "a"}, nil)
 				s.is("plain, by the old member", broker.FencedInstanceID, s.commit(s.group, old, s.at(0, 1, "")))
 				s.is("in a transaction, by the old member", broker.FencedInstanceID, s.txnOffset(old, s.at(0, 1, "")))

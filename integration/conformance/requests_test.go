@@ -94,8 +94,7 @@ func notThereYet(err error) bool {
 
 // errOf is an error of the protocol by its name.
 func errOf(err error) error {
-	var e *kerr.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
 		return broker.Err(e.Message)
 	}
 	return err
