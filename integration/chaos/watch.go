@@ -134,3 +134,10 @@ func (w *watch) running(since time.Time) map[string]time.Time {
 	}
 	return out
 }
+
+// hasStarted says whether the process has said so.
+func (w *watch) hasStarted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.joined.IsZero()
+}
