@@ -19,16 +19,17 @@ const module = "github.com/troupe-stream/troupe"
 // one counts. Tests may import whatever their package may, and what is in testLayers.
 var layers = map[string][]string{
 	"internal/crashpoint":   {},
+	"internal/plant":        {},
 	"kafka":                 {},
-	"kafka/protocol":        {"kafka", "internal/crashpoint"},
+	"kafka/protocol":        {"kafka", "internal/crashpoint", "internal/plant"},
 	"kafka/confluent":       {"kafka", "kafka/protocol"},
 	"kafka/embedded":        {"kafka"},
 	"topology/codec":        {},
-	"tables":                {"internal/crashpoint", "kafka", "topology/codec"},
+	"tables":                {"internal/crashpoint", "internal/plant", "kafka", "topology/codec"},
 	"topology/plan":         {"kafka", "tables", "topology/codec"},
 	"topology":              {"kafka", "tables", "topology/codec", "topology/plan"},
 	"topology/topologytest": {"kafka", "tables", "topology", "topology/codec", "topology/plan", "actors"},
-	"actors":                {"internal/crashpoint", "kafka", "kafka/protocol", "tables", "topology", "topology/codec", "topology/plan"},
+	"actors":                {"internal/crashpoint", "internal/plant", "kafka", "kafka/protocol", "tables", "topology", "topology/codec", "topology/plan"},
 	"licenses":              {},
 	"internal/host":         {"actors", "kafka", "kafka/confluent", "kafka/embedded", "tables", "topology", "topology/plan"},
 	"internal/command":      {"actors", "internal/host", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
@@ -57,8 +58,9 @@ var testLayers = map[string][]string{
 var (
 	clients     = []string{"github.com/confluentinc/confluent-kafka-go", "github.com/twmb/franz-go"}
 	clientUsers = []string{"kafka/confluent", "kafka/embedded", "integration"}
-	// testClientUsers may in their tests: to start a broker, and to look at what a node has written.
-	testClientUsers = append(slices.Clone(clientUsers), "actors")
+	// testClientUsers may in their tests: to start a broker with settings or rights of its own, and to look at what a node has
+	// written.
+	testClientUsers = append(slices.Clone(clientUsers), "actors", "internal/command")
 )
 
 type goPackage struct {

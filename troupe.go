@@ -66,6 +66,9 @@ type Config struct {
 	// KeepSlots stops without leaving the group: the partitions wait for this node to come back, for as long as a
 	// session lasts. For rolling restarts. Defaults to false.
 	KeepSlots bool
+	// Strict refuses to start where settings of the brokers endanger the guarantee: too few replicas, deletion by time, and the
+	// like. Defaults to false: they are warned of in the log.
+	Strict bool
 	// Kafka are settings of librdkafka that are passed through, TLS and SASL among them. Those that the engine must own are
 	// refused by name. Defaults to none.
 	Kafka map[string]string
@@ -123,12 +126,12 @@ func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) erro
 	}
 	h, err := host.Open(ctx, host.Config{
 		Brokers: cfg.Brokers, Settings: cfg.Kafka, DataDir: cfg.DataDir, InstanceID: cfg.InstanceID,
-		AtLeastOnce: cfg.Guarantee == AtLeastOnce, CreateTopics: cfg.CreateTopics, KeepSlots: cfg.KeepSlots,
+		AtLeastOnce: cfg.Guarantee == AtLeastOnce, CreateTopics: cfg.CreateTopics, KeepSlots: cfg.KeepSlots, Strict: cfg.Strict,
 		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger,
 	}, plans...)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // stopping while connecting is an orderly stop
+			return nil //nolint:nilerr // stopping while connecting is an orderly stop
 		}
 		return err
 	}

@@ -18,8 +18,11 @@ type agentActor struct {
 	stage     *plan.Stage
 	partition int32
 	env       *plan.Env
+	ground    Ground
 	strays    *sync.WaitGroup // goroutines of programs
-	runner    *runner         // nil until Begin
+	hangs     *hangs
+	guardian  *guardian
+	runner    *runner // nil until Begin
 }
 
 // Receive implements actor.Actor.
@@ -27,6 +30,8 @@ func (a *agentActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case agentMessage:
 		a.step(c, m)
+	case overdueCheck:
+		a.watch(c, m)
 	case *actor.Stopping, *actor.Restarting:
 		a.end()
 	}
@@ -45,6 +50,10 @@ func (a *agentActor) step(c actor.Context, m agentMessage) {
 		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
 			a.runner.flush(m)
 		}
+	case Expire:
+		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
+			a.runner.worker.cancel()
+		}
 	case crashed:
 		if a.runner != nil && a.runner.worker.incarnation == m.incarnation {
 			panic(failure{a.agent.Name, m.err})
@@ -53,14 +62,23 @@ func (a *agentActor) step(c actor.Context, m agentMessage) {
 }
 
 func (a *agentActor) begin(c actor.Context, incarnation int64) *runner {
-	system, self, parent := c.ActorSystem(), c.Self(), c.Parent()
+	g, self, parent := a.ground, c.Self(), c.Parent()
 	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env,
-		func(m any) { system.Root.Send(parent, m) })
-	r := &runner{worker: k, wake: make(chan struct{}, 1), stop: make(chan struct{})}
-	k.await, k.awaitFor, k.wait = r.await, r.awaitFor, r.waitReply
+		func(m any) { g.Send(parent, m) })
+	r := &runner{worker: k, ground: g}
+	k.now, k.await, k.awaitFor, k.wait = g.Now, r.await, r.awaitFor, r.waitReply
 	program := a.agent.Program()
-	a.strays.Go(func() {
-		r.run(program, func(err error) { system.Root.Send(self, crashed{incarnation, err}) })
+	if d := a.agent.Policy.Deadline; d > 0 {
+		a.lookIn(self, incarnation, d)
+	}
+	a.strays.Add(1)
+	g.Go(func() {
+		defer a.strays.Done()
+		if a.agent.Policy.Deadline > 0 {
+			r.enter(goroutineID())
+			defer r.leave()
+		}
+		r.run(program, func(err error) { g.Send(self, crashed{incarnation, err}) })
 	})
 	return r
 }
@@ -76,37 +94,53 @@ func (a *agentActor) end() {
 // runner is the goroutine of one incarnation of a program, and the queue of its works.
 type runner struct {
 	worker *worker
+	ground Ground
 	mu     sync.Mutex
 	works  []*Work
-	wake   chan struct{}
-	stop   chan struct{} // closed: no further record is taken
-	once   sync.Once
+	over   bool          // no further record is taken
+	id     string        // of the goroutine; only with a deadline
+	ended  chan struct{} // closed when the goroutine ends; only with a deadline
+	change chan struct{} // closed when there is work or it is over; nil: nobody waits for that
 }
 
 func (r *runner) push(w *Work) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.works = append(r.works, w)
-	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
+	r.changed()
+}
+
+// changed wakes who waits. Called with mu held.
+func (r *runner) changed() {
+	if r.change != nil {
+		close(r.change)
+		r.change = nil
 	}
 }
 
-func (r *runner) pop() *Work {
+// pop returns the next work; if there is none yet, what is closed when that has changed. Both are nil if none will come.
+func (r *runner) pop() (w *Work, change <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.works) == 0 {
-		return nil
+	switch {
+	case r.over || r.worker.ctx.Err() != nil:
+		return nil, nil
+	case len(r.works) > 0:
+		w = r.works[0]
+		r.works = r.works[1:]
+		return w, nil
+	case r.change == nil:
+		r.change = make(chan struct{})
 	}
-	w := r.works[0]
-	r.works = r.works[1:]
-	return w
+	return nil, r.change
 }
 
 func (r *runner) flush(m Flush) {
 	if m.Final {
-		r.once.Do(func() { close(r.stop) })
+		r.mu.Lock()
+		r.over = true
+		r.changed()
+		r.mu.Unlock()
 		if r.worker.agent.Role == plan.Task {
 			r.worker.cancel() // a task may wait for anything: its context tells it to end
 		}
@@ -115,52 +149,29 @@ func (r *runner) flush(m Flush) {
 }
 
 // await blocks until there is work, or none will come any more.
-func (r *runner) await() (*Work, bool) { return r.awaitUntil(nil) }
+func (r *runner) await() (*Work, bool) {
+	for {
+		w, change := r.pop()
+		if w != nil || change == nil {
+			return w, w != nil
+		}
+		if r.ground.Await(r.worker.ctx, change) != nil {
+			return nil, false
+		}
+	}
+}
 
 // awaitFor is await with a limit.
 func (r *runner) awaitFor(d time.Duration) (*Work, bool) {
-	if d <= 0 {
-		w := r.pop()
-		return w, w != nil
+	w, change := r.pop()
+	if w == nil && change != nil && d > 0 && r.ground.AwaitFor(r.worker.ctx, change, d) == nil {
+		w, _ = r.pop()
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	return r.awaitUntil(t.C)
-}
-
-func (r *runner) awaitUntil(end <-chan time.Time) (*Work, bool) {
-	for {
-		select {
-		case <-r.stop:
-			return nil, false
-		case <-r.worker.ctx.Done():
-			return nil, false
-		default:
-		}
-		if w := r.pop(); w != nil {
-			return w, true
-		}
-		select {
-		case <-r.wake:
-		case <-end:
-			return nil, false
-		case <-r.stop:
-		case <-r.worker.ctx.Done():
-		}
-	}
+	return w, w != nil
 }
 
 func (r *runner) waitReply(done <-chan struct{}) error {
-	t := time.NewTimer(askTimeout)
-	defer t.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-r.worker.ctx.Done():
-		return r.worker.ctx.Err()
-	case <-t.C:
-		return context.DeadlineExceeded
-	}
+	return r.ground.AwaitFor(r.worker.ctx, done, askTimeout)
 }
 
 // run calls the program again and again until it fails or is not wanted any more.

@@ -10,9 +10,10 @@ import (
 // committer is the actor around committerState.
 type committer struct {
 	state    *committerState
+	ground   Ground
 	producer *actor.PID
 	members  map[int32]*actor.PID // partitions by slot
-	timer    *time.Timer
+	stop     func()               // of the timer
 	log      *slog.Logger
 }
 
@@ -28,11 +29,11 @@ func (a *committer) Receive(c actor.Context) {
 	case memberLink:
 		a.members[m.slot] = m.pid
 	case committerMessage:
-		a.state.now = time.Now()
+		a.state.now = a.ground.Now()
 		a.do(c, a.state.step(m))
 	case *actor.Stopping:
-		if a.timer != nil {
-			a.timer.Stop()
+		if a.stop != nil {
+			a.stop()
 		}
 	}
 }
@@ -62,9 +63,9 @@ func (a *committer) do(c actor.Context, out []any) {
 }
 
 func (a *committer) wakeAt(c actor.Context, at time.Time) {
-	if a.timer != nil {
-		a.timer.Stop()
+	if a.stop != nil {
+		a.stop()
 	}
-	system, self := c.ActorSystem(), c.Self()
-	a.timer = time.AfterFunc(max(time.Until(at), 0), func() { system.Root.Send(self, Tick{time.Now()}) })
+	g, self := a.ground, c.Self()
+	a.stop = g.After(at.Sub(g.Now()), func() { g.Send(self, Tick{g.Now()}) })
 }

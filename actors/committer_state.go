@@ -3,9 +3,11 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -184,6 +186,14 @@ func (c *committerState) commit(bundles []*kafka.Bundle) {
 
 // onDone handles the end of a commit.
 func (c *committerState) onDone(m Done) {
+	if m.Outcome.Verdict == kafka.Unknown && plant.Is("unknown outcome is aborted") {
+		m.Outcome.Verdict = kafka.Aborted
+	}
+	if m.Outcome.Verdict == kafka.Unknown && plant.Is("unknown outcome is committed") {
+		for _, b := range m.Bundles {
+			c.committed(b)
+		}
+	}
 	switch m.Outcome.Verdict {
 	case kafka.Committed:
 		c.commits++
@@ -251,18 +261,26 @@ func (c *committerState) onFound(m Found) {
 		return
 	}
 	var lost []int32
+	for _, slot := range slices.Sorted(maps.Keys(m.State)) { // of slots without a bundle here, too
+		if m.State[slot] == kafka.SlotLost {
+			lost = append(lost, slot)
+		}
+	}
 	for _, b := range m.Bundles {
 		p := c.member(b.Slot, b.Incarnation)
 		if p == nil || p.bundle != b {
 			continue
 		}
-		switch m.State[b.Slot] {
+		slot := b.Slot
+		if plant.Is("blind-4") {
+			slot = m.Bundles[0].Slot
+		}
+		switch m.State[slot] {
 		case kafka.SlotCommitted:
 			c.committed(b)
 		case kafka.SlotNotCommitted:
 			p.due = c.now
-		case kafka.SlotLost:
-			lost = append(lost, b.Slot)
+		case kafka.SlotLost: // see above
 		}
 	}
 	if len(lost) > 0 {

@@ -74,7 +74,7 @@ func (a *consumer) Receive(c actor.Context) {
 // groupHandler turns what the group says into messages. Its methods are called on the group's goroutines.
 type groupHandler struct {
 	slots    *slotTable
-	system   *actor.ActorSystem
+	ground   Ground
 	node     *actor.PID
 	consumer *actor.PID
 	log      *slog.Logger
@@ -100,34 +100,34 @@ func (h *groupHandler) Sources(slot int32) []kafka.TopicPartition {
 }
 
 // Taken implements kafka.GroupHandler.
-func (h *groupHandler) Taken(grants []kafka.Grant) { h.system.Root.Send(h.node, takenSlots{grants}) }
+func (h *groupHandler) Taken(grants []kafka.Grant) { h.ground.Send(h.node, takenSlots{grants}) }
 
 // Release implements kafka.GroupHandler.
 func (h *groupHandler) Release(ctx context.Context, slots []int32) []int32 {
-	reply := make(chan []int32, 1)
-	h.system.Root.Send(h.node, releaseSlots{slots, deadlineOf(ctx), reply})
-	select {
-	case released := <-reply:
-		return released
-	case <-ctx.Done():
+	done := make(chan struct{})
+	var released []int32
+	reply := func(slots []int32) { released = slots; close(done) }
+	h.ground.Send(h.node, releaseSlots{slots, deadlineOf(ctx, h.ground.Now()), reply})
+	if err := h.ground.Await(ctx, done); err != nil {
 		h.log.Warn("slots not released in time: their next owner fences this node", "slots", slots)
-		h.system.Root.Send(h.node, lostSlots{slots, ctx.Err()})
+		h.ground.Send(h.node, lostSlots{slots, err})
 		return nil
 	}
+	return released
 }
 
 // Lost implements kafka.GroupHandler.
 func (h *groupHandler) Lost(slots []int32, why error) {
-	h.system.Root.Send(h.node, lostSlots{slots, why})
+	h.ground.Send(h.node, lostSlots{slots, why})
 }
 
 // Batch implements kafka.GroupHandler.
-func (h *groupHandler) Batch(b *kafka.Batch) { h.system.Root.Send(h.consumer, fetched{b}) }
+func (h *groupHandler) Batch(b *kafka.Batch) { h.ground.Send(h.consumer, fetched{b}) }
 
 // Failed implements kafka.GroupHandler.
 func (h *groupHandler) Failed(err error, fatal bool) {
 	if fatal {
-		h.system.Root.Send(h.node, nodeFailed{err})
+		h.ground.Send(h.node, nodeFailed{err})
 		return
 	}
 	h.log.Warn("kafka client", "error", err)

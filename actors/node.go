@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -28,8 +28,16 @@ type Config struct {
 	CommitInterval time.Duration // how often bundles are committed. Defaults to 100 ms
 	StopTimeout    time.Duration // how long an orderly stop may take. Defaults to 30 s
 	KeepSlots      bool          // stop without leaving the group
+	Strict         bool          // refuse settings of the brokers that endanger what is promised, instead of warning of them
 	Advertise      string        // address of this node for others
 	Logger         *slog.Logger  // Defaults to slog.Default
+	// CheckpointInterval is how often a table that has changed is written to its checkpoint, while that takes less than 5 %
+	// of its time. Defaults to 5 s.
+	CheckpointInterval time.Duration
+	// Ground is what the actors stand on. Defaults to protoactor, the real clock and goroutines.
+	Ground Ground
+	// Disk keeps the checkpoints. Defaults to real files.
+	Disk tables.Disk
 	// OnRestore is told twice a second how far restores are. Defaults to nothing.
 	OnRestore func([]Restoring)
 }
@@ -42,8 +50,8 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("actors.Config.%s is empty", name))
 		}
 	}
-	if c.CommitInterval < 0 || c.StopTimeout < 0 {
-		faults = append(faults, errors.New("actors.Config: CommitInterval and StopTimeout must not be negative"))
+	if c.CommitInterval < 0 || c.StopTimeout < 0 || c.CheckpointInterval < 0 {
+		faults = append(faults, errors.New("actors.Config: CommitInterval, CheckpointInterval and StopTimeout must not be negative"))
 	}
 	return errors.Join(faults...)
 }
@@ -61,17 +69,17 @@ type Node struct {
 	cfg    Config
 	log    *slog.Logger
 
-	start  sync.Once
-	stop   sync.Once
-	done   chan struct{}
-	mu     sync.Mutex
-	err    error
-	system *actor.ActorSystem
-	root   *actor.PID
-	leave  context.CancelFunc // begins the orderly stop
-	kill   context.CancelFunc // ends everything
-	strays sync.WaitGroup
-	closes []func() error
+	done    chan struct{}
+	mu      sync.Mutex // of err, started, stopped, leave and kill
+	err     error
+	started bool
+	stopped bool
+	ground  Ground
+	root    *actor.PID
+	leave   context.CancelFunc // begins the orderly stop
+	kill    context.CancelFunc // ends everything
+	strays  sync.WaitGroup
+	closes  []func() error
 }
 
 // NewNode makes a node that runs a plan on the cluster of a driver.
@@ -82,26 +90,42 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	if cfg.CommitInterval == 0 {
 		cfg.CommitInterval = 100 * time.Millisecond
 	}
+	if cfg.CheckpointInterval == 0 {
+		cfg.CheckpointInterval = 5 * time.Second
+	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = 30 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name), done: make(chan struct{})}, nil
+	if cfg.Disk == nil {
+		cfg.Disk = tables.Files{}
+	}
+	if cfg.Ground == nil {
+		cfg.Ground = &realGround{log: cfg.Logger}
+	}
+	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name), ground: cfg.Ground, done: make(chan struct{})}, nil
 }
 
 // Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
-// it fails: see Done. ctx bounds the start only.
+// it fails: see Done. ctx bounds the start only; Stop ends it too.
 func (n *Node) Start(ctx context.Context) error {
-	err := errors.New("a node can be started once only")
-	n.start.Do(func() {
-		if err = n.open(ctx); err != nil {
-			n.fail(err)
-			n.close()
-			close(n.done)
-		}
-	})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.mu.Lock()
+	if n.started || n.stopped {
+		n.mu.Unlock()
+		return errors.New("a node can be started once only")
+	}
+	n.started, n.leave = true, cancel
+	n.mu.Unlock()
+	err := n.open(ctx)
+	if err != nil {
+		n.fail(err)
+		n.close()
+		close(n.done)
+	}
 	return err
 }
 
@@ -118,6 +142,9 @@ func (n *Node) open(ctx context.Context) error {
 	n.closes = append(n.closes, reader.Close)
 	top, err := checkTopics(ctx, n.plan, admin, n.cfg.CreateTopics)
 	if err != nil {
+		return err
+	}
+	if err := n.heed(ctx, admin); err != nil {
 		return err
 	}
 	slots, err := findSlots(ctx, n.plan, admin, reader, top)
@@ -140,14 +167,10 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.closes = append(n.closes, producer.Close)
-	dir := filepath.Join(n.cfg.DataDir, "tables")
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
 	n.run(&root{
-		site: &site{plan: n.plan, env: top.env, dir: dir, name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), log: n.log, strays: &n.strays},
+		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}},
 		restorer: &restorer{
-			reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
+			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },
 		},
 		slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
@@ -167,25 +190,28 @@ func endOf(admin kafka.Admin) func(context.Context, kafka.TopicPartition) (int64
 func (n *Node) run(r *root, top *topics) {
 	running, kill := context.WithCancel(context.Background())
 	polling, leave := context.WithCancel(running)
+	n.mu.Lock()
 	n.kill, n.leave, r.ctx = kill, leave, running
-	ready := make(chan *groupHandler, 1)
+	if n.stopped { // while it was starting
+		leave()
+	}
+	n.mu.Unlock()
+	ready := make(chan struct{})
 	r.ready = ready
-	n.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-		return slog.New(atLeast{n.log.Handler(), slog.LevelWarn})
-	}))
-	n.root = n.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return r }, actor.WithSupervisor(r)))
-	handler := <-ready
-	go n.watch(polling, r.admin, top)
-	go func() {
+	n.root = n.ground.Root(r, r)
+	n.ground.Go(func() { n.watch(polling, r.admin, top) })
+	n.ground.Go(func() {
 		defer close(n.done)
-		if err := r.group.Run(polling, handler); err != nil {
-			n.fail(err)
+		defer n.ground.Close()
+		if n.ground.Await(running, ready) == nil {
+			if err := r.group.Run(polling, r.handler); err != nil {
+				n.fail(err)
+			}
 		}
 		kill()
-		_ = n.system.Root.StopFuture(n.root).Wait() // bounded to 10 s by the library
+		n.ground.Stop(n.root)
 		n.close()
-		n.system.Shutdown()
-	}()
+	})
 }
 
 // How often the node looks whether its topics have changed, and after how many looks it purges.
@@ -197,16 +223,9 @@ const (
 // watch ends the node when a topic is deleted or changes its number of partitions, and deletes from repartition topics
 // what has been read.
 func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
 	purge := newPurge(n.plan, top)
-	for i := 1; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+	for i := 1; n.ground.Sleep(ctx, watchEvery); i++ {
+		ask, cancel := n.ground.WithTimeout(ctx, 10*time.Second)
 		err := top.changed(ask, n.plan, admin)
 		if i%purgeEvery == 0 && err == nil {
 			if err := purge.run(ask, admin); err != nil && ctx.Err() == nil {
@@ -246,26 +265,26 @@ func (n *Node) close() {
 // is left. When ctx ends before, or the configured timeout passes, it stops at once: nothing is lost by that, the next
 // owner of its slots takes longer. It may be called at any time, twice too.
 func (n *Node) Stop(ctx context.Context) error {
-	n.start.Do(func() { close(n.done) }) // never started
-	n.stop.Do(func() {
-		if n.leave != nil {
-			n.leave()
-		}
-	})
-	t := time.NewTimer(n.cfg.StopTimeout)
-	defer t.Stop()
-	select {
-	case <-n.done:
+	n.mu.Lock()
+	if !n.started && !n.stopped {
+		close(n.done)
+	}
+	n.stopped = true
+	leave := n.leave
+	n.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
+	if n.ground.AwaitFor(ctx, n.done, n.cfg.StopTimeout) == nil {
 		return n.Err()
-	case <-ctx.Done():
-	case <-t.C:
 	}
-	if n.kill != nil {
-		n.kill()
+	n.mu.Lock()
+	kill := n.kill
+	n.mu.Unlock()
+	if kill != nil {
+		kill()
 	}
-	select {
-	case <-n.done:
-	case <-time.After(15 * time.Second):
+	if n.ground.AwaitFor(context.Background(), n.done, 15*time.Second) != nil {
 		return errors.Join(n.Err(), errors.New("stop: the Kafka client did not close in time"))
 	}
 	return errors.Join(n.Err(), errors.New("stop: not in order: the deadline passed first"))
@@ -286,7 +305,7 @@ func (n *Node) Status() (Status, error) {
 	if n.root == nil {
 		return Status{}, errors.New("the node does not run")
 	}
-	x, err := n.system.Root.RequestFuture(n.root, nodeQuery{}, 2*time.Second).Result()
+	x, err := n.ground.Ask(n.root, nodeQuery{}, 2*time.Second)
 	if err != nil {
 		return Status{}, fmt.Errorf("ask the node for its status: %w", err)
 	}

@@ -27,7 +27,7 @@ type (
 	releaseSlots struct {
 		slots []int32
 		by    time.Time
-		reply chan []int32
+		reply func([]int32) // called once
 	}
 	lostSlots struct {
 		slots []int32
@@ -36,9 +36,9 @@ type (
 	nodeQuery struct{}
 )
 
-func deadlineOf(ctx context.Context) time.Time {
+func deadlineOf(ctx context.Context, now time.Time) time.Time {
 	if d, ok := ctx.Deadline(); ok {
 		return d
 	}
-	return time.Now().Add(10 * time.Second)
+	return now.Add(10 * time.Second)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -17,18 +18,24 @@ import (
 
 // site is what the actors of a node have in common. It is immutable.
 type site struct {
-	plan      *plan.Plan
-	env       *plan.Env
-	dir       string            // for checkpoints
-	name      string            // of the node
-	ids       map[string]string // topic ids
-	once      bool              // exactly once
-	committer *actor.PID
-	consumer  *actor.PID
-	restorer  *actor.PID
-	ends      func(context.Context, kafka.TopicPartition) (int64, error)
-	log       *slog.Logger
-	strays    *sync.WaitGroup
+	plan       *plan.Plan
+	env        *plan.Env
+	ground     Ground
+	disk       tables.Disk
+	checkpoint time.Duration     // how often
+	dir        string            // for checkpoints
+	name       string            // of the node
+	ids        map[string]string // topic ids
+	once       bool              // exactly once
+	committer  *actor.PID
+	consumer   *actor.PID
+	restorer   *actor.PID
+	ends       func(context.Context, kafka.TopicPartition) (int64, error)
+	holds      func(ctx context.Context, slot int32, incarnation int64) (bool, error)
+	log        *slog.Logger
+	strays     *sync.WaitGroup
+	hangs      *hangs
+	guardian   *guardian
 }
 
 // What a partition tells its node.
@@ -42,6 +49,7 @@ type (
 		slot        int32
 		incarnation int64
 		err         error
+		memory      *memory // what its successor must know; nil: nothing
 	}
 	nodeFailed struct{ err error }
 	// statusQuery asks a partition for its PartitionStatus.
@@ -56,7 +64,7 @@ type partitionActor struct {
 	state  *partitionState
 	agents []*actor.PID
 	shards []*actor.PID
-	timer  *time.Timer
+	stop   func() // of the timer
 	at     time.Time
 	open   int // shards that have not finished
 	clean  bool
@@ -71,13 +79,14 @@ func (p *partitionActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		p.self = c.Self()
+		c.Send(p.site.committer, memberLink{p.state.grant.Slot, c.Self()}) // before anything that the state has to say to it
 		p.spawn(c)
 		p.do(c, p.state.start())
 	case partitionMessage:
 		p.clock()
 		p.do(c, p.state.step(m))
 	case shardBroken:
-		c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, m.err})
+		c.Send(c.Parent(), partitionBroken{slot: p.state.grant.Slot, incarnation: p.state.grant.Incarnation, err: m.err})
 	case shardFinished:
 		if p.open--; p.open == 0 {
 			p.leave(c)
@@ -85,8 +94,8 @@ func (p *partitionActor) Receive(c actor.Context) {
 	case statusQuery:
 		c.Respond(p.status())
 	case *actor.Stopping:
-		if p.timer != nil {
-			p.timer.Stop()
+		if p.stop != nil {
+			p.stop()
 		}
 		for _, s := range p.shards {
 			c.Send(p.site.restorer, forget{s})
@@ -96,7 +105,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 
 // clock tells the state what time it is.
 func (p *partitionActor) clock() {
-	if now := time.Now(); now.After(p.state.now) {
+	if now := p.site.ground.Now(); now.After(p.state.now) {
 		p.state.now = now
 	}
 }
@@ -110,18 +119,22 @@ func (p *partitionActor) spawn(c actor.Context) {
 		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
 		log := p.log.With("table", t.Name)
-		p.shards = append(p.shards, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
-			return &shardActor{table: t, index: i, config: cfg, identity: id, dir: p.site.dir, restorer: p.site.restorer, ends: p.site.ends, log: log}
-		}), "shard-"+t.Name))
+		deadline, grace := deadlineIn(s.stage, t)
+		if deadline > 0 {
+			cfg.Calls = new(atomic.Int64)
+		}
+		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
+			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace}
+		}, nil))
 	}
 	for i, a := range s.stage.Agents {
-		p.agents = append(p.agents, c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, strays: p.site.strays}
+		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}
 			return &base
-		}), "agent-"+a.Name))
+		}, nil))
 	}
 }
 
@@ -142,6 +155,8 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
 		case resumeSource:
 			c.Send(p.site.consumer, resumeFetch{p.source(x.source)})
+		case giveWay:
+			c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, x.err, x.memory})
 		case finishShards:
 			p.finish(c, x.clean)
 		case failNode:
@@ -150,6 +165,8 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			x.reply(x.err)
 		case report:
 			p.report(x.failure)
+		case recovered:
+			p.recovered(x)
 		case wakeAt:
 			p.wakeAt(c, x.at)
 		}
@@ -162,17 +179,18 @@ func (p *partitionActor) source(i int) kafka.TopicPartition {
 
 // wakeAt makes sure that the state is woken at a time, or before.
 func (p *partitionActor) wakeAt(c actor.Context, at time.Time) {
-	if !p.at.IsZero() && !at.Before(p.at) && p.at.After(time.Now()) {
+	if !p.at.IsZero() && !at.Before(p.at) && p.at.After(p.site.ground.Now()) {
 		return
 	}
-	if p.timer != nil {
-		p.timer.Stop()
+	if p.stop != nil {
+		p.stop()
 	}
 	p.at = at
-	system, self := c.ActorSystem(), c.Self()
-	p.timer = time.AfterFunc(max(time.Until(at), 0), func() { system.Root.Send(self, Wake{time.Now()}) })
+	g, self := p.site.ground, c.Self()
+	p.stop = g.After(at.Sub(g.Now()), func() { g.Send(self, Wake{g.Now()}) })
 }
 
+// report tells of a failure: of the first one of a record, and of what is decided in the end.
 func (p *partitionActor) report(f recordFailure) {
 	p.counts.failures++
 	args := []any{"agent", f.agent, "attempt", f.attempts, "error", f.err}
@@ -182,12 +200,34 @@ func (p *partitionActor) report(f recordFailure) {
 	if f.stack != "" {
 		p.log.Debug("stack of a failure", "agent", f.agent, "stack", f.stack)
 	}
-	if f.last {
+	switch f.decision {
+	case plan.DeadLetter:
 		p.counts.letters++
 		p.log.Error("record given up: written to the dead letters", args...)
-		return
+	case plan.Skip:
+		p.log.Error("record given up: skipped, as its policy says", args...)
+	case plan.StopPartition:
+		p.log.Error("partition stopped, as the policy says: it goes on after `node resume-partition`, or when it starts anew", args...)
+	case plan.StopNode:
+		p.log.Error("node stopped, as the policy says", args...)
+	case plan.ByPolicy, plan.Retry:
+		switch {
+		case f.paused > 0:
+			p.log.Warn("agent held back: what it calls is unavailable, or it fails too often; then one record is tried", append(args, "pause", f.paused)...)
+		case f.attempts > 1:
+			p.log.Debug("agent failed again", args...)
+		default:
+			p.log.Warn("agent failed: restarted, the record is tried again", args...)
+		}
 	}
-	p.log.Warn("agent failed: restarted, the record is tried again", args...)
+}
+
+func (p *partitionActor) recovered(r recovered) {
+	args := []any{"agent", r.agent, "attempts", r.attempts}
+	if r.offset >= 0 && r.topic != "" {
+		args = append(args, "topic", r.topic, "offset", r.offset)
+	}
+	p.log.Info("agent goes on: what had failed is done", args...)
 }
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {
@@ -232,7 +272,7 @@ func (p *partitionActor) status() PartitionStatus {
 
 // HandleFailure implements actor.SupervisorStrategy: agents are restarted, with fresh state; the record that failed is
 // tried again by the partition. A shard that fails is never resumed: the slot is taken anew and the shard rebuilt.
-func (p *partitionActor) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
 	for i, a := range p.agents {
 		if !a.Equal(child) {
 			continue
@@ -243,9 +283,9 @@ func (p *partitionActor) HandleFailure(system *actor.ActorSystem, supervisor act
 			return // the partition has been told
 		}
 		// not by its program: what it had been given is given again
-		system.Root.Send(p.self, AgentFailed{Agent: i, Incarnation: p.state.agents[i].incarnation, Work: -1, Err: fmt.Errorf("agent actor: %v", reason)})
+		p.site.ground.Send(p.self, AgentFailed{Agent: i, Incarnation: p.state.agents[i].incarnation, Work: -1, Err: fmt.Errorf("agent actor: %v", reason)})
 		return
 	}
 	supervisor.StopChildren(child)
-	system.Root.Send(p.self, shardBroken{fmt.Errorf("shard actor %s: %v", child.Id, reason)})
+	p.site.ground.Send(p.self, shardBroken{fmt.Errorf("shard actor %s: %v", child.Id, reason)})
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -82,7 +83,9 @@ func (s *partitionState) sealShards() {
 func (s *partitionState) snapshot() []progress {
 	done := make([]progress, len(s.agents))
 	for i, a := range s.agents {
-		done[i] = a.done.clone()
+		if done[i] = a.done; !plant.Is("blind-3") {
+			done[i] = a.done.clone()
+		}
 	}
 	return done
 }
@@ -118,7 +121,9 @@ func (s *partitionState) becomeWhole() {
 	s.seal, s.wholeEpoch = nil, x.epoch
 	s.whole.merge(x.parts)
 	for i, a := range s.agents {
-		a.whole = x.done[i]
+		if a.whole = x.done[i]; plant.Is("blind-1") {
+			a.whole = a.done.clone()
+		}
 	}
 	if s.careful != nil {
 		s.carefulWhole()
@@ -164,7 +169,7 @@ func (s *partitionState) positions(done []progress, timers map[string]int64) []k
 	var all []kafka.Position
 	for i, q := range s.sources {
 		meta := kafka.Meta{Seq: s.seq}
-		if i == 0 && len(timers) > 0 {
+		if i == 0 && len(timers) > 0 && !plant.Is("timer outside the bundle") {
 			meta.Timers = timers
 		}
 		lowest := int64(-1)
@@ -210,10 +215,13 @@ func (s *partitionState) onDecided(m Decided) {
 	for i := range s.tables {
 		s.emit(toShard{i, Settle{o.epoch}})
 	}
-	s.trim()
 	if s.careful != nil {
 		s.carefulCommitted()
 	}
+	for _, a := range s.agents {
+		s.unpark(a)
+	}
+	s.trim()
 	if s.careful != nil || s.phase == stopping {
 		s.maybeOffer()
 	}
@@ -300,6 +308,6 @@ func (s *partitionState) finish() {
 // isBusy says whether the partition has anything that is not committed.
 func (s *partitionState) isBusy() bool {
 	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
-		return a.backing || a.source >= 0 && len(a.works) > 0
+		return a.backing || len(a.parked) > 0 || a.source >= 0 && len(a.works) > 0
 	})
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -21,6 +22,7 @@ const (
 // a time.
 type producer struct {
 	client  kafka.Producer
+	ground  Ground
 	ctx     context.Context // ends when the node must stop at once
 	log     *slog.Logger
 	commits int64
@@ -33,40 +35,43 @@ func (a *producer) Receive(c actor.Context) {
 	case commitBundles:
 		a.commits++
 		a.log.Debug("trace", "event", "commit-begin", "commit", a.commits, "bundles", len(m.bundles))
-		ctx, cancel := context.WithTimeout(a.ctx, commitTimeout)
+		ctx, cancel := a.ground.WithTimeout(a.ctx, commitTimeout)
 		defer cancel()
 		o := a.client.Commit(ctx, m.bundles)
-		if o.Verdict == kafka.Committed {
+		switch {
+		case o.Verdict == kafka.Committed:
 			a.log.Debug("trace", "event", "commit-done", "commit", a.commits)
-		} else {
+		case o.Verdict == kafka.Unknown && errors.Is(o.Err, kafka.ErrSlow):
+			a.log.Info("commit slow: the broker is asked whether it is done", "bundles", len(m.bundles), "cause", o.Err)
+		default:
 			a.log.Warn("commit not done", "verdict", o.Verdict, "bundles", len(m.bundles), "sick", o.Sick, "lost", o.Lost, "error", o.Err)
 		}
-		c.Respond(Done{time.Now(), m.bundles, o})
+		c.Respond(Done{a.ground.Now(), m.bundles, o})
 	case settleBundles:
 		a.settle(c, m)
 	}
 }
 
 func (a *producer) settle(c actor.Context, m settleBundles) {
-	ctx, cancel := context.WithTimeout(a.ctx, commitTimeout)
+	ctx, cancel := a.ground.WithTimeout(a.ctx, commitTimeout)
 	defer cancel()
 	state, err := a.client.Settle(ctx, m.bundles)
 	if err == nil {
 		a.trouble = time.Time{}
-		c.Respond(Found{Now: time.Now(), Bundles: m.bundles, State: state})
+		c.Respond(Found{Now: a.ground.Now(), Bundles: m.bundles, State: state})
 		return
 	}
 	a.log.Warn("outcome of a commit not known yet", "error", err)
 	if a.trouble.IsZero() {
-		a.trouble = time.Now()
+		a.trouble = a.ground.Now()
 	}
-	if time.Since(a.trouble) > settleLimit {
+	if a.ground.Now().Sub(a.trouble) > settleLimit {
 		c.Send(c.Parent(), nodeFailed{fmt.Errorf("the outcome of a commit could not be found out for %v: %w", settleLimit, err)})
 		return
 	}
-	system, to, found := c.ActorSystem(), c.Sender(), Found{Bundles: m.bundles, Err: err}
-	time.AfterFunc(settlePause, func() {
-		found.Now = time.Now()
-		system.Root.Send(to, found)
+	g, to, found := a.ground, c.Sender(), Found{Bundles: m.bundles, Err: err}
+	g.After(settlePause, func() {
+		found.Now = g.Now()
+		g.Send(to, found)
 	})
 }

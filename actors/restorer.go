@@ -5,14 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
 const restorePoll = 50 * time.Millisecond
+
+// maxSkew is how far a clock may have been set back since a checkpoint was written, without a doubt about its age.
+const maxSkew = time.Minute
 
 // What the restorer receives.
 type (
@@ -54,6 +60,7 @@ type Restoring struct {
 // restorer reads changelogs for shards that are catching up. It reads while there is anything to read, and blocks its own
 // mailbox for one short poll at a time.
 type restorer struct {
+	ground    Ground
 	reader    kafka.Reader
 	admin     kafka.Admin
 	retention func(topic string) time.Duration // delete.retention.ms of a changelog
@@ -85,14 +92,18 @@ func (r *restorer) Receive(c actor.Context) {
 // locate asks for the changelog's start and its read-uncommitted end: under read_committed a commit whose markers are
 // on their way would be missed.
 func (r *restorer) locate(c actor.Context, m restore) {
-	system, self := c.ActorSystem(), c.Self()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	g, self := r.ground, c.Self()
+	g.Go(func() {
+		ctx, cancel := g.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		starts, err := r.admin.Starts(ctx, m.tp)
-		ends, err2 := r.admin.Ends(ctx, kafka.ReadUncommitted, m.tp)
-		system.Root.Send(self, located{m, starts[m.tp], ends[m.tp], errors.Join(err, err2)})
-	}()
+		level := kafka.ReadUncommitted
+		if plant.Is("restore ends at the last stable offset") {
+			level = kafka.ReadCommitted
+		}
+		ends, err2 := r.admin.Ends(ctx, level, m.tp)
+		g.Send(self, located{m, starts[m.tp], ends[m.tp], errors.Join(err, err2)})
+	})
 }
 
 func (r *restorer) onLocated(c actor.Context, m located) {
@@ -105,7 +116,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 		m.from = -1
 	}
 	from := max(m.from, m.start)
-	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: time.Now()}
+	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: r.ground.Now()}
 	if from >= m.end {
 		c.Send(m.shard, Restored{End: m.end})
 		return
@@ -129,7 +140,11 @@ func (r *restorer) unfit(m located) string {
 	case m.from > m.end:
 		return fmt.Sprintf("it ends at offset %d, ahead of the changelog's end %d", m.from, m.end)
 	}
-	if keep := r.retention(m.tp.Topic); keep > 0 && time.Since(m.written) > keep {
+	age := r.ground.Now().Sub(m.written)
+	if age < -maxSkew {
+		return fmt.Sprintf("it was written at %v, which is still to come: how old it is cannot be told", m.written.Format(time.RFC3339))
+	}
+	if keep := r.retention(m.tp.Topic); keep > 0 && !plant.Is("stale checkpoint") && age > keep {
 		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", keep)
 	}
 	return ""
@@ -150,7 +165,8 @@ func (r *restorer) poll(c actor.Context) {
 		}
 		b, err := r.reader.Poll(restorePoll)
 		if err != nil {
-			for tp, s := range r.shards {
+			for _, tp := range slices.SortedFunc(maps.Keys(r.shards), kafka.TopicPartition.Compare) {
+				s := r.shards[tp]
 				c.Send(s.shard, Restored{Err: fmt.Errorf("restore table %s/%d: %w", s.table, tp.Partition, err)})
 				r.remove(tp)
 			}
@@ -178,7 +194,7 @@ func (r *restorer) onBatch(c actor.Context, b *kafka.Batch) {
 	if s.position >= s.end {
 		c.Send(s.shard, Restored{End: s.position})
 		r.remove(tp)
-		r.log.Info("restored", "table", s.table, "partition", tp.Partition, "offsets", s.end-s.start, "took", time.Since(s.began).Round(time.Millisecond))
+		r.log.Info("restored", "table", s.table, "partition", tp.Partition, "offsets", s.end-s.start, "took", r.ground.Now().Sub(s.began).Round(time.Millisecond))
 	}
 }
 
@@ -191,15 +207,15 @@ func (r *restorer) remove(tp kafka.TopicPartition) {
 
 // show reports how far the restores are, twice a second.
 func (r *restorer) show() {
-	if r.progress == nil || time.Since(r.shown) < 500*time.Millisecond {
+	if r.progress == nil || r.ground.Now().Sub(r.shown) < 500*time.Millisecond {
 		return
 	}
-	r.shown = time.Now()
+	r.shown = r.ground.Now()
 	var all []Restoring
 	for tp, s := range r.shards {
 		x := Restoring{Table: s.table, Partition: tp.Partition, Done: s.position - s.start, Total: s.end - s.start}
 		if x.Done > 0 {
-			x.ETA = time.Duration(float64(time.Since(s.began)) * float64(x.Total-x.Done) / float64(x.Done)).Round(100 * time.Millisecond)
+			x.ETA = time.Duration(float64(r.ground.Now().Sub(s.began)) * float64(x.Total-x.Done) / float64(x.Done)).Round(100 * time.Millisecond)
 		}
 		all = append(all, x)
 	}

@@ -33,27 +33,30 @@ type root struct {
 	restorer *restorer
 	interval time.Duration
 	ctx      context.Context
-	ready    chan<- *groupHandler // gets the handler once the children are there
+	ready    chan<- struct{} // closed once the children and the handler are there
+	handler  *groupHandler
 	failed   func(error)
 	log      *slog.Logger
 
 	parts    map[int32]*ownedSlot
 	releases []*release
 	breaks   map[int32][]time.Time
-	system   *actor.ActorSystem
+	memories map[int32]*memory // of partitions that gave way, for their successors
+	ending   map[string]int32  // slots by the id of partition actors that were told to stop: their checkpoints are open still
 }
 
 // ownedSlot is a slot that this node owns, from its grant on.
 type ownedSlot struct {
 	grant kafka.Grant
 	pid   *actor.PID // nil while its sources' ends are looked up
+	next  *prepared  // waits for the end of the partition before
 }
 
 // release is a Release under way.
 type release struct {
 	waiting  map[int32]int64 // incarnation by slot
 	released []int32
-	reply    chan []int32
+	reply    func([]int32)
 }
 
 // Receive implements actor.Actor.
@@ -74,6 +77,8 @@ func (r *root) Receive(c actor.Context) {
 		for _, s := range m.slots {
 			r.drop(c, s)
 		}
+	case *actor.Terminated:
+		r.onTerminated(c, m.Who)
 	case partitionLeft:
 		r.onLeft(c, m)
 	case partitionBroken:
@@ -88,17 +93,20 @@ func (r *root) Receive(c actor.Context) {
 }
 
 func (r *root) spawn(c actor.Context) {
-	r.system, r.parts, r.breaks = c.ActorSystem(), map[int32]*ownedSlot{}, map[int32][]time.Time{}
+	r.parts, r.breaks, r.ending = map[int32]*ownedSlot{}, map[int32][]time.Time{}, map[string]int32{}
+	r.memories = map[int32]*memory{}
+	g := r.site.ground
 	spawn := func(name string, a actor.Actor) *actor.PID {
-		return c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return a }), name)
+		return g.Child(c, name, func() actor.Actor { return a }, nil)
 	}
-	p := spawn("producer", &producer{client: r.producer, ctx: r.ctx, log: r.log})
+	p := spawn("producer", &producer{client: r.producer, ground: g, ctx: r.ctx, log: r.log})
 	r.site.committer = spawn("committer", &committer{
-		state: newCommitterState(r.interval, time.Now()), producer: p, members: map[int32]*actor.PID{}, log: r.log,
+		state: newCommitterState(r.interval, g.Now()), ground: g, producer: p, members: map[int32]*actor.PID{}, log: r.log,
 	})
 	r.site.consumer = spawn("consumer", &consumer{group: r.group, routes: map[kafka.TopicPartition]route{}})
 	r.site.restorer = spawn("restorer", r.restorer)
-	r.ready <- &groupHandler{slots: r.slots, system: c.ActorSystem(), node: c.Self(), consumer: r.site.consumer, log: r.log}
+	r.handler = &groupHandler{slots: r.slots, ground: g, node: c.Self(), consumer: r.site.consumer, log: r.log}
+	close(r.ready)
 }
 
 // take begins with a slot: first, where the logs of its sources begin and end.
@@ -109,15 +117,15 @@ func (r *root) take(c actor.Context, g kafka.Grant) {
 	}
 	r.drop(c, g.Slot)
 	r.parts[g.Slot] = &ownedSlot{grant: g}
-	system, self := c.ActorSystem(), c.Self()
-	go func() {
+	self := c.Self()
+	r.site.ground.Go(func() {
 		begin, err := r.begin(st, r.slots.numbers[g.Slot])
-		system.Root.Send(self, prepared{g, begin, err})
-	}()
+		r.site.ground.Send(self, prepared{g, begin, err})
+	})
 }
 
 func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, 30*time.Second)
+	ctx, cancel := r.site.ground.WithTimeout(r.ctx, 30*time.Second)
 	defer cancel()
 	var tps []kafka.TopicPartition
 	for _, t := range st.Sources {
@@ -137,20 +145,48 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	if o == nil || o.grant.Incarnation != m.grant.Incarnation {
 		return
 	}
+	if r.isEnding(m.grant.Slot) {
+		o.next = &m
+		return
+	}
 	st, number := r.slots.stages[m.grant.Slot], r.slots.numbers[m.grant.Slot]
 	if m.err != nil {
-		r.onBroken(c, partitionBroken{m.grant.Slot, m.grant.Incarnation, fmt.Errorf("find the ends of %s/%d: %w", st.Key, number, m.err)})
+		r.onBroken(c, partitionBroken{slot: m.grant.Slot, incarnation: m.grant.Incarnation, err: fmt.Errorf("find the ends of %s/%d: %w", st.Key, number, m.err)})
 		return
 	}
 	log := r.log.With("stage", st.Key, "partition", number)
-	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, time.Now(), backoffOf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))))
+	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, r.site.ground.Now(), pauses(rand.New(rand.NewPCG(r.site.ground.Random(), 0))))
 	if err != nil {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return
 	}
+	state.recall(r.memories[m.grant.Slot])
+	delete(r.memories, m.grant.Slot)
 	p := &partitionActor{site: r.site, state: state, log: log}
-	o.pid = c.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return p }, actor.WithSupervisor(p)), fmt.Sprintf("partition-%s-%d", st.Key, number))
-	c.Send(r.site.committer, memberLink{m.grant.Slot, o.pid})
+	o.pid = r.site.ground.Child(c, fmt.Sprintf("partition-%s-%d", st.Key, number), func() actor.Actor { return p }, p)
+}
+
+func (r *root) isEnding(slot int32) bool {
+	for _, s := range r.ending {
+		if s == slot {
+			return true
+		}
+	}
+	return false
+}
+
+// onTerminated goes on with a grant whose slot's partition before has ended.
+func (r *root) onTerminated(c actor.Context, who *actor.PID) {
+	slot, ok := r.ending[who.Id]
+	if !ok {
+		return
+	}
+	delete(r.ending, who.Id)
+	if o := r.parts[slot]; o != nil && o.next != nil {
+		m := *o.next
+		o.next = nil
+		r.onPrepared(c, m)
+	}
 }
 
 // drop stops whatever runs for a slot, without committing.
@@ -163,6 +199,7 @@ func (r *root) drop(c actor.Context, slot int32) {
 	c.Send(r.site.committer, Part{slot, o.grant.Incarnation})
 	c.Send(r.site.consumer, stopFetch{slot, o.grant.Incarnation})
 	if o.pid != nil {
+		r.ending[o.pid.Id] = slot
 		c.Stop(o.pid)
 	}
 	for _, x := range r.releases {
@@ -173,7 +210,7 @@ func (r *root) drop(c actor.Context, slot int32) {
 
 // release asks the partitions of slots to commit what they have done and stop.
 func (r *root) release(c actor.Context, m releaseSlots) {
-	x := &release{waiting: map[int32]int64{}, reply: m.reply}
+	x, now := &release{waiting: map[int32]int64{}, reply: m.reply}, r.site.ground.Now()
 	for _, s := range m.slots {
 		o := r.parts[s]
 		switch {
@@ -186,7 +223,7 @@ func (r *root) release(c actor.Context, m releaseSlots) {
 		default:
 			x.waiting[s] = o.grant.Incarnation
 			c.Send(r.site.consumer, stopFetch{s, o.grant.Incarnation})
-			c.Send(o.pid, Leave{Now: time.Now(), Grace: max(time.Until(m.by)/2, 0)})
+			c.Send(o.pid, Leave{Now: now, Grace: max(m.by.Sub(now)/2, 0)})
 		}
 	}
 	r.releases = append(r.releases, x)
@@ -212,7 +249,7 @@ func (r *root) answer() {
 		if len(x.waiting) > 0 {
 			return false
 		}
-		x.reply <- x.released
+		x.reply(x.released)
 		return true
 	})
 }
@@ -224,7 +261,13 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	if o == nil || o.grant.Incarnation != m.incarnation {
 		return
 	}
-	now := time.Now()
+	if m.memory != nil { // not the shard's fault
+		r.memories[m.slot] = m.memory
+		r.log.Warn("partition gives way: a function hangs inside a shard; it is rebuilt", "slot", m.slot, "error", m.err)
+		r.retake(c, []int32{m.slot}, m.err)
+		return
+	}
+	now := r.site.ground.Now()
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
 	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) >= maxBreaks {
 		r.failed(fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err))
@@ -243,28 +286,27 @@ func (r *root) retake(c actor.Context, slots []int32, why error) {
 
 // status asks all partitions, and answers when they have.
 func (r *root) status(c actor.Context) {
-	var asked []*actor.Future
+	var asked []*actor.PID
 	st := Status{Owned: len(r.parts)}
 	for _, slot := range slices.Sorted(maps.Keys(r.parts)) {
 		if o := r.parts[slot]; o.pid != nil {
-			asked = append(asked, c.RequestFuture(o.pid, statusQuery{}, time.Second))
+			asked = append(asked, o.pid)
 		} else {
 			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true})
 		}
 	}
-	system, to := c.ActorSystem(), c.Sender()
-	go func() {
-		for _, f := range asked {
-			if x, err := f.Result(); err == nil {
-				if p, ok := x.(PartitionStatus); ok {
-					st.Partitions = append(st.Partitions, p)
-				}
-			} else {
-				st.Partitions = append(st.Partitions, PartitionStatus{State: "unknown", Busy: true})
+	g, to := r.site.ground, c.Sender()
+	g.Go(func() {
+		for _, pid := range asked {
+			x, err := g.Ask(pid, statusQuery{}, time.Second)
+			p, ok := x.(PartitionStatus)
+			if err != nil || !ok {
+				p = PartitionStatus{State: "unknown", Busy: true}
 			}
+			st.Partitions = append(st.Partitions, p)
 		}
-		system.Root.Send(to, st)
-	}()
+		g.Send(to, st)
+	})
 }
 
 // HandleFailure implements actor.SupervisorStrategy: the actors directly below the root hold what a transaction needs;

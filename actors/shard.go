@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -9,13 +10,13 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 const (
-	checkpointEvery = 5 * time.Second
 	checkpointPages = 64 // pages written before other messages get their turn
 	// checkpointShare is how many times longer than a write a shard does something else: 5 % of its time.
 	checkpointShare = 19
@@ -38,21 +39,24 @@ type (
 // shardActor is the actor of one shard: the pure state of its table's partition, and its checkpoint file. It restores
 // itself when it starts, and is never resumed after a failure of its own: its partition is taken anew.
 type shardActor struct {
+	site     *site
+	grant    kafka.Grant
 	table    *plan.Table
 	index    int
 	config   tables.Config
 	identity tables.Identity
-	dir      string
-	restorer *actor.PID
-	ends     func(context.Context, kafka.TopicPartition) (int64, error)
 	log      *slog.Logger
+	deadline time.Duration // for each call of a user's function; 0: none
+	grace    time.Duration
 
 	state      tables.Shard
 	machine    *shardState
 	checkpoint *tables.Checkpoint
 	replayed   int64
-	end        int64 // of the changelog, for the checkpoint being written; -1: none is
-	covers     int64 // the epoch that must be committed before the checkpoint may be written
+	restored   bool      // it holds all that was committed when it was restored
+	end        int64     // of the changelog, for the checkpoint being written; -1: none is
+	asked      time.Time // when it was asked for: deletions behind it are not older than that
+	covers     int64     // the epoch that must be committed before the checkpoint may be written
 	asking     bool
 }
 
@@ -88,10 +92,10 @@ func (a *shardActor) Receive(c actor.Context) {
 func (a *shardActor) open(c actor.Context) {
 	a.end = -1
 	a.state = a.table.NewShard(a.config)
-	a.machine = &shardState{table: a.index, state: a.state, guard: apart}
-	path := filepath.Join(a.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
+	a.machine = &shardState{table: a.index, state: a.state, guard: func(f func() error) (string, error) { return a.guard(c, f) }}
+	path := filepath.Join(a.site.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
 	var err error
-	if a.checkpoint, err = tables.OpenCheckpoint(path, a.identity, a.log); err != nil {
+	if a.checkpoint, err = tables.OpenCheckpoint(a.site.disk, path, a.identity, a.log); err != nil {
 		c.Send(c.Parent(), shardBroken{err})
 		return
 	}
@@ -110,7 +114,7 @@ func (a *shardActor) open(c actor.Context) {
 	if !ok {
 		from = -1
 	}
-	c.Send(a.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self()})
+	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self()})
 }
 
 func (a *shardActor) close() {
@@ -136,8 +140,9 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 			c.Send(c.Parent(), shardBroken{m.Err})
 			return
 		}
+		a.restored = true
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 	case Apply, Seal, Undo, Settle, Answer:
 		if reply := a.machine.step(m); reply != nil {
 			c.Send(c.Parent(), reply)
@@ -145,50 +150,52 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 	}
 }
 
-// apart runs user code on a goroutine of its own: a runtime.Goexit in it would end the mailbox's.
-func apart(f func() error) (stack string, err error) {
-	done := make(chan struct{})
-	err = errGoexit
-	go func() {
-		defer close(done)
-		stack, err = protect(f)
-	}()
-	<-done
-	return stack, err
-}
-
 // later asks for a checkpoint after a while.
 func (a *shardActor) later(c actor.Context, d time.Duration) {
-	system, self := c.ActorSystem(), c.Self()
-	time.AfterFunc(d, func() { system.Root.Send(self, checkpointTick{}) })
+	g, self := a.site.ground, c.Self()
+	g.After(d, func() { g.Send(self, checkpointTick{}) })
 }
 
 // tick goes on with a checkpoint, or begins one. The changelog's end is asked for first; what is written afterwards
 // includes everything before it, once all that was sealed by then is committed.
 func (a *shardActor) tick(c actor.Context) {
 	switch {
-	case a.checkpoint == nil:
+	case a.checkpoint == nil || a.machine.lost:
 	case a.end >= 0:
 		a.write(c)
 	case a.state.Stats().Dirty == 0:
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 	case !a.asking:
-		a.asking = true
-		system, self := c.ActorSystem(), c.Self()
-		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+		a.asking, a.asked = true, a.site.ground.Now()
+		g, self := a.site.ground, c.Self()
+		g.Go(func() {
+			ctx, cancel := g.WithTimeout(context.Background(), endTimeout)
 			defer cancel()
-			end, err := a.ends(ctx, a.changelog())
-			system.Root.Send(self, changelogEnd{end, err})
-		}()
+			end, err := a.safeEnd(ctx)
+			g.Send(self, changelogEnd{end, err})
+		})
 	}
+}
+
+// safeEnd is the changelog's end, before which nobody else has written since the shard was restored: the slot's mark is
+// read after it. Without that, the checkpoint of a process that has stood still would vouch for its successor's records.
+func (a *shardActor) safeEnd(ctx context.Context) (int64, error) {
+	end, err := a.site.ends(ctx, a.changelog())
+	if err != nil {
+		return 0, err
+	}
+	ours, err := a.site.holds(ctx, a.grant.Slot, a.grant.Incarnation)
+	if err == nil && !ours && !plant.Is("checkpoint without a look at the mark") {
+		err = errors.New("the slot is not this node's any more")
+	}
+	return end, err
 }
 
 func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 	a.asking = false
 	if m.err != nil {
 		a.log.Warn("checkpoint put off: the end of the changelog is not known", "error", m.err)
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 		return
 	}
 	a.end, a.covers = m.offset, a.machine.sealed
@@ -197,42 +204,47 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 
 // write writes some pages, and the offset once all are written.
 func (a *shardActor) write(c actor.Context) {
-	if a.machine.committed < a.covers {
+	if a.machine.lost {
+		return
+	}
+	if a.machine.committed < a.covers && !plant.Is("checkpoint ahead of the commit") {
 		a.later(c, 50*time.Millisecond)
 		return
 	}
-	began := time.Now()
+	began := a.site.ground.Now()
 	more, err := a.checkpoint.Write(a.state, a.end, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.state, time.Now())
+		err = a.checkpoint.Mark(a.state, a.asked)
 	}
-	switch took := time.Since(began); {
+	switch took := a.site.ground.Now().Sub(began); {
 	case err != nil:
 		a.log.Warn("checkpoint not written", "error", err)
 		a.end = -1
-		a.later(c, checkpointEvery)
+		a.later(c, a.site.checkpoint)
 	case more:
 		a.later(c, took*checkpointShare)
 	default:
 		a.end = -1
-		a.later(c, max(checkpointEvery, took*checkpointShare))
+		a.later(c, max(a.site.checkpoint, took*checkpointShare))
 	}
 }
 
-// finish writes a last checkpoint: nothing is in flight any more.
+// finish writes a last checkpoint: nothing is in flight any more. A shard that is being restored has none to write: the
+// changelog's end would vouch for records that it has not seen.
 func (a *shardActor) finish(c actor.Context) {
 	defer c.Send(c.Parent(), shardFinished{a.index})
-	if a.checkpoint == nil || a.state.Stats().Dirty == 0 {
+	if a.checkpoint == nil || a.machine.lost || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	end, err := a.ends(ctx, a.changelog())
+	asked := a.site.ground.Now()
+	end, err := a.safeEnd(ctx)
 	for more := true; err == nil && more; {
 		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(a.state, time.Now())
+		err = a.checkpoint.Mark(a.state, asked)
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)

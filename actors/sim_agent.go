@@ -37,6 +37,7 @@ func (a *simAgent) step(m agentMessage) {
 				p.sim.post(p.lane("agent", "partition", a.index), func() { p.step(m) })
 			}
 		})
+		k.now = p.sim.Now
 		k.await = func() (*Work, bool) { return a.await(k) }
 		k.awaitFor = func(time.Duration) (*Work, bool) { w := a.pop(k); return w, w != nil }
 		k.wait = func(done <-chan struct{}) error { return a.wait(k, done) }

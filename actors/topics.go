@@ -93,7 +93,7 @@ func missing(p *plan.Plan, have map[string]kafka.TopicState, create bool) (specs
 		}
 		count[t.Name] = n
 		config := maps.Clone(t.Config)
-		if t.Kind == plan.DeadLetter { // a letter is its record and some headers more
+		if t.Kind == plan.DeadLetters { // a letter is its record and some headers more
 			if config == nil {
 				config = map[string]string{}
 			}
@@ -161,6 +161,23 @@ func found(p *plan.Plan, have map[string]kafka.TopicState) (*topics, error) {
 		}
 		top.env.Partitions[t.ID], top.env.MaxBytes[t.ID], top.ids[t.Name] = x.Partitions, int32(maxBytes(x)), x.ID
 		top.retention[t.Name] = time.Duration(atoi(x.Config["delete.retention.ms"], 0)) * time.Millisecond
+	}
+	return top, errors.Join(append(faults, top.check(p, have)...)...)
+}
+
+// TopicFaults returns what is wrong with those topics of a plan that exist: each fault with its mend.
+func TopicFaults(p *plan.Plan, have map[string]kafka.TopicState) []error {
+	top := &topics{env: &plan.Env{Partitions: make([]int32, len(p.Topics))}, stage: make([]int32, len(p.Stages))}
+	for _, t := range p.Topics {
+		top.env.Partitions[t.ID] = have[t.Name].Partitions
+	}
+	return top.check(p, have)
+}
+
+// check checks topics that exist.
+func (top *topics) check(p *plan.Plan, have map[string]kafka.TopicState) (faults []error) {
+	for _, t := range p.Topics {
+		x := have[t.Name]
 		if t.Kind == plan.Changelog && !strings.Contains(x.Config["cleanup.policy"], "compact") && len(x.Config) > 0 {
 			faults = append(faults, fmt.Errorf("changelog %s has cleanup.policy=%s: records would be deleted, and tables lost; mend it with "+
 				"`kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config cleanup.policy=compact`", t.Name, x.Config["cleanup.policy"], t.Name))
@@ -169,7 +186,7 @@ func found(p *plan.Plan, have map[string]kafka.TopicState) (*topics, error) {
 	for i, st := range p.Stages {
 		faults = append(faults, top.checkStage(p, i, st)...)
 	}
-	return top, errors.Join(faults...)
+	return faults
 }
 
 // checkStage checks that what must be co-partitioned is.

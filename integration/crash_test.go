@@ -50,7 +50,7 @@ func throughKills(t *testing.T, brokers string) {
 	for i := range 20 {
 		moment := []string{"produced", "offsets", "begun", "offsets", "produced", "committed"}[i%6]
 		at := 2 + r.IntN(12)
-		n, err := nodes.Start(binary, []string{fmt.Sprintf("TROUPE_FAILPOINT=%s@%d", moment, at)}, args(brokers, dir)...)
+		n, err := nodes.Start(binary, []string{fmt.Sprintf("TROUPE_CRASHPOINT=commit.%s@%d", moment, at)}, args(brokers, dir)...)
 		require.NoError(t, err)
 		select {
 		case <-n.Done():
@@ -101,7 +101,7 @@ func TestTwoNodesOneKilledThirdJoins(t *testing.T) {
 		a := start()
 		b := start()
 		committed := func(n *nodes.Node, count int) {
-			require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Count(out, "trace committed") >= count }))
+			require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Count(out, "trace commit.committed") >= count }))
 		}
 		committed(a, 5)
 		committed(b, 5)

@@ -1,14 +1,25 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"time"
 )
+
+// TransactionTimeout is when a broker ends a transaction that a node has left open. A broker whose
+// transaction.max.timeout.ms is shorter refuses nodes that commit in transactions.
+const TransactionTimeout = time.Minute
 
 // TopicPartition names one partition of a topic.
 type TopicPartition struct {
 	Topic     string
 	Partition int32
+}
+
+// Compare orders topic-partitions by name and number.
+func (tp TopicPartition) Compare(other TopicPartition) int {
+	return cmp.Or(cmp.Compare(tp.Topic, other.Topic), cmp.Compare(tp.Partition, other.Partition))
 }
 
 // Position is an offset of a topic-partition; as a committed position, with the metadata that was committed beside it.
@@ -68,6 +79,9 @@ type Group interface {
 	Resume(tps ...TopicPartition)
 	// Retake gives up slots at once and takes them anew, in new grants.
 	Retake(slots []int32, why error)
+	// Holds asks the broker whether a slot is still that of a grant, as of some moment after the call: a process that has
+	// stood still may not know yet that another one writes for it. It blocks until ctx ends at the latest.
+	Holds(ctx context.Context, slot int32, incarnation int64) (bool, error)
 }
 
 // Bundle is what one slot did between two seals: committed whole or not at all.
@@ -94,6 +108,16 @@ const (
 	Fenced
 )
 
+// String is a word for a log.
+func (v Verdict) String() string {
+	if int(v) < len(verdicts) {
+		return verdicts[v]
+	}
+	return fmt.Sprintf("verdict %d", uint8(v))
+}
+
+var verdicts = [...]string{Committed: "committed", Aborted: "aborted", Unknown: "unknown", Fenced: "fenced"}
+
 // Outcome is the end of a commit.
 type Outcome struct {
 	Verdict Verdict
@@ -119,8 +143,8 @@ type Producer interface {
 	// Commit produces the bundles' outputs and commits their offsets, all or nothing, and blocks until that is decided,
 	// some ten seconds at most.
 	Commit(ctx context.Context, bundles []*Bundle) Outcome
-	// Settle ends whatever transaction is open and finds out, for each bundle, whether it was committed. On an error it
-	// may be called again.
+	// Settle ends whatever transaction is open and finds out, for each bundle, whether it was committed. Other slots that
+	// it finds to be lost are in its answer as well. On an error it may be called again.
 	Settle(ctx context.Context, bundles []*Bundle) (map[int32]Settled, error)
 	// Close ends the producer. A bundle that is not committed stays so.
 	Close() error
@@ -152,6 +176,30 @@ type TopicSpec struct {
 	Partitions int32
 	Replicas   int32             // 0: the broker's default
 	Config     map[string]string // only what differs from the broker's defaults
+}
+
+// BrokerState is what a broker says of itself.
+type BrokerState struct {
+	ID int32
+	// Config holds all its settings; nil where this client may not see them, or the broker does not answer.
+	Config map[string]string
+}
+
+// GroupMember is one member of a group, as its coordinator sees it.
+type GroupMember struct {
+	ID       string // given by the broker
+	Instance string // group.instance.id; empty for a member without
+	Client   string // client.id
+	Host     string // from which it connects
+	// Assigned are the topic-partitions that it owns: of a node, of the slots topic.
+	Assigned []TopicPartition
+}
+
+// GroupState is what a group's coordinator says of it. A group that does not exist has no members and is stable.
+type GroupState struct {
+	Exists  bool
+	Stable  bool // no rebalance is under way
+	Members []GroupMember
 }
 
 // Isolation says which end of a log is meant.
@@ -190,6 +238,27 @@ type Admin interface {
 	// Topics of outputs are indexes into names.
 	Produce(ctx context.Context, names []string, out *Outputs) ([]int64, error)
 	Close() error
+}
+
+// Operator is an Admin that can do what those who run a topology need beyond what its nodes do: look at brokers and
+// groups, and take a topology apart.
+type Operator interface {
+	Admin
+	// Marks returns the texts of the marks of slots of a topology; empty for a slot that has none. See ParseMark.
+	Marks(ctx context.Context, topology string, slots ...int32) (map[int32]string, error)
+	// SetOffsets commits positions for a group that has no members, outside any transaction.
+	SetOffsets(ctx context.Context, group string, positions ...Position) error
+	// Group returns the members of a group.
+	Group(ctx context.Context, group string) (GroupState, error)
+	// Evict takes a member out of a group, by its instance and its id: a successor of the same instance, whose id is
+	// another, is left alone. A member that is not there any more is no error.
+	Evict(ctx context.Context, group string, member GroupMember) error
+	// DeleteGroup deletes a group that has no members, with all its committed offsets. One that does not exist is no error.
+	DeleteGroup(ctx context.Context, group string) error
+	// Fence ends whatever transaction an instance of a topology has open, and whatever it would commit later.
+	Fence(ctx context.Context, group, instance string) error
+	// Brokers returns the brokers that are up, by their ids, with their settings as far as this client may see them.
+	Brokers(ctx context.Context) ([]BrokerState, error)
 }
 
 // GroupConfig says as whom a process joins.

@@ -7,8 +7,15 @@ import "errors"
 // or an instance id of its own.
 var ErrDuplicateIdentity = errors.New("another process has this one's instance id")
 
+// ErrOpenTransaction says that committed offsets cannot be read because a transaction stays open on them: that of a node
+// that was killed, until a node starts that takes its slots, or the broker ends it after TransactionTimeout.
+var ErrOpenTransaction = errors.New("a transaction stays open on them: of a node that was killed, or hangs; it ends when a node takes its place, or after a minute")
+
 // StartOver is how a user mends what cannot be mended otherwise: by giving up all state of a topology.
 func StartOver(topology string) string {
-	return "stop all nodes, delete the group (kafka-consumer-groups.sh --delete --group " + topology + ") and the internal topics (kafka-topics.sh --delete --topic '" +
-		topology + "-.*'), and empty the nodes' data directories; all tables begin anew"
+	return "stop all nodes and run `node reset --topology " + topology + "`; all tables begin anew"
 }
+
+// ErrSlow is the cause of an Unknown outcome after a success: a request took so long that the client may have sent it
+// twice, and the first may still be carried out later. It is nothing to worry about: Settle finds out.
+var ErrSlow = errors.New("it may have been sent twice")

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -56,6 +57,16 @@ func ParseSlotEntry(value []byte) (SlotEntry, error) {
 	return SlotEntry{Slot: *raw.Slot, Stage: *raw.Stage, Partition: *raw.Partition}, nil
 }
 
+// resetBegun is the value of the record that a reset of a topology writes into its slot map before it deletes anything.
+const resetBegun = `{"reset":"begun"}`
+
+// ErrResetBegun says that a reset of a topology was begun and is not through: what is left of it belongs together no
+// more, so no node may start on it.
+var ErrResetBegun = errors.New("a reset of the topology was begun and is not through: run `node reset` again, which goes on where it was")
+
+// ResetRecord returns the record that keeps nodes from starting while a topology is reset.
+func ResetRecord() (key, value []byte) { return []byte("reset"), []byte(resetBegun) }
+
 func shorten(b []byte) []byte { return b[:min(len(b), 200)] }
 
 // stagePartition is what a slot stands for.
@@ -86,8 +97,12 @@ func NewSlotMap(topology string) *SlotMap {
 	}
 }
 
-// Fold adds the next record of the topic. A record that is none of a slot map's is an error and changes nothing.
+// Fold adds the next record of the topic. A record that is none of a slot map's is an error and changes nothing; that of
+// a reset is ErrResetBegun.
 func (m *SlotMap) Fold(_, value []byte) error {
+	if string(value) == resetBegun {
+		return ErrResetBegun
+	}
 	e, err := ParseSlotEntry(value)
 	if err != nil {
 		return err

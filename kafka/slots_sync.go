@@ -78,8 +78,13 @@ func (s slotSync) create(ctx context.Context, stages []StageSize) error {
 	for _, st := range stages {
 		n += st.Partitions
 	}
+	return s.admin.Create(ctx, SlotsSpec(s.topology, n))
+}
+
+// SlotsSpec describes the slots topic of a topology: nothing in it is ever deleted.
+func SlotsSpec(topology string, partitions int32) TopicSpec {
 	config := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-	return s.admin.Create(ctx, TopicSpec{Name: s.tp.Topic, Partitions: n, Config: config})
+	return TopicSpec{Name: SlotsTopic(topology), Partitions: partitions, Config: config}
 }
 
 // check refuses a topic from which records of the map may vanish: then slots would be numbered anew.
@@ -116,7 +121,9 @@ func (s slotSync) load(ctx context.Context) (*SlotMap, error) {
 	}
 	for _, b := range batches {
 		for i := range b.Records {
-			if err := m.Fold(b.Key(i), b.Value(i)); err != nil {
+			if err := m.Fold(b.Key(i), b.Value(i)); errors.Is(err, ErrResetBegun) {
+				return nil, err
+			} else if err != nil {
 				return nil, fmt.Errorf("offset %d: %w; does another program write this topic?", b.Records[i].Offset, err)
 			}
 		}

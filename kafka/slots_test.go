@@ -96,7 +96,7 @@ func TestContradictionsNameTheMend(t *testing.T) {
 	require.Len(t, contradictions, 3)
 	for i, part := range []string{"[b,x] reads b together", "[a] reads a together", "[c] has 1 partitions now but 2"} {
 		require.ErrorContains(t, contradictions[i], part)
-		require.ErrorContains(t, contradictions[i], "--delete --group shop")
+		require.ErrorContains(t, contradictions[i], "node reset --topology shop")
 	}
 }
 
@@ -342,8 +342,8 @@ func TestSyncRefuses(t *testing.T) {
 		plan   kafka.StageSize
 		want   string
 	}{
-		"a plan that contradicts":    {func(*log) {}, kafka.StageSize{Key: "a", Partitions: 1}, "--delete --group t"},
-		"records that are gone":      {func(l *log) { l.start = 1 }, kafka.StageSize{}, "--delete --group t"},
+		"a plan that contradicts":    {func(*log) {}, kafka.StageSize{Key: "a", Partitions: 1}, "node reset --topology t"},
+		"records that are gone":      {func(l *log) { l.start = 1 }, kafka.StageSize{}, "node reset --topology t"},
 		"a topic that forgets":       {func(l *log) { l.state.Config = map[string]string{"retention.ms": "604800000"} }, kafka.StageSize{}, "--add-config retention.ms=-1"},
 		"a compacted topic":          {func(l *log) { l.state.Config = map[string]string{"cleanup.policy": "compact"} }, kafka.StageSize{}, "--add-config cleanup.policy=delete"},
 		"records of others":          {func(l *log) { l.foreignRow = []byte("hello") }, kafka.StageSize{}, "another program"},
@@ -363,4 +363,15 @@ func TestSyncRefuses(t *testing.T) {
 			require.True(t, strings.HasPrefix(err.Error(), "slot map of t in topic t-slots: "), err)
 		})
 	}
+}
+
+// TestSyncRefusesAResetThatIsNotThrough: what is left of the topology belongs together no more.
+func TestSyncRefusesAResetThatIsNotThrough(t *testing.T) {
+	t.Parallel()
+	_, value := kafka.ResetRecord()
+	l := &log{state: &kafka.TopicState{Partitions: 3}, records: []kafka.SlotEntry{{Slot: 1, Stage: "a"}}, foreignRow: value}
+	_, err := kafka.SyncSlots(t.Context(), l, l.read, "t", []kafka.StageSize{{"a", 2}})
+	require.ErrorIs(t, err, kafka.ErrResetBegun)
+	require.ErrorContains(t, err, "run `node reset` again")
+	require.Zero(t, l.produced, "nothing is appended behind it")
 }

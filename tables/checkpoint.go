@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tidwall/buntdb"
 )
 
 // Identity is what a checkpoint belongs to. One of another identity is dropped.
@@ -64,7 +61,8 @@ type Checkpoint struct {
 	path    string
 	id      Identity
 	log     *slog.Logger
-	db      *buntdb.DB
+	disk    Disk
+	db      File
 	meta    meta
 	ok      bool   // meta holds
 	round   uint32 // counts Marks
@@ -76,8 +74,8 @@ type Checkpoint struct {
 
 // OpenCheckpoint opens a shard's checkpoint, or makes it. A file that cannot be used is removed, and the reason is logged
 // and kept in Dropped. It fails only if the directory cannot be written.
-func OpenCheckpoint(path string, id Identity, log *slog.Logger) (*Checkpoint, error) {
-	c := &Checkpoint{path: path, id: id, log: log, end: -1}
+func OpenCheckpoint(disk Disk, path string, id Identity, log *slog.Logger) (*Checkpoint, error) {
+	c := &Checkpoint{disk: disk, path: path, id: id, log: log, end: -1}
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		return nil, fmt.Errorf("checkpoint %s is a directory: move it away", path)
 	}
@@ -89,52 +87,52 @@ func OpenCheckpoint(path string, id Identity, log *slog.Logger) (*Checkpoint, er
 }
 
 func (c *Checkpoint) open() (err error) {
-	if err := os.MkdirAll(filepath.Dir(c.path), 0o750); err != nil {
+	if c.db, err = c.disk.Open(c.path); err != nil {
 		return err
 	}
-	if err := checkFile(c.path); err != nil {
-		return err
-	}
-	if c.db, err = buntdb.Open(c.path); err != nil {
-		return fmt.Errorf("not a readable file of buntdb: %w", err)
-	}
-	text, found, pages := "", false, 0
+	text, found := "", false
 	foreign := ""
-	err = c.db.View(func(tx *buntdb.Tx) error {
-		return tx.Ascend("", func(key, value string) bool {
-			switch {
-			case key == metaKey:
-				text, found = value, true
-			case !strings.HasPrefix(key, pagePrefix+"/"):
-				foreign = key
-			default:
-				pages++
-			}
-			return true
-		})
+	var pages []Change
+	err = c.db.Each(func(key, value string) bool {
+		switch {
+		case key == metaKey:
+			text, found = value, true
+		case !strings.HasPrefix(key, pagePrefix+"/"):
+			foreign = key
+		default:
+			pages = append(pages, Change{Key: key, Delete: true})
+		}
+		return true
 	})
 	switch {
 	case err != nil:
 		return err
 	case foreign != "":
 		return fmt.Errorf("it holds the foreign key %.40q", foreign)
-	case !found && pages > 0:
+	case !found && len(pages) > 0:
 		// Its first round of writing was never finished. The pages go: a later meta record must not claim them.
-		return c.db.Update(func(tx *buntdb.Tx) error { return tx.DeleteAll() })
+		return c.db.Write(pages)
 	case !found:
 		return nil // it is new
 	}
 	return c.readMeta(text)
 }
 
-func (c *Checkpoint) readMeta(text string) error {
+func parseMeta(text string) (m meta, err error) {
 	b, err := cutChecksum([]byte(text))
-	if err != nil {
-		return fmt.Errorf("its meta record is damaged: %w", err)
+	if err == nil {
+		err = json.Unmarshal(b, &m)
 	}
-	var m meta
-	if err := json.Unmarshal(b, &m); err != nil {
-		return fmt.Errorf("its meta record is damaged: %w", err)
+	if err != nil {
+		return m, fmt.Errorf("its meta record is damaged: %w", err)
+	}
+	return m, nil
+}
+
+func (c *Checkpoint) readMeta(text string) error {
+	m, err := parseMeta(text)
+	if err != nil {
+		return err
 	}
 	switch {
 	case m.Version != metaVersion:
@@ -169,26 +167,27 @@ func (c *Checkpoint) Load(s Shard) error {
 	p := s.pages()
 	p.setLayout(c.meta.Layout)
 	p.setGeneration(c.meta.Generation)
-	err := c.db.View(func(tx *buntdb.Tx) error {
-		for bucket := range c.meta.Layout {
-			text, err := tx.Get(pageKey(c.meta.Layout, bucket))
-			if err != nil {
-				return fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)
-			}
-			page, err := c.openPage(bucket, []byte(text))
-			if err == nil {
-				err = p.loadPage(bucket, page)
-			}
-			if err != nil {
-				return fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)
-			}
+	for bucket := range c.meta.Layout {
+		if err := c.loadPage(p, bucket); err != nil {
+			return &CorruptError{c.path, fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)}
 		}
-		return nil
-	})
-	if err != nil {
-		return &CorruptError{c.path, err}
 	}
 	return nil
+}
+
+func (c *Checkpoint) loadPage(p pager, bucket int) error {
+	text, ok, err := c.db.Get(pageKey(c.meta.Layout, bucket))
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return errNoPage
+	}
+	page, err := c.openPage(bucket, []byte(text))
+	if err != nil {
+		return err
+	}
+	return p.loadPage(bucket, page)
 }
 
 // sealPage adds the round to a page; openPage checks and removes it.
@@ -253,16 +252,12 @@ func (c *Checkpoint) Write(s Shard, offset int64, maxPages int) (more bool, err 
 	if len(c.rounds) != 4*p.layout() {
 		c.rounds = make([]byte, 4*p.layout())
 	}
-	err = c.db.Update(func(tx *buntdb.Tx) error {
-		for _, x := range due {
-			if _, _, err := tx.Set(pageKey(p.layout(), x.bucket), c.sealPage(x.bytes), nil); err != nil {
-				return err
-			}
-			binary.LittleEndian.PutUint32(c.rounds[4*x.bucket:], c.round)
-		}
-		return nil
-	})
-	if err != nil {
+	changes := make([]Change, len(due))
+	for i, x := range due {
+		changes[i] = Change{Key: pageKey(p.layout(), x.bucket), Value: c.sealPage(x.bytes)}
+		binary.LittleEndian.PutUint32(c.rounds[4*x.bucket:], c.round)
+	}
+	if err := c.db.Write(changes); err != nil {
 		return true, fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
 	c.writing = p.pagesLeft() > 0
@@ -270,7 +265,7 @@ func (c *Checkpoint) Write(s Shard, offset int64, maxPages int) (more bool, err 
 }
 
 // Mark says that the pages hold everything of the changelog before the offset given to Write, which must have said that
-// there are no more.
+// there are no more. now is the time before that offset was asked for.
 func (c *Checkpoint) Mark(s Shard, now time.Time) error {
 	p := s.pages()
 	if c.writing || c.end < 0 || len(c.rounds) != 4*p.layout() {
@@ -284,11 +279,7 @@ func (c *Checkpoint) Mark(s Shard, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = c.db.Update(func(tx *buntdb.Tx) error {
-		_, _, err := tx.Set(metaKey, string(appendChecksum(b)), nil)
-		return err
-	})
-	if err != nil {
+	if err := c.db.Write([]Change{{Key: metaKey, Value: string(appendChecksum(b))}}); err != nil {
 		return fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
 	c.round++
@@ -305,15 +296,11 @@ func (c *Checkpoint) Mark(s Shard, now time.Time) error {
 
 // forget deletes the pages of an older layout.
 func (c *Checkpoint) forget(layout int) error {
-	err := c.db.Update(func(tx *buntdb.Tx) error {
-		for bucket := range layout {
-			if _, err := tx.Delete(pageKey(layout, bucket)); err != nil && !errors.Is(err, buntdb.ErrNotFound) {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	changes := make([]Change, layout)
+	for bucket := range layout {
+		changes[bucket] = Change{Key: pageKey(layout, bucket), Delete: true}
+	}
+	if err := c.db.Write(changes); err != nil {
 		return fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
 	return nil
@@ -327,7 +314,7 @@ func (c *Checkpoint) drop(reason string) error {
 	if err := c.Close(); err != nil {
 		c.log.Warn("close a dropped checkpoint", "path", c.path, "error", err)
 	}
-	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := c.disk.Remove(c.path); err != nil {
 		return fmt.Errorf("remove checkpoint %s: %w", c.path, err)
 	}
 	if err := c.open(); err != nil {

@@ -28,7 +28,7 @@ func write(t *testing.T, keys int) history {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "t.db")
 	s := tables.New(ints.spec, tables.Config{Table: "t"})
-	c, err := tables.OpenCheckpoint(path, id, quiet)
+	c, err := tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)
 	h := history{log: &kafka.Batch{Topic: "c"}, truth: map[string]int64{}}
 	for epoch := int64(1); epoch <= 6; epoch++ {
@@ -72,7 +72,7 @@ func (h history) restore(t *testing.T, file []byte) (dropped string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "t.db")
 	require.NoError(t, os.WriteFile(path, file, 0o600))
-	c, err := tables.OpenCheckpoint(path, id, quiet)
+	c, err := tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	s := tables.New(ints.spec, tables.Config{Table: "t"})
@@ -162,12 +162,12 @@ func TestCheckpointForeign(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, h.file, 0o600))
 	other := id
 	other.Partition = 4
-	c, err := tables.OpenCheckpoint(path, other, quiet)
+	c, err := tables.OpenCheckpoint(tables.Files{}, path, other, quiet)
 	require.NoError(t, err)
 	require.Contains(t, c.Dropped(), "it is of")
 	require.NoError(t, c.Close())
 
-	_, err = tables.OpenCheckpoint(t.TempDir(), id, quiet)
+	_, err = tables.OpenCheckpoint(tables.Files{}, t.TempDir(), id, quiet)
 	require.ErrorContains(t, err, "is a directory")
 }
 

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"bytes"
 	"iter"
 	"maps"
 	"slices"
@@ -17,10 +18,18 @@ type Image struct {
 
 // Apply applies a batch of the changelog; batches must come in order.
 func (m *Image) Apply(b *kafka.Batch) {
+	m.ApplyFrom(b, 0)
+}
+
+// ApplyFrom applies the records of a batch from an offset on.
+func (m *Image) ApplyFrom(b *kafka.Batch, offset int64) {
 	if m.rows == nil {
 		m.rows = map[string][]byte{}
 	}
 	for i := range b.Records {
+		if b.Records[i].Offset < offset {
+			continue
+		}
 		if g, ok := generationOf(b, i); ok {
 			if g < m.newest {
 				continue
@@ -30,9 +39,17 @@ func (m *Image) Apply(b *kafka.Batch) {
 		if v := b.Value(i); v == nil {
 			delete(m.rows, string(b.Key(i)))
 		} else {
-			m.rows[string(b.Key(i))] = v
+			m.rows[string(b.Key(i))] = bytes.Clone(v) // else each value that is kept would keep its whole batch
 		}
 	}
+}
+
+// put takes over an entry of a checkpoint.
+func (m *Image) put(key, value []byte) {
+	if m.rows == nil {
+		m.rows = map[string][]byte{}
+	}
+	m.rows[string(key)] = bytes.Clone(value)
 }
 
 // Len is the number of keys.

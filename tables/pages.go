@@ -157,7 +157,10 @@ func (s *ShardOf[V]) putBack(bucket int) {
 // its key, the key, the length of its value, the value; at the end a CRC-32C of all before it, little-endian.
 const pageVersion = 1
 
-var errPage = errors.New("page is damaged")
+var (
+	errPage   = errors.New("page is damaged")
+	errNoPage = errors.New("it is missing")
+)
 
 func (s *ShardOf[V]) takePage() (int, []byte, bool, error) {
 	bucket := s.buckets.take()

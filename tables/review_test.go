@@ -56,7 +56,7 @@ func TestReviewForeign(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 			var c *tables.Checkpoint
 			var err error
-			require.NotPanics(t, func() { c, err = tables.OpenCheckpoint(path, id, quiet) })
+			require.NotPanics(t, func() { c, err = tables.OpenCheckpoint(tables.Files{}, path, id, quiet) })
 			require.NoError(t, err)
 			require.NotEmpty(t, c.Dropped(), "file had other content")
 			require.NoError(t, c.Close())
@@ -67,7 +67,7 @@ func TestReviewForeign(t *testing.T) {
 // A busy table: between two writes every page is dirtied again. Does a checkpoint ever end?
 func TestReviewBusyCheckpointEnds(t *testing.T) {
 	s := tables.New(ints.spec, tables.Config{Table: "t"})
-	c, err := tables.OpenCheckpoint(filepath.Join(t.TempDir(), "t.db"), id, quiet)
+	c, err := tables.OpenCheckpoint(tables.Files{}, filepath.Join(t.TempDir(), "t.db"), id, quiet)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	for epoch := int64(1); epoch <= 60; epoch++ {
@@ -98,7 +98,7 @@ func TestReviewGenerationSurvivesCheckpoint(t *testing.T) {
 	b.Append(0, 1, []byte("k"), five, head(2))
 	_, err := s.Replay(b)
 	require.NoError(t, err)
-	c, err := tables.OpenCheckpoint(path, id, quiet)
+	c, err := tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)
 	for more := true; more; {
 		more, err = c.Write(s, 1, 100)
@@ -106,7 +106,7 @@ func TestReviewGenerationSurvivesCheckpoint(t *testing.T) {
 	}
 	require.NoError(t, c.Mark(s, time.Now()))
 	require.NoError(t, c.Close())
-	c, err = tables.OpenCheckpoint(path, id, quiet)
+	c, err = tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	s = tables.New(ints.spec, tables.Config{Table: "t"})
@@ -172,7 +172,7 @@ func BenchmarkReviewUpdate(b *testing.B) {
 func TestReviewNewOffsetBeginsNewRound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "t.db")
 	s := tables.New(ints.spec, tables.Config{Table: "t"})
-	c, err := tables.OpenCheckpoint(path, id, quiet)
+	c, err := tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)
 	for epoch := int64(1); epoch <= 2; epoch++ {
 		o := tables.NewOps(ints.spec)
@@ -193,7 +193,7 @@ func TestReviewNewOffsetBeginsNewRound(t *testing.T) {
 	require.NoError(t, c.Mark(s, time.Now()))
 	require.Error(t, c.Mark(s, time.Now()), "no round since")
 	require.NoError(t, c.Close())
-	c, err = tables.OpenCheckpoint(path, id, quiet)
+	c, err = tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	s = tables.New(ints.spec, tables.Config{Table: "t"})

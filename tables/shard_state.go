@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -128,9 +129,11 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		case opDelete:
 			s.delete(epoch, key)
 		case opUpdate:
+			s.calls()
 			err = s.update(epoch, key, x.update)
 		case opRow:
 			row.key, row.err = key, nil
+			s.calls()
 			if err = x.row(&row, x.arg); err == nil {
 				err = row.err
 			}
@@ -140,6 +143,12 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		}
 	}
 	return nil
+}
+
+func (s *ShardOf[V]) calls() {
+	if s.cfg.Calls != nil {
+		s.cfg.Calls.Add(1)
+	}
 }
 
 func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)) error {
@@ -366,6 +375,9 @@ func (s *ShardOf[V]) Undo(to int64) {
 	for n := len(s.logs); n > 0 && s.logs[n-1].epoch > to; n = len(s.logs) {
 		log := &s.logs[n-1]
 		for j := len(log.undos) - 1; j >= 0; j-- {
+			if j == 0 && len(log.undos) > 1 && plant.Is("undo skips a key") {
+				break
+			}
 			s.revert(&log.undos[j])
 		}
 		s.logs[n-1] = epochLog[V]{}
@@ -426,6 +438,9 @@ func (s *ShardOf[V]) Committed(epoch int64) {
 func (s *ShardOf[V]) committedOf(e *entry[V]) (v V, enc []byte, live bool) {
 	if e.pins > 0 {
 		u := s.at(e.first)
+		if plant.Is("blind-5") {
+			u = s.at(e.last)
+		}
 		return u.val, u.enc, u.live
 	}
 	return e.val, e.enc, e.live

@@ -137,7 +137,7 @@ func anyOrder[V any](f fixture[V]) func(*rapid.T) {
 		defer os.RemoveAll(dir) //nolint:errcheck // a leftover does no harm
 		m := &model[V]{f: f, committed: state{}, log: &kafka.Batch{Topic: "c"}, sealed: map[int64]*kafka.Outputs{}, next: 1, path: filepath.Join(dir, "t.db")}
 		m.shard = tables.New(f.spec, tables.Config{Table: "t"})
-		m.check, err = tables.OpenCheckpoint(m.path, tables.Identity{Table: "t"}, quiet)
+		m.check, err = tables.OpenCheckpoint(tables.Files{}, m.path, tables.Identity{Table: "t"}, quiet)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, m.check.Close()) }()
 		t.Repeat(map[string]func(*rapid.T){
@@ -301,7 +301,7 @@ func (m *model[V]) checkpoint(t *rapid.T) {
 func (m *model[V]) restart(t *rapid.T) {
 	require.NoError(t, m.check.Close())
 	var err error
-	m.check, err = tables.OpenCheckpoint(m.path, tables.Identity{Table: "t"}, quiet)
+	m.check, err = tables.OpenCheckpoint(tables.Files{}, m.path, tables.Identity{Table: "t"}, quiet)
 	require.NoError(t, err)
 	require.Empty(t, m.check.Dropped())
 	m.shard = tables.New(m.f.spec, tables.Config{Table: "t"})

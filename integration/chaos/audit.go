@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,13 +184,14 @@ func (a *audit) posting(account string, value []byte) error {
 }
 
 func letterText(r *kgo.Record) string {
-	text := fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s/%d@%d", r.Topic, r.Partition, r.Offset)
 	for _, h := range r.Headers {
 		if len(h.Value) < 300 {
-			text += fmt.Sprintf(" %s=%s", h.Key, h.Value)
+			fmt.Fprintf(&text, " %s=%s", h.Key, h.Value)
 		}
 	}
-	return text
+	return text.String()
 }
 
 // position is how far partitions have been read.

@@ -28,11 +28,10 @@ const (
 
 // cluster is the brokers, and for every node a proxy before each of them.
 type cluster struct {
-	kafka   *realkafka.Kafka
-	lanes   [][]*proxy.Proxy // by lane, by broker
-	client  *kgo.Client      // of the command itself, past the proxies
-	mu      sync.Mutex       // held while brokers are started or stopped
-	handled [brokers]bool    // brokers that a fault has in hand
+	kafka  *realkafka.Kafka
+	lanes  [][]*proxy.Proxy // by lane, by broker
+	client *kgo.Client      // of the command itself, past the proxies
+	mu     sync.Mutex       // held while brokers are started or stopped
 }
 
 // startCluster starts three brokers with as many lanes.
@@ -146,7 +145,7 @@ func (c *cluster) configure(ctx context.Context, topics []string, values map[str
 			if value == "" {
 				x.Op = kmsg.IncrementalAlterConfigOpDelete
 			} else {
-				x.Value = kmsg.StringPtr(value)
+				x.Value = new(value)
 			}
 			r.Configs = append(r.Configs, x)
 		}

@@ -20,7 +20,7 @@ func audited() *audit {
 	for _, topic := range []string{"quickly", "slowly", "gathered"} {
 		a.results[topic] = map[string][]int64{"j": {1, 2}, "k": {3}}
 	}
-	for i, t := range []work.Transfer{{1, "x", "y", 5}, {2, "y", "z", 7}, {3, "x", "x", 9}} {
+	for i, t := range []work.Transfer{{ID: 1, From: "x", To: "y", Amount: 5}, {ID: 2, From: "y", To: "z", Amount: 7}, {ID: 3, From: "x", To: "x", Amount: 9}} {
 		a.transfers[t.ID] = origin{0, int64(i), t}
 		for account, p := range t.Postings() {
 			a.postings[account] = append(a.postings[account], p)

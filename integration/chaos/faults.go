@@ -57,7 +57,7 @@ func chosenFaults(text string) ([]fault, error) {
 		return all, nil
 	}
 	var out []fault
-	for _, part := range strings.Split(text, ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		name, weight, given := strings.Cut(strings.TrimSpace(part), "=")
 		i := slices.IndexFunc(all, func(f fault) bool { return f.name == name })
 		if i < 0 {

@@ -98,7 +98,8 @@ func (r *run) measureRestart(ctx context.Context, m *member) error {
 	r.report.measured(restartCommit, first.Sub(w.started))
 	err = until(ctx, m.name+" has its partitions again", func() bool { return len(tableParts(w.running(time.Time{}))) >= len(owned) })
 	if err != nil {
-		return r.odd("restart", err)
+		r.odd("restart", err)
+		return ctx.Err()
 	}
 	var last time.Time
 	for _, at := range tableParts(w.running(time.Time{})) {
@@ -153,7 +154,8 @@ func (r *run) measureTakeover(ctx context.Context, m *member) error {
 
 // unmeasured notes that a measurement was not possible and starts the node again.
 func (r *run) unmeasured(err error, m *member) error {
-	return errors.Join(r.odd("measure", err), m.start())
+	r.odd("measure", err)
+	return m.start()
 }
 
 // taken says whether survivors were given slots by so many groups since a moment, and run all of them.
@@ -191,9 +193,7 @@ func (r *run) measurePauses(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- extra.end(true) }()
 	r.watchDelays(ctx, pauseRebalance)
-	if err := r.odd("stop", <-done); err != nil {
-		return err
-	}
+	r.odd("stop", <-done)
 	pause(ctx, calm)
 	return ctx.Err()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -80,9 +81,7 @@ func (t *tracker) look(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		for p, n := range have {
-			at[p] = n
-		}
+		maps.Copy(at, have)
 	}
 	for _, x := range open {
 		if reached(at, x.target) {

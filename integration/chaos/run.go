@@ -33,13 +33,12 @@ func (r *run) log(format string, args ...any) {
 	_, _ = r.logFile.WriteString(line)
 }
 
-// odd notes what should not happen, and loses nothing; it takes an error and returns none.
-func (r *run) odd(what string, err error) error {
+// odd notes what should not happen, and loses nothing.
+func (r *run) odd(what string, err error) {
 	if err != nil {
 		r.log("odd: %s: %v", what, err)
 		r.report.odd(fmt.Sprintf("%s: %v", what, err))
 	}
-	return nil
 }
 
 // recovered counts a fault that is over, and measures how long it takes to recover.

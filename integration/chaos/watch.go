@@ -58,7 +58,7 @@ func (w *watch) Write(b []byte) (int, error) {
 func (w *watch) line(line string, now time.Time) {
 	_, text, _ := strings.Cut(line, ": ")
 	if moment, ok := strings.CutPrefix(text, "trace "); ok {
-		if strings.HasPrefix(moment, "committed") {
+		if strings.HasPrefix(moment, "commit.committed ") {
 			w.commits++
 			if w.last = now; w.first.IsZero() {
 				w.first = now

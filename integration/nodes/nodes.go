@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// Build builds the node command into dir and returns its path.
+// Build builds the node command, with its crash points, into dir and returns its path.
 func Build(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "node")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/troupe-stream/troupe/cmd/node")
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "crashpoints", "-o", path, "github.com/troupe-stream/troupe/cmd/node")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the node command: %w: %s", err, out)
 	}
@@ -105,11 +105,11 @@ func (n *Node) Wait(ctx context.Context) error {
 	}
 }
 
-// Moment returns the last moment of a transaction that the process has traced (begun, produced, offsets, committed) and how
-// many transactions it has begun.
+// Moment returns the last step of a commit that the process has traced (begun, produced, offsets, committed, aborted) and
+// how many transactions it has begun.
 func (n *Node) Moment() (last string, begun int) {
 	for line := range strings.Lines(n.Output()) {
-		if rest, ok := strings.CutPrefix(line, "trace "); ok {
+		if rest, ok := strings.CutPrefix(line, "trace commit."); ok {
 			last, _, _ = strings.Cut(rest, " ")
 			if last == "begun" {
 				begun++
@@ -119,7 +119,7 @@ func (n *Node) Moment() (last string, begun int) {
 	return last, begun
 }
 
-// Run runs the command to its end and returns its standard output.
+// Run runs the command to its end and returns its standard output, also where it fails.
 func Run(ctx context.Context, path string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -128,7 +128,7 @@ func Run(ctx context.Context, path string, args ...string) (string, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, stderr.String())
+		return string(out), fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, stderr.String())
 	}
 	return string(out), nil
 }

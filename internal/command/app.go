@@ -31,6 +31,7 @@ type App struct {
 	In         io.Reader
 	Out, Err   io.Writer
 	Terminal   bool     // Out and Err are a terminal
+	Asks       bool     // In and Err are a terminal: questions can be asked
 	Environ    []string // NAME=value
 }
 
@@ -42,6 +43,7 @@ func Main(topologies ...Topology) int {
 		Topologies: topologies,
 		In:         os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Terminal: term.IsTerminal(int(os.Stdout.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
+		Asks:     term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		Environ:  os.Environ(),
 	}
 	ctx, cancel := context.WithCancel(context.Background())

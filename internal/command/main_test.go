@@ -3,10 +3,13 @@ package command
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -15,7 +18,22 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for goroutines that stay. Those of buntdb and of the actor library notice within a second or two that they
+// are to end.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		err := goleak.Find()
+		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
+			err = goleak.Find()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 // fakeTopology is a topology whose plan is made by hand.
 type fakeTopology struct {
@@ -98,7 +116,7 @@ func (b *buffer) String() string {
 
 // fakeAdmin answers from fields; what is not set is not asked for.
 type fakeAdmin struct {
-	kafka.Admin
+	kafka.Operator
 	topics    map[string]kafka.TopicState
 	produced  []fakeRecord
 	produce   func(context.Context) error

@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,8 @@ type reading struct {
 	driver kafka.Driver
 	admin  kafka.Admin
 	wait   time.Duration // for an open transaction; defaults to openWait
+	stable bool          // read no further than to the first open transaction: do not wait for it
+	reader kafka.Reader  // to read with, left open; defaults to one that is opened and closed for each call
 }
 
 // through reads topic-partitions from the given offsets to where they end now, committed records only, and gives the batches
@@ -30,15 +33,21 @@ func (r reading) through(ctx context.Context, from map[kafka.TopicPartition]int6
 	for tp := range from {
 		tps = append(tps, tp)
 	}
-	ends, err := r.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	level := kafka.ReadUncommitted
+	if r.stable {
+		level = kafka.ReadCommitted
+	}
+	ends, err := r.admin.Ends(ctx, level, tps...)
 	if err != nil {
 		return false, err
 	}
-	reader, err := r.driver.OpenReader()
-	if err != nil {
-		return false, err
+	reader := r.reader
+	if reader == nil {
+		if reader, err = r.driver.OpenReader(); err != nil {
+			return false, err
+		}
+		defer reader.Close() //nolint:errcheck // it has been read
 	}
-	defer reader.Close() //nolint:errcheck // it has been read
 	at := make(map[kafka.TopicPartition]int64, len(from))
 	for tp, offset := range from {
 		if offset >= ends[tp] {
@@ -49,6 +58,11 @@ func (r reading) through(ctx context.Context, from map[kafka.TopicPartition]int6
 			return false, err
 		}
 	}
+	defer func() { // for who reads on with it
+		for tp := range at {
+			err = errors.Join(err, reader.Remove(tp))
+		}
+	}()
 	wait := cmp.Or(r.wait, openWait)
 	last := time.Now()
 	for len(at) > 0 {

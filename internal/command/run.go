@@ -37,6 +37,7 @@ type runFlags struct {
 	stopTimeout    time.Duration
 	instanceID     string
 	keepSlots      bool
+	strict         bool
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
@@ -49,6 +50,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.DurationVar(&r.commitInterval, "commit-interval", 100*time.Millisecond, "time between two commits")
 	f.DurationVar(&r.stopTimeout, "stop-timeout", host.DefaultStopTimeout, "how long a stop in order may take")
 	f.StringVar(&r.instanceID, "instance-id", "", "identity of this node in its group (default: made once and kept in the data directory)")
+	f.BoolVar(&r.strict, "strict", false, "refuse to start where settings of the brokers endanger the guarantee, instead of warning")
 	f.BoolVar(&r.keepSlots, "keep-slots", false, "stop without leaving the group: for rolling restarts")
 }
 
@@ -140,7 +142,7 @@ func (r *running) hostConfig() (host.Config, error) {
 	}
 	return host.Config{
 		Brokers: r.brokers, Settings: settings, DataDir: dir, InstanceID: f.instanceID,
-		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots,
+		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots, Strict: f.strict,
 		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log,
 		OnRestore: newRestoreReport(r.app, r.log).report,
 	}, nil

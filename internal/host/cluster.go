@@ -52,7 +52,7 @@ type ClusterConfig struct {
 // Cluster is a connection to the brokers.
 type Cluster struct {
 	Driver  kafka.Driver
-	Admin   kafka.Admin
+	Admin   kafka.Operator
 	Brokers []string
 	Kind    Broker
 
@@ -82,7 +82,7 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 	if c.Driver, err = openDriver(cfg, c.Brokers); err != nil {
 		return nil, &ConfigError{err}
 	}
-	if c.Admin, err = c.Driver.OpenAdmin(); err != nil {
+	if c.Admin, err = openOperator(c.Driver); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", strings.Join(c.Brokers, ","), err)
 	}
 	c.closers = append(c.closers, c.Admin.Close)

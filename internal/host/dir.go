@@ -81,6 +81,15 @@ func DefaultDir(name string) (string, error) {
 	return filepath.Join(home, ".local", "state", "troupe", name), nil
 }
 
+// StateDir is where a data directory keeps the state of a topology, and CheckpointFile in it that of one partition of a
+// table. All of it is made anew from the broker where it is missing.
+func StateDir(dir, topology string) string { return filepath.Join(dir, "state", topology) }
+
+// CheckpointFile is the path of a table's checkpoint of one partition.
+func CheckpointFile(dir, topology, table string, partition int32) string {
+	return filepath.Join(StateDir(dir, topology), "tables", fmt.Sprintf("%s-%d.db", table, partition))
+}
+
 // MakeDir makes a data directory if it is missing and returns its absolute path.
 func MakeDir(path string) (string, error) {
 	if path == "" {

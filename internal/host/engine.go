@@ -1,8 +1,6 @@
 package host
 
 import (
-	"os"
-
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/kafka/embedded"
@@ -14,11 +12,7 @@ func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
 	if id == "" {
 		id = "troupe"
 	}
-	probe, err := newProbe(os.Getenv(FailpointEnv), os.Getenv(TraceEnv), os.Stderr, killSelf)
-	if err != nil {
-		return nil, err
-	}
-	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Logger: cfg.Logger, Probe: probe})
+	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Logger: cfg.Logger})
 }
 
 // findEmbedded looks for a running embedded broker of a data directory.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -25,6 +24,7 @@ type Config struct {
 	AtLeastOnce    bool
 	CreateTopics   bool // always so on an embedded broker
 	KeepSlots      bool
+	Strict         bool // refuse settings of the brokers that endanger what is promised
 	CommitInterval time.Duration
 	StopTimeout    time.Duration // defaults to DefaultStopTimeout
 	Logger         *slog.Logger  // defaults to none
@@ -94,7 +94,7 @@ func (h *Host) Start(ctx context.Context) error {
 
 func (h *Host) nodeConfig(p *plan.Plan) actors.Config {
 	return actors.Config{
-		DataDir:        filepath.Join(h.Dir.Path, "state", p.Name),
+		DataDir:        StateDir(h.Dir.Path, p.Name),
 		Instance:       h.Dir.Instance,
 		Nonce:          h.Dir.Nonce,
 		AtLeastOnce:    h.cfg.AtLeastOnce,
@@ -102,6 +102,7 @@ func (h *Host) nodeConfig(p *plan.Plan) actors.Config {
 		CommitInterval: h.cfg.CommitInterval,
 		StopTimeout:    h.cfg.StopTimeout,
 		KeepSlots:      h.cfg.KeepSlots,
+		Strict:         h.cfg.Strict,
 		Logger:         h.cfg.Logger,
 		OnRestore:      h.cfg.OnRestore,
 	}

@@ -27,7 +27,7 @@ const (
 	internalPrefix = "__"
 )
 
-// admin implements kafka.Admin with requests of the protocol. Its methods may be called from any goroutine.
+// admin implements kafka.Operator with requests of the protocol. Its methods may be called from any goroutine.
 type admin struct {
 	raw *kgo.Client
 
@@ -35,10 +35,10 @@ type admin struct {
 	limits map[string]int32 // max.message.bytes of topics that were produced to
 }
 
-var _ kafka.Admin = (*admin)(nil)
+var _ kafka.Operator = (*admin)(nil)
 
 // openAdmin opens an admin once a broker answers, which it waits ten seconds for.
-func openAdmin(d *Driver) (kafka.Admin, error) {
+func openAdmin(d *Driver) (kafka.Operator, error) {
 	if err := checkBrokers(d.cfg.Brokers); err != nil {
 		return nil, err
 	}

@@ -76,10 +76,32 @@ func (a *admin) listOffsets(ctx context.Context, isolation int8, timestamp int64
 
 // CommittedOffsets returns what a group has committed, waiting for transactions that are open on the offsets.
 func (a *admin) CommittedOffsets(ctx context.Context, group string, tps ...kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Position, error) {
+	return a.committed(ctx, group, true, tps)
+}
+
+// Marks returns the texts of the marks of slots. It waits for no transaction: no mark is ever in one.
+func (a *admin) Marks(ctx context.Context, topology string, slots ...int32) (map[int32]string, error) {
+	tps := make([]kafka.TopicPartition, len(slots))
+	for i, s := range slots {
+		tps[i] = kafka.TopicPartition{Topic: kafka.SlotsTopic(topology), Partition: s}
+	}
+	got, err := a.committed(ctx, topology, false, tps)
+	if err != nil {
+		return nil, fmt.Errorf("read marks of slots: %w", err)
+	}
+	texts := make(map[int32]string, len(slots))
+	for tp, pos := range got {
+		texts[tp.Partition] = pos.Metadata
+	}
+	return texts, nil
+}
+
+func (a *admin) committed(ctx context.Context, group string, stable bool, tps []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Position, error) {
 	found := make(map[kafka.TopicPartition]kafka.Position, len(tps))
 	if len(tps) == 0 {
 		return found, nil
 	}
+	unstable := false
 	err := a.retry(ctx, func(ctx context.Context) error {
 		g := kmsg.NewOffsetFetchRequestGroup()
 		g.Group = group
@@ -89,7 +111,7 @@ func (a *admin) CommittedOffsets(ctx context.Context, group string, tps ...kafka
 			g.Topics = append(g.Topics, t)
 		}
 		rq := kmsg.NewPtrOffsetFetchRequest()
-		rq.RequireStable = true
+		rq.RequireStable = stable
 		rq.Groups = []kmsg.OffsetFetchRequestGroup{g}
 		r, err := rq.RequestWith(ctx, a.raw)
 		if err != nil {
@@ -104,6 +126,7 @@ func (a *admin) CommittedOffsets(ctx context.Context, group string, tps ...kafka
 			for _, t := range g.Topics {
 				for _, p := range t.Partitions {
 					if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+						unstable = errors.Is(err, kerr.UnstableOffsetCommit)
 						return fmt.Errorf("%s/%d: %w", t.Topic, p.Partition, err)
 					}
 					pos := kafka.Position{TopicPartition: kafka.TopicPartition{Topic: t.Topic, Partition: p.Partition}, Offset: p.Offset}
@@ -116,6 +139,9 @@ func (a *admin) CommittedOffsets(ctx context.Context, group string, tps ...kafka
 		}
 		return nil
 	})
+	if err != nil && unstable { // whatever ended the waiting
+		err = errors.Join(kafka.ErrOpenTransaction, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
 	}
@@ -127,32 +153,52 @@ func (a *admin) CommittedOffsets(ctx context.Context, group string, tps ...kafka
 	return found, nil
 }
 
-// Members returns how many members a group has, and whether no rebalance of it is under way. A group that does not exist
-// has none and is stable.
-func (a *admin) Members(ctx context.Context, group string) (n int, stable bool, err error) {
-	err = a.retry(ctx, func(ctx context.Context) error {
-		rq := kmsg.NewPtrDescribeGroupsRequest()
-		rq.Groups = []string{group}
+// SetOffsets commits positions for a group that has no members; to one that has, the broker says UNKNOWN_MEMBER_ID.
+func (a *admin) SetOffsets(ctx context.Context, group string, positions ...kafka.Position) error {
+	if len(positions) == 0 {
+		return nil
+	}
+	err := a.retry(ctx, func(ctx context.Context) error {
+		rq := kmsg.NewPtrOffsetCommitRequest()
+		rq.Group, rq.Generation = group, -1
+		at := map[string]int{}
+		for _, pos := range positions {
+			i, ok := at[pos.Topic]
+			if !ok {
+				i = len(rq.Topics)
+				at[pos.Topic] = i
+				t := kmsg.NewOffsetCommitRequestTopic()
+				t.Topic = pos.Topic
+				rq.Topics = append(rq.Topics, t)
+			}
+			x := kmsg.NewOffsetCommitRequestTopicPartition()
+			x.Partition, x.Offset, x.Metadata = pos.Partition, pos.Offset, &pos.Metadata
+			rq.Topics[i].Partitions = append(rq.Topics[i].Partitions, x)
+		}
 		r, err := rq.RequestWith(ctx, a.raw)
 		if err != nil {
 			return err
 		}
-		for _, g := range r.Groups {
-			switch err := kerr.ErrorForCode(g.ErrorCode); {
-			case errors.Is(err, kerr.GroupIDNotFound):
-				n, stable = 0, true
-			case err != nil:
-				return err
-			default:
-				n, stable = len(g.Members), g.State == "Stable" || g.State == "Empty" || g.State == "Dead"
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("%s/%d: %w", t.Topic, p.Partition, err)
+				}
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return 0, false, fmt.Errorf("describe group %s: %w", group, err)
+		return fmt.Errorf("commit offsets for group %s: %w", group, err)
 	}
-	return n, stable, nil
+	return nil
+}
+
+// Members returns how many members a group has, and whether no rebalance of it is under way. A group that does not exist
+// has none and is stable.
+func (a *admin) Members(ctx context.Context, group string) (n int, stable bool, err error) {
+	g, err := a.Group(ctx, group)
+	return len(g.Members), g.Stable, err
 }
 
 // DeleteRecords deletes what lies before the given offsets. Where the log begins at one or behind it, there is nothing to do.

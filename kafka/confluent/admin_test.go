@@ -19,14 +19,14 @@ import (
 )
 
 // adminOf opens an admin for a broker of its own.
-func adminOf(t *testing.T, opts ...kfake.Opt) (kafka.Admin, *Driver) {
+func adminOf(t *testing.T, opts ...kfake.Opt) (kafka.Operator, *Driver) {
 	t.Helper()
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t)})
 	require.NoError(t, err)
-	a, err := d.OpenAdmin()
+	a, err := d.OpenOperator()
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, a.Close()) })
 	return a, d

@@ -34,9 +34,6 @@ type Config struct {
 	ClientID string
 	// Logger takes what the clients have to say. Defaults to slog's discarding handler.
 	Logger *slog.Logger
-	// Probe is called at the moments of a transaction: begun, produced (all records are acknowledged), offsets (they are sent;
-	// the commit comes next), committed. Tests crash there. Defaults to nothing.
-	Probe func(moment string)
 }
 
 // Driver implements kafka.Driver with librdkafka, and with franz-go's protocol messages for what librdkafka does not
@@ -71,15 +68,11 @@ func New(cfg Config) (*Driver, error) {
 	return d, nil
 }
 
-// probe tells the test that asked for it which moment it is.
-func (d *Driver) probe(moment string) {
-	if d.cfg.Probe != nil {
-		d.cfg.Probe(moment)
-	}
-}
-
 // OpenAdmin opens a client for topics and offsets.
 func (d *Driver) OpenAdmin() (kafka.Admin, error) { return openAdmin(d) }
+
+// OpenOperator opens a client for all that those who run a topology do.
+func (d *Driver) OpenOperator() (kafka.Operator, error) { return openAdmin(d) }
 
 // OpenReader opens a client that reads outside the group.
 func (d *Driver) OpenReader() (kafka.Reader, error) { return openReader(d) }
@@ -174,14 +167,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// within runs f, but waits for it no longer than the given time. It says whether f is done.
-func within(d time.Duration, f func()) bool {
+// closesInTime runs f, which closes a client, but waits for it no longer than closeTimeout. It says whether f is done.
+func closesInTime(f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
 	case <-done:

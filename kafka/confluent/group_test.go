@@ -16,7 +16,7 @@ func marksOf(t *testing.T, d *Driver, slots ...int32) map[int32]string {
 	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
 	defer raw.Close()
-	got, err := groupWire{raw, "g"}.marks(t.Context(), slots)
+	got, err := groupWire{raw, "g"}.Marks(t.Context(), slots)
 	require.NoError(t, err)
 	return got
 }
@@ -96,7 +96,7 @@ func TestAMemberThatDiedIsFencedAndItsSlotsResumedCarefully(t *testing.T) {
 	require.NoError(t, err)
 	defer raw.Close()
 	w := groupWire{raw, "g"}
-	require.NoError(t, w.mark(t.Context(), kafka.Member{Generation: -1, Instance: ""}, map[int32]kafka.Mark{0: {Owners: []kafka.Owner{{Instance: "Z", Nonce: "9"}}}}))
+	require.NoError(t, w.Mark(t.Context(), kafka.Member{Generation: -1, Instance: ""}, map[int32]kafka.Mark{0: {Owners: []kafka.Owner{{Instance: "Z", Nonce: "9"}}}}))
 	dead := kafkaClient(t, c, kgo.TransactionalID("g-Z"), kgo.DefaultProduceTopic("out"))
 	require.NoError(t, dead.BeginTransaction())
 	require.NoError(t, dead.ProduceSync(t.Context(), &kgo.Record{Topic: "out", Partition: 0, Value: []byte("never")}).FirstErr())
@@ -235,7 +235,7 @@ func TestAnOffsetThatIsGoneIsFatal(t *testing.T) {
 	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
 	defer raw.Close()
-	require.NoError(t, groupWire{raw, "g"}.commit(t.Context(), kafka.Member{Generation: -1}, []kafka.Position{{TopicPartition: oneSource(0)[0], Offset: 17}}))
+	require.NoError(t, groupWire{raw, "g"}.Commit(t.Context(), kafka.Member{Generation: -1}, []kafka.Position{{TopicPartition: oneSource(0)[0], Offset: 17}}))
 	fill(t, c, "a", 1, 0, 3)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
 	n.await("fails", func() bool { return n.fatal != nil })

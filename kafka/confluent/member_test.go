@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
 )
 
 func TestMemberIsReadFromTheClientsForm(t *testing.T) {
@@ -21,5 +22,5 @@ func TestMemberIsReadFromTheClientsForm(t *testing.T) {
 		_, err := parseMember(s, "g", "A")
 		require.ErrorContains(t, err, "group metadata", "%q", s)
 	}
-	require.False(t, member{Member: kafka.Member{Generation: 7}}.valid(), "a member that was thrown out keeps its generation")
+	require.False(t, protocol.Member{Member: kafka.Member{Generation: 7}}.Valid(), "a member that was thrown out keeps its generation")
 }

@@ -10,6 +10,20 @@ import (
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/troupe-stream/troupe/kafka/protocol"
+)
+
+const (
+	// transactionTimeoutMs is when the broker ends a transaction by itself.
+	transactionTimeoutMs = 60000
+	// initTimeout bounds the opening of a producer.
+	initTimeout = 30 * time.Second
+	// drainEvery is how often a producer looks whether all it sent is acknowledged.
+	drainEvery = 500 * time.Microsecond
+	// reconnectBackoff is in ms. The protocol tells by it which commits may have been sent twice: see slowCommit there.
+	reconnectBackoff  = 100
+	eventsChannelSize = 10000
 )
 
 // client is a producer of librdkafka with what serves its events.
@@ -47,15 +61,12 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 	return c, nil
 }
 
-// initTimeout bounds the opening of a producer.
-const initTimeout = 30 * time.Second
-
 // openPlain opens a producer without transactions.
 func openPlain(d *Driver, log *slog.Logger) (*client, error) {
 	return openClient(d, log, "", map[string]rdk.ConfigValue{
 		"go.delivery.reports": true, "go.delivery.report.fields": "none",
 		// What cannot be delivered is known to have failed before a commit gives up waiting.
-		"message.timeout.ms": int((commitTimeout - time.Second).Milliseconds()),
+		"message.timeout.ms": int((protocol.CommitTimeout - time.Second).Milliseconds()),
 	})
 }
 
@@ -117,7 +128,7 @@ func (c *client) drain(ctx context.Context) error {
 }
 
 func (c *client) close() error {
-	ok := within(closeTimeout, c.Close)
+	ok := closesInTime(c.Close)
 	close(c.done)
 	if !ok {
 		return fmt.Errorf("producer %s did not close within %v and is left behind", c.id, closeTimeout)
@@ -125,16 +136,40 @@ func (c *client) close() error {
 	return nil
 }
 
-// sickError marks what the broker would refuse again.
-type sickError struct{ error }
+// classify says what an error of the client or of the broker means to the protocol; one that neither has given a code for
+// stays as it is.
+func classify(err error) error {
+	switch code := codeOf(err); {
+	case err == nil:
+		return nil
+	case isSick(err):
+		return protocol.WithKind(err, protocol.Sick)
+	case isFenced(err):
+		return protocol.WithKind(err, protocol.Fenced)
+	case code == rdk.ErrUnknownMemberID || code == rdk.ErrFencedInstanceID:
+		return protocol.WithKind(err, protocol.NotMember)
+	case code == rdk.ErrInconsistent:
+		return protocol.WithKind(err, protocol.Inconsistent)
+	case code != rdk.ErrNoError:
+		return protocol.WithKind(err, protocol.Other)
+	}
+	return err
+}
 
-func (e sickError) Unwrap() error { return e.error }
+// classifyAnswer is classify for a request: one that the broker has given no code for was not answered.
+func classifyAnswer(err error) error {
+	if err != nil && codeOf(err) == rdk.ErrNoError {
+		return protocol.WithKind(err, protocol.Unanswered)
+	}
+	return classify(err)
+}
 
-func sick(err error) error { return sickError{err} }
+// sick marks what the broker would refuse again.
+func sick(err error) error { return protocol.WithKind(err, protocol.Sick) }
 
 // isSick says whether the broker refused something in the bundles themselves, and would again.
 func isSick(err error) bool {
-	if _, ok := errors.AsType[sickError](err); ok {
+	if protocol.KindOf(err) == protocol.Sick {
 		return true
 	}
 	switch codeOf(err) {

@@ -131,7 +131,7 @@ func TestATransactionThatWasFencedIsSettled(t *testing.T) {
 	fences := 0
 	n.chaos = func(*node) {
 		if fences++; fences%3 == 1 { // as one does who takes a slot over us
-			require.NoError(t, groupWire{raw, "g"}.fence(t.Context(), "A"))
+			require.NoError(t, groupWire{raw, "g"}.Fence(t.Context(), "A"))
 		}
 	}
 	n.start()

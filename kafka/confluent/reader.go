@@ -136,7 +136,7 @@ func (r *reader) Close() error {
 	r.closed = true
 	defer close(r.done)
 	var err error
-	if !within(closeTimeout, func() { err = r.consumer.Close() }) {
+	if !closesInTime(func() { err = r.consumer.Close() }) {
 		return fmt.Errorf("close reader: the client did not end within %v", closeTimeout)
 	}
 	return err

@@ -26,9 +26,12 @@ type Wire interface {
 	// Offsets returns committed positions, waiting for open transactions on them.
 	Offsets(ctx context.Context, tps []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Position, error)
 	// Commit commits positions outside any transaction, as a given member.
+	// An error is Unanswered unless the broker refused.
 	Commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error
 	// Fence ends whatever the producer of an instance has open: it has ended when this returns.
 	Fence(ctx context.Context, instance string) error
+	// Describe returns the state of the group, as far as its coordinator knows.
+	Describe(ctx context.Context) (GroupState, error)
 	// Leave takes a member out of the group, by its id and its instance, so that it cannot evict a successor.
 	Leave(ctx context.Context, who kafka.Member) error
 }
@@ -36,18 +39,20 @@ type Wire interface {
 // Consumer is the client library's consumer. Member and Close may be called from any goroutine, the others from the one that polls.
 type Consumer interface {
 	// Subscribe joins the group of the slots topic, from the next Poll on. The callbacks run inside Poll, and inside
-	// Close; each must call Assign or Unassign once, with nothing if need be.
+	// Close. assigned calls Assign with nothing, to accept the slots, and then Unassign if it gives up others; revoked
+	// calls Unassign once, with nothing if need be.
 	Subscribe(topic string, assigned, revoked func(slots []int32)) error
-	// Poll waits up to the given time for something to do, hands records over in batches, and says whether there was
-	// something.
+	// Poll waits up to the given time for something to do, hands all it has gathered over in batches, and says whether
+	// there was something.
 	Poll(wait time.Duration) bool
-	// Flush hands over what was gathered so far.
+	// Flush hands over what was gathered so far, in the middle of a Poll.
 	Flush()
-	// Member returns who the consumer is at this moment.
+	// Member returns who the consumer is at this moment; an error once Close has begun.
 	Member() (Member, error)
 	// Lost says, inside the revoked callback, that the partitions are owned by others already.
 	Lost() bool
-	// Assign adds partitions, from offsets (-1: the beginning); Unassign takes away those that are assigned.
+	// Assign adds partitions, none of them paused, from offsets (-1: the beginning). Unassign takes away partitions, all of
+	// which are assigned: of one that is not, the client would refuse the whole.
 	Assign(from []kafka.Position) error
 	Unassign(tps []kafka.TopicPartition) error
 	Pause(tps []kafka.TopicPartition) error
@@ -64,25 +69,28 @@ type Transactor interface {
 	Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	// SendOffsets adds the bundles' offsets to the transaction.
 	SendOffsets(ctx context.Context, bundles []*kafka.Bundle, as Member) error
+	// Commit ends the transaction. An error that is Inconsistent says that it is as open as before; any other may come
+	// after the broker has committed, or before it does.
 	Commit(ctx context.Context) error
+	// Abort ends the transaction, unless Commit was sent.
 	Abort(ctx context.Context) error
 	Close() error
 }
 
-// Kind is what an error of a client means to the protocol.
-type Kind uint8
+// Plain is the client library's producer without transactions. One goroutine at a time may call it.
+type Plain interface {
+	// Produce sends the outputs of bundles and waits until all are acknowledged or refused, or ctx ends: then some may
+	// still be sent.
+	Produce(ctx context.Context, bundles []*kafka.Bundle) error
+	// Broken says that it can send nothing any more.
+	Broken() bool
+	Close() error
+}
 
-const (
-	// Other errors say nothing about what was done.
-	Other Kind = iota
-	// Sick: the broker refused something in the bundles themselves, and would again.
-	Sick
-	// Fenced: another producer has taken this one's transactional id.
-	Fenced
-	// NotMember: the group does not know us as the member as which we asked.
-	NotMember
-	// Inconsistent: records failed on the client's side; a commit was never sent.
-	Inconsistent
-	// Unanswered: a request was sent, and its answer never came.
-	Unanswered
-)
+// Events is what a consumer tells its group, on the goroutine that polls.
+type Events interface {
+	// Batch hands over records of an assigned topic-partition: in order, none twice while it stays assigned.
+	Batch(b *kafka.Batch)
+	// Failed reports an error of the client. After a fatal one, it is polled no more, and closed.
+	Failed(err error, fatal bool)
+}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
 )
 
 // askTimeout bounds each question to the broker.
@@ -20,21 +22,20 @@ const askTimeout = 10 * time.Second
 // retryEvery is how long to wait before asking again for what will be there in some milliseconds.
 const retryEvery = 2 * time.Millisecond
 
-// groupWire speaks for one group to its coordinator, where librdkafka does not: commits of a given generation, fences,
-// leaving. It may be used from any goroutine.
+// groupWire implements protocol.Wire: it speaks for one group to its coordinator, where librdkafka does not.
 type groupWire struct {
 	raw   *kgo.Client
 	group string
 }
 
-func (w groupWire) slotsTopic() string { return w.group + "-slots" }
+var _ protocol.Wire = groupWire{}
 
 // transactionalID is that of an instance's producer.
 func transactionalID(group, instance string) string { return group + "-" + instance }
 
-// commit commits positions as a given member of a given generation: the broker refuses it if the group has moved on.
+// Commit implements protocol.Wire: the broker refuses it if the group has moved past the member's generation.
 // The member {Generation: -1} commits for a group that has no members.
-func (w groupWire) commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error {
+func (w groupWire) Commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error {
 	if len(positions) == 0 {
 		return nil
 	}
@@ -61,7 +62,7 @@ func (w groupWire) commit(ctx context.Context, as kafka.Member, positions []kafk
 	}
 	r, err := rq.RequestWith(ctx, w.raw)
 	if err != nil {
-		return fmt.Errorf("commit offsets of group %s: %w", w.group, err)
+		return classifyAnswer(fmt.Errorf("commit offsets of group %s: %w", w.group, err))
 	}
 	for _, t := range r.Topics {
 		for _, x := range t.Partitions {
@@ -70,7 +71,12 @@ func (w groupWire) commit(ctx context.Context, as kafka.Member, positions []kafk
 			}
 		}
 	}
-	return err
+	return classifyAnswer(err)
+}
+
+// Offsets implements protocol.Wire.
+func (w groupWire) Offsets(ctx context.Context, tps []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Position, error) {
+	return w.fetch(ctx, true, tps)
 }
 
 // fetch returns committed positions. With stable set, it waits for open transactions on them.
@@ -136,23 +142,23 @@ func (w groupWire) fetchOnce(ctx context.Context, stable bool, tps []kafka.Topic
 	return got, err
 }
 
-// mark writes marks of slots as a given member.
-func (w groupWire) mark(ctx context.Context, as kafka.Member, marks map[int32]kafka.Mark) error {
+// Mark implements protocol.Wire.
+func (w groupWire) Mark(ctx context.Context, as kafka.Member, marks map[int32]kafka.Mark) error {
 	positions := make([]kafka.Position, 0, len(marks))
-	for slot, m := range marks {
-		positions = append(positions, kafka.Position{TopicPartition: kafka.TopicPartition{Topic: w.slotsTopic(), Partition: slot}, Metadata: m.String()})
+	for _, slot := range slices.Sorted(maps.Keys(marks)) {
+		positions = append(positions, kafka.Position{TopicPartition: kafka.TopicPartition{Topic: protocol.SlotsTopic(w.group), Partition: slot}, Metadata: marks[slot].String()})
 	}
-	if err := w.commit(ctx, as, positions); err != nil {
+	if err := w.Commit(ctx, as, positions); err != nil {
 		return fmt.Errorf("mark slots: %w", err)
 	}
 	return nil
 }
 
-// marks reads the texts of the marks of slots. It waits for no transaction: no mark is ever in one.
-func (w groupWire) marks(ctx context.Context, slots []int32) (map[int32]string, error) {
+// Marks implements protocol.Wire.
+func (w groupWire) Marks(ctx context.Context, slots []int32) (map[int32]string, error) {
 	tps := make([]kafka.TopicPartition, len(slots))
 	for i, s := range slots {
-		tps[i] = kafka.TopicPartition{Topic: w.slotsTopic(), Partition: s}
+		tps[i] = kafka.TopicPartition{Topic: protocol.SlotsTopic(w.group), Partition: s}
 	}
 	got, err := w.fetch(ctx, false, tps)
 	if err != nil {
@@ -165,9 +171,8 @@ func (w groupWire) marks(ctx context.Context, slots []int32) (map[int32]string, 
 	return texts, nil
 }
 
-// fence ends whatever the producer of an instance has open: it has ended when this returns, in some 5 ms. The
-// instance's producer, if it still lives, can commit nothing any more.
-func (w groupWire) fence(ctx context.Context, instance string) error {
+// Fence implements protocol.Wire, in some 5 ms. The instance's producer, if it still lives, can commit nothing any more.
+func (w groupWire) Fence(ctx context.Context, instance string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	id := transactionalID(w.group, instance)
@@ -187,8 +192,60 @@ func (w groupWire) fence(ctx context.Context, instance string) error {
 	}
 }
 
-// leave takes a member out of the group, by its id and its instance, so that it cannot evict a successor.
-func (w groupWire) leave(ctx context.Context, who kafka.Member) error {
+// Describe implements protocol.Wire.
+func (w groupWire) Describe(ctx context.Context) (protocol.GroupState, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	state := protocol.GroupState{}
+	topic := kmsg.NewMetadataRequestTopic()
+	name := protocol.SlotsTopic(w.group)
+	topic.Topic = &name
+	about := kmsg.NewPtrMetadataRequest()
+	about.Topics = []kmsg.MetadataRequestTopic{topic}
+	meta, err := about.RequestWith(ctx, w.raw)
+	if err != nil {
+		return state, fmt.Errorf("look at topic %s: %w", name, err)
+	}
+	for _, t := range meta.Topics {
+		state.Slots = int32(len(t.Partitions)) //nolint:gosec // a number of partitions
+	}
+	rq := kmsg.NewPtrDescribeGroupsRequest()
+	rq.Groups = []string{w.group}
+	r, err := rq.RequestWith(ctx, w.raw)
+	if err != nil {
+		return state, fmt.Errorf("describe group %s: %w", w.group, err)
+	}
+	for _, g := range r.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			return state, fmt.Errorf("describe group %s: %w", w.group, err)
+		}
+		state.Stable = g.State == "Stable"
+		for _, m := range g.Members {
+			x := protocol.MemberState{ID: m.MemberID}
+			if m.InstanceID != nil {
+				x.Instance = *m.InstanceID
+			}
+			var assigned kmsg.ConsumerMemberAssignment
+			if len(m.MemberAssignment) == 0 { // it joins, and has none yet
+				state.Members = append(state.Members, x)
+				continue
+			}
+			if err := assigned.ReadFrom(m.MemberAssignment); err != nil {
+				return state, fmt.Errorf("describe group %s: the assignment of member %s: %w", w.group, m.MemberID, err)
+			}
+			for _, t := range assigned.Topics {
+				if t.Topic == name {
+					x.Slots = append(x.Slots, t.Partitions...)
+				}
+			}
+			state.Members = append(state.Members, x)
+		}
+	}
+	return state, nil
+}
+
+// Leave implements protocol.Wire.
+func (w groupWire) Leave(ctx context.Context, who kafka.Member) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	m := kmsg.NewLeaveGroupRequestMember()
@@ -208,6 +265,3 @@ func (w groupWire) leave(ctx context.Context, who kafka.Member) error {
 	}
 	return nil
 }
-
-// slotNames lists slots for a message.
-func slotNames(slots []int32) string { return strings.Trim(fmt.Sprint(slots), "[]") }

@@ -1,4 +1,4 @@
-package confluent
+package protocol
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -21,15 +23,20 @@ const (
 // take is the taking of slots that came together. It runs on a goroutine of its own and touches nothing of the group
 // but its wire and its commits; its result is queued.
 type take struct {
+	rt     Runtime
+	group  string
 	as     kafka.Member // who we were in the assign callback: marks are written as this member or not at all
 	me     kafka.Owner
-	wire   groupWire
+	wire   Wire
 	own    *commits
 	slots  []taking
 	plain  bool // at-least-once: no producer of ours holds our own transactional id
 	cancel context.CancelFunc
 	over   chan struct{}
 }
+
+// errCancelled ends a take of which a slot was given up while it waited to try again.
+var errCancelled = errors.New("one of the slots was given up")
 
 type taking struct {
 	id      int32
@@ -44,32 +51,41 @@ type taken struct {
 }
 
 // start takes slots that the group says are ours.
-func (g *group) start(ids []int32) { g.startAfter(ids, 0, 0) }
+func (g *Group) start(ids []int32) { g.startAfter(ids, 0, 0) }
 
-func (g *group) startAfter(ids []int32, wait time.Duration, tries int) {
+func (g *Group) startAfter(ids []int32, wait time.Duration, tries int) {
 	if len(ids) == 0 {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &take{as: g.member.Member, me: g.me, wire: g.wire, own: g.commits, plain: g.cfg.AtLeastOnce, cancel: cancel, over: make(chan struct{})}
+	t := &take{
+		rt: g.rt, group: g.cfg.Group, as: g.member.Member, me: g.me, wire: g.wire, own: g.commits, plain: g.cfg.AtLeastOnce,
+		cancel: cancel, over: make(chan struct{}),
+	}
+	if plant.Is("marks of the moment's generation") {
+		t.wire = momentary{g.wire, g.consumer}
+	}
 	for _, id := range ids {
 		s := &slot{id: id, take: t, tries: tries, sources: g.h.Sources(id)}
 		g.slots[id] = s
 		t.slots = append(t.slots, taking{id, s.sources, g.held[id]})
 	}
-	go func() {
+	g.rt.Go(func() {
 		defer close(t.over)
 		defer cancel()
-		if wait > 0 && !pause(ctx, wait) {
+		var got taken
+		err := errCancelled // for one of its slots: the others go on
+		if wait <= 0 || g.rt.Sleep(ctx, wait) {
+			got, err = t.run(ctx)
+		} else if plant.Is("cancelled take is forgotten") {
 			return
 		}
-		got, err := t.run(ctx)
 		g.queue(func() { g.onTake(t, got, err) })
-	}()
+	})
 }
 
 // onTake ends a take: the slots of it that are still granted are handed over, or tried again.
-func (g *group) onTake(t *take, got taken, err error) {
+func (g *Group) onTake(t *take, got taken, err error) {
 	var still []*slot
 	for _, x := range t.slots {
 		if s := g.slots[x.id]; s != nil && s.take == t {
@@ -98,7 +114,7 @@ func (g *group) onTake(t *take, got taken, err error) {
 	}
 }
 
-func (g *group) onTakeFailed(still []*slot, err error) {
+func (g *Group) onTakeFailed(still []*slot, err error) {
 	if errors.Is(err, kafka.ErrDuplicateIdentity) {
 		g.fail(err)
 		return
@@ -120,45 +136,62 @@ func (g *group) onTakeFailed(still []*slot, err error) {
 
 // run marks the slots "me over them", fences them, marks the slots "me", and reads the offsets of their sources.
 func (t *take) run(ctx context.Context) (taken, error) {
-	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	ctx, cancel := t.rt.WithTimeout(ctx, takeTimeout)
 	defer cancel()
+	crashpoint.Hit("take.start")
 	ids := make([]int32, len(t.slots))
 	var sources []kafka.TopicPartition
 	for i, s := range t.slots {
 		ids[i] = s.id
 		sources = append(sources, s.sources...)
 	}
-	texts, err := t.wire.marks(ctx, ids)
+	texts, err := t.wire.Marks(ctx, ids)
 	if err != nil {
 		return taken{}, err
 	}
+	crashpoint.Hit("take.marks-read")
 	got := taken{careful: map[int32]bool{}, sources: map[int32][]kafka.Position{}}
 	over, dead, err := t.judge(texts, got.careful)
 	if err != nil {
 		return taken{}, err
 	}
-	if err := t.wire.mark(ctx, t.as, over); err != nil { // from here on, who finds us dead fences them as well
-		return taken{}, err
+	if plant.Is("fence before the mark") {
+		for _, instance := range dead {
+			if err := t.wire.Fence(ctx, instance); err != nil {
+				return taken{}, err
+			}
+		}
+		dead = nil
 	}
-	for _, instance := range dead {
-		if err := t.wire.fence(ctx, instance); err != nil {
+	if len(over) > 0 {
+		if err := t.wire.Mark(ctx, t.as, over); err != nil { // from here on, who finds us dead fences them as well
 			return taken{}, err
 		}
 	}
+	crashpoint.Hit("take.marked-over")
+	for _, instance := range dead {
+		if err := t.wire.Fence(ctx, instance); err != nil {
+			return taken{}, err
+		}
+	}
+	crashpoint.Hit("take.fenced")
 	mine := make(map[int32]kafka.Mark, len(ids))
 	for _, id := range ids {
 		mine[id] = kafka.Mark{}.TakenBy(t.me)
 	}
-	if err := errors.Join(ctx.Err(), t.wire.mark(ctx, t.as, mine)); err != nil {
+	if err := errors.Join(ctx.Err(), t.wire.Mark(ctx, t.as, mine)); err != nil {
 		return taken{}, err
 	}
-	if err := t.own.await(ctx); err != nil {
+	crashpoint.Hit("take.marked")
+	if err := t.own.await(ctx, t.rt); err != nil {
 		return taken{}, err
 	}
-	positions, err := t.wire.fetch(ctx, true, sources)
+	crashpoint.Hit("take.awaited")
+	positions, err := t.wire.Offsets(ctx, sources)
 	if err != nil {
 		return taken{}, err
 	}
+	crashpoint.Hit("take.offsets-read")
 	for _, s := range t.slots {
 		for _, tp := range s.sources {
 			got.sources[s.id] = append(got.sources[s.id], positions[tp])
@@ -178,7 +211,7 @@ func (t *take) judge(texts map[int32]string, careful map[int32]bool) (over map[i
 		}
 		careful[s.id] = texts[s.id] != "" && !m.Released
 		if twin, ok := m.Twin(t.me); ok && s.held {
-			return nil, nil, fmt.Errorf("slot %d of group %s, which this process %s held, is marked by %s: %w", s.id, t.wire.group, t.me, twin, kafka.ErrDuplicateIdentity)
+			return nil, nil, fmt.Errorf("slot %d of group %s, which this process %s held, is marked by %s: %w", s.id, t.group, t.me, twin, kafka.ErrDuplicateIdentity)
 		}
 		for _, o := range m.Owners {
 			// Our own id was settled when our producer was opened; to fence it would fence ourselves.
@@ -195,4 +228,18 @@ func (t *take) judge(texts map[int32]string, careful map[int32]bool) (over map[i
 		}
 	}
 	return over, dead, nil
+}
+
+// momentary writes marks as the member that the consumer is at that moment: a planted fault.
+type momentary struct {
+	Wire
+	consumer Consumer
+}
+
+// Mark implements Wire.
+func (w momentary) Mark(ctx context.Context, as kafka.Member, marks map[int32]kafka.Mark) error {
+	if now, err := w.consumer.Member(); err == nil {
+		as = now.Member
+	}
+	return w.Wire.Mark(ctx, as, marks)
 }

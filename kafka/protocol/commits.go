@@ -1,10 +1,13 @@
-package confluent
+package protocol
 
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -37,7 +40,7 @@ func (c *commits) revoke(slot int32) {
 
 // begin begins a commit, unless some bundles may not be committed. Then it returns an error and, of their slots, those
 // that are to be given up: the others are already.
-func (c *commits) begin(bundles []*kafka.Bundle, now member) (lost []int32, err error) {
+func (c *commits) begin(bundles []*kafka.Bundle, now Member) (lost []int32, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var gone []int32
@@ -45,7 +48,7 @@ func (c *commits) begin(bundles []*kafka.Bundle, now member) (lost []int32, err 
 		switch {
 		case c.granted[b.Slot].incarnation != b.Incarnation:
 			gone = append(gone, b.Slot)
-		case !now.valid() || now.ID != b.MemberID:
+		case !now.Valid() || now.ID != b.MemberID && !plant.Is("generation trusted for a static member"):
 			lost = append(lost, b.Slot)
 		}
 	}
@@ -72,19 +75,32 @@ func (c *commits) decided() {
 }
 
 // await waits until the commit that is under way now, if any, is decided.
-func (c *commits) await(ctx context.Context) error {
+func (c *commits) await(ctx context.Context, rt Runtime) error {
 	c.mu.Lock()
 	running := c.running
 	c.mu.Unlock()
 	if running == nil {
 		return nil
 	}
-	select {
-	case <-running:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for this process's own commit: %w", ctx.Err())
+	if err := rt.Await(ctx, running); err != nil {
+		return fmt.Errorf("wait for this process's own commit: %w", err)
 	}
+	return nil
+}
+
+// holds says whether bundles of a slot's incarnation may be committed.
+func (c *commits) holds(slot int32, incarnation int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g, ok := c.granted[slot]
+	return ok && g.incarnation == incarnation
+}
+
+// slots returns the slots that may be committed for, in order.
+func (c *commits) slots() []int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.granted))
 }
 
 // sourcesOf returns the source partitions of a slot that may be committed for.

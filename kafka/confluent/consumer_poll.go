@@ -11,11 +11,6 @@ import (
 )
 
 const (
-	// pollWait is how long one poll waits when there is nothing to read; so long may a command wait. After so many polls
-	// without anything to do, one waits longer.
-	pollWait      = 5 * time.Millisecond
-	pollWaitQuiet = 25 * time.Millisecond
-	quietPolls    = 40
 	// A batch is handed over when it has so many records or bytes, or when there is nothing more to read just now.
 	maxBatchRecords = 1000
 	maxBatchBytes   = 1 << 20
@@ -25,60 +20,60 @@ const (
 	watermarkTimeoutMs = 3000
 )
 
-// gather polls what is there, and hands it over in batches. It says whether there was something.
-func (g *group) gather(wait time.Duration) bool {
-	ev := g.consumer.Poll(int(wait.Milliseconds()))
+// Poll implements protocol.Consumer: it gathers what is there.
+func (c *consumer) Poll(wait time.Duration) bool {
+	ev := c.rdk.Poll(int(wait.Milliseconds()))
 	found := ev != nil
 	for n := 0; ev != nil; n++ {
-		g.on(ev)
-		if n == maxGather || g.fatal != nil {
+		c.on(ev)
+		if n == maxGather || c.failed {
 			break
 		}
-		ev = g.consumer.Poll(0)
+		ev = c.rdk.Poll(0)
 	}
-	g.handOver()
+	c.Flush()
 	return found
 }
 
-func (g *group) on(ev rdk.Event) {
+func (c *consumer) on(ev rdk.Event) {
 	switch e := ev.(type) {
 	case *rdk.Message:
-		g.onMessage(e)
+		c.onMessage(e)
 	case rdk.PartitionEOF:
-		g.onEOF(rdk.TopicPartition(e))
+		c.onEOF(rdk.TopicPartition(e))
 	case rdk.Error:
-		g.onError(e)
+		c.onError(e)
 	}
 }
 
 // source returns what is assigned under a name, or nil.
-func (g *group) source(topic string, partition int32) *source {
-	if s := g.last; s != nil && s.tp.Partition == partition && s.tp.Topic == topic {
+func (c *consumer) source(topic string, partition int32) *source {
+	if s := c.last; s != nil && s.tp.Partition == partition && s.tp.Topic == topic {
 		return s
 	}
-	s := g.parts[kafka.TopicPartition{Topic: topic, Partition: partition}]
+	s := c.parts[kafka.TopicPartition{Topic: topic, Partition: partition}]
 	if s != nil {
-		g.last = s
+		c.last = s
 	}
 	return s
 }
 
-func (g *group) onMessage(m *rdk.Message) {
+func (c *consumer) onMessage(m *rdk.Message) {
 	if m.TopicPartition.Topic == nil {
 		return
 	}
-	s := g.source(*m.TopicPartition.Topic, m.TopicPartition.Partition)
+	s := c.source(*m.TopicPartition.Topic, m.TopicPartition.Partition)
 	if s == nil {
 		return // late, after it was unassigned
 	}
 	if m.TopicPartition.Error != nil {
-		g.h.Failed(fmt.Errorf("read %s/%d: %w", s.tp.Topic, s.tp.Partition, m.TopicPartition.Error), false)
+		c.events.Failed(fmt.Errorf("read %s/%d: %w", s.tp.Topic, s.tp.Partition, m.TopicPartition.Error), false)
 		return
 	}
 	offset := int64(m.TopicPartition.Offset)
 	if offset < s.next {
 		if s.repeated++; s.repeated == 1 {
-			g.log.Info("the consumer repeats itself; repeated records are dropped", "topic", s.tp.Topic, "partition", s.tp.Partition, "offset", offset, "expected", s.next)
+			c.log.Info("the consumer repeats itself; repeated records are dropped", "topic", s.tp.Topic, "partition", s.tp.Partition, "offset", offset, "expected", s.next)
 		}
 		return
 	}
@@ -86,56 +81,56 @@ func (g *group) onMessage(m *rdk.Message) {
 	if m.TimestampType != rdk.TimestampNotAvailable {
 		timestamp = m.Timestamp.UnixMilli()
 	}
-	b := g.open(s)
+	b := c.open(s)
 	b.Append(offset, timestamp, m.Key, m.Value, rawHeaders(m.Headers))
 	s.next = offset + 1
 	if len(b.Records) >= maxBatchRecords || len(b.Arena) >= maxBatchBytes {
-		g.hand(s)
+		c.hand(s)
 	}
 }
 
 // onEOF moves a source over the control and aborted records at the end of what may be read.
-func (g *group) onEOF(at rdk.TopicPartition) {
+func (c *consumer) onEOF(at rdk.TopicPartition) {
 	if at.Topic == nil {
 		return
 	}
-	s := g.source(*at.Topic, at.Partition)
+	s := c.source(*at.Topic, at.Partition)
 	if s == nil || int64(at.Offset) <= s.next {
 		return
 	}
 	s.next = int64(at.Offset)
-	g.open(s).Next = s.next
+	c.open(s).Next = s.next
 }
 
 // open returns the batch that is being gathered for a source.
-func (g *group) open(s *source) *kafka.Batch {
+func (c *consumer) open(s *source) *kafka.Batch {
 	if s.batch == nil {
 		s.batch = &kafka.Batch{Topic: s.tp.Topic, Partition: s.tp.Partition, Next: s.next}
 		if s.records > 0 { // a bit more room than the last one needed
 			s.batch.Records = make([]kafka.Record, 0, min(s.records+s.records/4, maxBatchRecords))
 			s.batch.Arena = make([]byte, 0, min(s.bytes+s.bytes/4, maxBatchBytes))
 		}
-		g.pending = append(g.pending, s)
+		c.pending = append(c.pending, s)
 	}
 	return s.batch
 }
 
-// handOver hands over all batches that are being gathered.
-func (g *group) handOver() {
-	for _, s := range g.pending {
-		g.hand(s)
+// Flush implements protocol.Consumer.
+func (c *consumer) Flush() {
+	for _, s := range c.pending {
+		c.hand(s)
 	}
-	clear(g.pending)
-	g.pending = g.pending[:0]
+	clear(c.pending)
+	c.pending = c.pending[:0]
 }
 
-func (g *group) hand(s *source) {
+func (c *consumer) hand(s *source) {
 	b := s.batch
 	if b == nil {
 		return // full, and handed over before
 	}
 	s.batch, s.records, s.bytes = nil, len(b.Records), len(b.Arena)
-	g.h.Batch(b)
+	c.events.Batch(b)
 }
 
 func rawHeaders(headers []rdk.Header) []byte {
@@ -146,32 +141,38 @@ func rawHeaders(headers []rdk.Header) []byte {
 	return raw
 }
 
+// fail reports a fatal error; Poll ends on it.
+func (c *consumer) fail(err error) {
+	c.failed = true
+	c.events.Failed(err, true)
+}
+
 // onError judges an error of the consumer.
-func (g *group) onError(e rdk.Error) {
-	g.broken = g.broken || e.IsFatal()
+func (c *consumer) onError(e rdk.Error) {
+	c.broken = c.broken || e.IsFatal()
 	switch code := e.Code(); {
 	case code == rdk.ErrAutoOffsetReset || code == rdk.ErrOffsetOutOfRange:
-		g.fail(g.explainReset(e))
+		c.fail(c.explainReset(e))
 	case code == rdk.ErrFencedInstanceID:
-		g.fail(fmt.Errorf("group %s has another member with the instance id %s: %w; give each node a data directory, or an --instance-id, of its own (%w)", g.cfg.Group, g.cfg.Instance, kafka.ErrDuplicateIdentity, e))
+		c.fail(fmt.Errorf("group %s has another member with the instance id %s: %w; give each node a data directory, or an --instance-id, of its own (%w)", c.cfg.Group, c.cfg.Instance, kafka.ErrDuplicateIdentity, e))
 	case e.IsFatal():
-		g.fail(fmt.Errorf("consumer of group %s: %w", g.cfg.Group, e))
+		c.fail(fmt.Errorf("consumer of group %s: %w", c.cfg.Group, e))
 	case code == rdk.ErrUnknownTopicOrPart || code == rdk.ErrUnknownTopic || code == rdk.ErrUnknownPartition:
-		g.h.Failed(fmt.Errorf("consumer of group %s: a topic it reads, or a partition, does not exist any more: %w; make it again and restart the node", g.cfg.Group, e), false)
+		c.events.Failed(fmt.Errorf("consumer of group %s: a topic it reads, or a partition, does not exist any more: %w; make it again and restart the node", c.cfg.Group, e), false)
 	default:
-		g.h.Failed(fmt.Errorf("consumer of group %s: %w", g.cfg.Group, e), false)
+		c.events.Failed(fmt.Errorf("consumer of group %s: %w", c.cfg.Group, e), false)
 	}
 }
 
 // explainReset finds the partition whose next offset is not in the log; librdkafka's error does not say it.
-func (g *group) explainReset(cause error) error {
+func (c *consumer) explainReset(cause error) error {
 	var errs []error
-	for _, s := range g.parts {
-		low, high, err := g.consumer.QueryWatermarkOffsets(s.tp.Topic, s.tp.Partition, watermarkTimeoutMs)
+	for _, s := range c.parts {
+		low, high, err := c.rdk.QueryWatermarkOffsets(s.tp.Topic, s.tp.Partition, watermarkTimeoutMs)
 		if err == nil && (s.next < low || s.next > high) {
 			errs = append(errs, fmt.Errorf("offset %d of %s/%d is to be read next, but its log goes from %d to %d", s.next, s.tp.Topic, s.tp.Partition, low, high))
 		}
 	}
 	return fmt.Errorf("group %s: records are gone that were not read yet, or the topic was made anew: %w; nothing is skipped silently: set the group's offset with kafka-consumer-groups --reset-offsets, and give the topic a longer retention",
-		g.cfg.Group, errors.Join(append(errs, cause)...))
+		c.cfg.Group, errors.Join(append(errs, cause)...))
 }

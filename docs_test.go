@@ -1,0 +1,81 @@
+package troupe_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	namedTest   = regexp.MustCompile(`\bTest[A-Z]\w*`)
+	testFunc    = regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(`)
+	requestMade = regexp.MustCompile(`kmsg\.NewPtr(\w+?)Request\(`)
+)
+
+// eachGoFile calls f with the text of every Go file below a directory.
+func eachGoFile(t *testing.T, dir string, f func(path, text string)) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err == nil {
+			f(path, string(text))
+		}
+		return err
+	})
+	require.NoError(t, err)
+}
+
+func readDoc(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// TestNamedTestsExist: a claim in the documentation is worth what the test behind it is.
+func TestNamedTestsExist(t *testing.T) {
+	t.Parallel()
+	have := map[string]bool{}
+	eachGoFile(t, ".", func(path, text string) {
+		if strings.HasSuffix(path, "_test.go") {
+			for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
+				have[m[1]] = true
+			}
+		}
+	})
+	named := namedTest.FindAllString(readDoc(t, filepath.Join("docs", "guarantees.md")), -1)
+	require.Greater(t, len(named), 40)
+	for _, name := range named {
+		if !have[name] {
+			t.Errorf("docs/guarantees.md names the test %s, which does not exist: name the one that holds the claim now", name)
+		}
+	}
+}
+
+// TestRequestsAreDocumented: whoever gives a node its rights must know every request that it sends.
+func TestRequestsAreDocumented(t *testing.T) {
+	t.Parallel()
+	doc := readDoc(t, filepath.Join("docs", "guarantees.md"))
+	rights := doc[strings.Index(doc, "## Access rights"):strings.Index(doc, "## What is outside")]
+	found := 0
+	eachGoFile(t, "kafka", func(path, text string) {
+		if strings.HasSuffix(path, "_test.go") || strings.Contains(path, "embedded") {
+			return
+		}
+		for _, m := range requestMade.FindAllStringSubmatch(text, -1) {
+			found++
+			if !regexp.MustCompile(`\b` + m[1] + `\b`).MatchString(rights) {
+				t.Errorf("%s sends %s requests, which docs/guarantees.md does not name under Access rights: say which right they need", path, m[1])
+			}
+		}
+	})
+	require.Greater(t, found, 10)
+}

@@ -1,0 +1,194 @@
+// Package client is a model of the Kafka clients that nodes use (librdkafka, and the raw requests beside it), on the model of
+// the broker: what package kafka/confluent is to a real cluster. The protocol above it, package kafka/protocol, is the real
+// one. Requests and answers are lost, late, or carried out though the client saw an error, as fate has it.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/troupe-stream/troupe/integration/simulate/broker"
+	"github.com/troupe-stream/troupe/integration/simulate/sched"
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
+)
+
+// Net is the cluster, and the way to it.
+type Net struct {
+	S *sched.Sched
+	B *broker.Broker
+	// Kafka is the process that late requests belong to: they outlive who sent them.
+	Kafka *sched.Proc
+	// Kill and Pause do that to the process of a request, in the middle of it.
+	Kill  func(p *sched.Proc)
+	Pause func(p *sched.Proc)
+}
+
+// Driver opens clients of one process.
+type Driver struct {
+	net  *Net
+	proc *sched.Proc
+	rt   protocol.Runtime
+	log  *slog.Logger
+}
+
+var _ kafka.Driver = (*Driver)(nil)
+
+// NewDriver makes the driver of a process.
+func NewDriver(net *Net, proc *sched.Proc, rt protocol.Runtime, log *slog.Logger) *Driver {
+	return &Driver{net, proc, rt, log}
+}
+
+// OpenAdmin implements kafka.Driver.
+func (d *Driver) OpenAdmin() (kafka.Admin, error) { return &admin{d}, nil }
+
+// OpenReader implements kafka.Driver.
+func (d *Driver) OpenReader() (kafka.Reader, error) { return &reader{d: d}, nil }
+
+// OpenGroup implements kafka.Driver.
+func (d *Driver) OpenGroup(cfg kafka.GroupConfig) (kafka.Group, error) {
+	g, err := protocol.NewGroup(cfg, d.log, d.rt, &wire{d, cfg.Group}, func(ev protocol.Events) (protocol.Consumer, error) {
+		return newConsumer(d, cfg, ev), nil
+	})
+	return &group{g, cfg}, err
+}
+
+// group is a group with what it was opened with.
+type group struct {
+	*protocol.Group
+	cfg kafka.GroupConfig
+}
+
+// OpenProducer implements kafka.Driver.
+func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []string) (kafka.Producer, error) {
+	own, ok := g.(*group)
+	if !ok {
+		return nil, fmt.Errorf("open producer: the group is a %T", g)
+	}
+	return protocol.NewProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(ctx context.Context) (protocol.Transactor, error) {
+		return openTransactor(ctx, d, own.cfg, topics)
+	})
+}
+
+// errTransport is what a client sees when a connection breaks: it cannot tell whether the request was carried out.
+var errTransport = errors.New("connection lost")
+
+// Times of the clients.
+const (
+	reconnect  = 75 * time.Millisecond // the shortest wait before a request is sent on another connection
+	backoff    = 5 * time.Millisecond
+	askTimeout = 10 * time.Second
+	maxLate    = 2 * time.Second // how long a request may be held back on a dead connection
+)
+
+// ask sends one request. f carries it out; it may be called later than ask returns, or never.
+func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
+	var none T
+	s := d.net.S
+	s.Yield()
+	d.disturb("before", name)
+	switch {
+	case s.Chance("request lost: "+name, 25):
+		s.Sleep(context.Background(), reconnect)
+		return none, errTransport
+	case s.Chance("request late: "+name, 25):
+		late := time.Duration(s.Rand().Int64N(int64(maxLate)))
+		if s.Rand().IntN(2) == 0 {
+			late /= 16
+		}
+		s.After(d.net.Kafka, late, func() {
+			_, err := f()
+			s.Logf("late %s of %s: %v", name, d.proc.Name, err)
+		})
+		s.Sleep(context.Background(), reconnect)
+		return none, errTransport
+	case s.Chance("coordinator moved: "+name, 25):
+		s.Sleep(context.Background(), backoff)
+		return none, broker.NotCoordinator
+	}
+	x, err := f()
+	if s.Tracing() {
+		s.Logf("%s asks %s: %v %v", d.proc.Name, name, brief(x), err)
+	}
+	d.disturb("after", name)
+	s.Yield()
+	if s.Chance("answer lost: "+name, 25) {
+		s.Sleep(context.Background(), reconnect)
+		return none, errTransport
+	}
+	return x, err
+}
+
+// disturb kills or pauses the process of a request, before or after it was carried out.
+func (d *Driver) disturb(when, name string) {
+	s, per := d.net.S, 3
+	switch name {
+	case "JoinGroup", "SyncGroup", "OffsetFetch", "OffsetCommit", "InitProducerId", "LeaveGroup": // of taking and leaving: they are few
+		per = 12
+	}
+	switch {
+	case s.Chance("process killed "+when+" "+name, per):
+		d.net.Kill(d.proc)
+		s.Yield() // it ends here
+	case s.Chance("process paused "+when+" "+name, 2*per):
+		d.net.Pause(d.proc)
+		s.Yield()
+	}
+}
+
+func brief(x any) string {
+	text := fmt.Sprintf("%+v", x)
+	const most = 200
+	if len(text) > most {
+		text = text[:most]
+	}
+	return text
+}
+
+// again sends a request until it is answered with something else than an error that passes, or time is over.
+func again[T any](ctx context.Context, d *Driver, name string, f func() (T, error)) (T, error) {
+	end := d.net.S.Now().Add(askTimeout)
+	for {
+		x, err := ask(d, name, f)
+		if !passes(err) {
+			return x, err
+		}
+		if ctx.Err() != nil || d.net.S.Now().After(end) {
+			return x, protocol.WithKind(fmt.Errorf("%s: %w", name, err), protocol.Unanswered)
+		}
+		d.net.S.Sleep(ctx, backoff)
+	}
+}
+
+func passes(err error) bool {
+	switch {
+	case errors.Is(err, errTransport), errors.Is(err, broker.NotCoordinator), errors.Is(err, broker.NotLeader),
+		errors.Is(err, broker.CoordinatorLoading), errors.Is(err, broker.NotEnoughReplicas),
+		errors.Is(err, broker.ConcurrentTransactions):
+		return true
+	}
+	return false
+}
+
+// kind is what an error of the broker means to the protocol.
+func kind(err error) error {
+	var e broker.Err
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e { //nolint:exhaustive // the others say nothing about what was done
+	case broker.MessageTooLarge, broker.TopicAuthorization, broker.UnknownTopicOrPartition, broker.OffsetMetadataTooLarge:
+		return protocol.WithKind(err, protocol.Sick)
+	case broker.InvalidProducerEpoch, broker.InvalidPIDMapping:
+		return protocol.WithKind(err, protocol.Fenced)
+	case broker.UnknownMemberID, broker.FencedInstanceID:
+		return protocol.WithKind(err, protocol.NotMember)
+	}
+	return err
+}
+
+// done is the result of a request without one.
+type done struct{}

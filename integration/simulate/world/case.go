@@ -1,0 +1,91 @@
+package world
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/troupe-stream/troupe/integration/simulate/sched"
+	"github.com/troupe-stream/troupe/topology"
+)
+
+// Case is a topology with inputs, and what must come of them.
+type Case struct {
+	Name string
+	// Define makes the topology; version 1 is that of a rolling upgrade.
+	Define func(h *Hooks, version int) *topology.Topology
+	// Input makes the i-th record of the topic "in".
+	Input func(r *rand.Rand, i int) (key, value string)
+	// Agents is how many agents read "in"; 0: one.
+	Agents int
+	// Check compares what is committed at the end with the fold of everything sent.
+	Check func(o *Oracle) error
+	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then.
+	Compaction int
+	// Watch checks what must hold at every moment; nil: nothing.
+	Watch func(o *Oracle) error
+}
+
+// Hooks lets handlers fail and wait.
+type Hooks struct {
+	s      *sched.Sched
+	failed map[string]int // by agent and record
+}
+
+// poison marks a record that no handler takes.
+const poison = "!"
+
+var (
+	errPoison  = errors.New("this record is poison")
+	errUnlucky = errors.New("bad luck")
+)
+
+// maxBadLuck is how often one record fails by bad luck at most: fewer times than would make it a dead letter.
+const maxBadLuck = 2
+
+// Turn is called at the beginning of a handler: it may wait, fail or panic.
+func (h *Hooks) Turn(ctx *topology.Context, agent, value string) error {
+	if h.s.Chance("handler: slow", 100) {
+		h.s.Sleep(ctx, time.Duration(h.s.Rand().Int64N(int64(300*time.Millisecond))))
+	}
+	return h.Fate(agent, value)
+}
+
+// Fate is Turn without waiting: for functions inside a shard.
+func (h *Hooks) Fate(agent, value string) error {
+	if strings.Contains(value, poison) {
+		return errPoison
+	}
+	key := agent + "/" + value
+	if h.failed[key] >= maxBadLuck {
+		return nil
+	}
+	if h.s.Chance("handler: error", 80) {
+		h.failed[key]++
+		return errUnlucky
+	}
+	if h.s.Chance("handler: panic", 40) {
+		h.failed[key]++
+		panic("bad luck")
+	}
+	return nil
+}
+
+// Cases are all topologies of the simulation.
+func Cases() []*Case {
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes()}
+}
+
+// words is the vocabulary that keys are taken from.
+func word(r *rand.Rand, n int) string { return fmt.Sprintf("k%d", r.IntN(n)) }
+
+// someInput makes records with an id as value, few of them poison.
+func someInput(r *rand.Rand, i int) (key, value string) {
+	value = fmt.Sprintf("r%d", i)
+	if r.IntN(100) == 0 {
+		value += poison
+	}
+	return word(r, 8), value
+}

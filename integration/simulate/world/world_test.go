@@ -1,0 +1,73 @@
+package world
+
+import (
+	"hash/fnv"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSeeds runs some hundred seeds. More: go run ./integration/simulate.
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	const shards, each = 4, 75
+	for shard := range uint64(shards) {
+		t.Run(strconv.FormatUint(shard, 10), func(t *testing.T) {
+			t.Parallel()
+			skipped := 0
+			for i := range uint64(each) {
+				seed := shard*each + i
+				r := Run(Options{Seed: seed})
+				require.NoError(t, r.Err, "seed %d, %s: SEED=%d go test -run TestOneSeed -v ./integration/simulate/world shows it", seed, r.Case, seed)
+				if r.Skipped {
+					skipped++
+				}
+			}
+			require.Less(t, skipped, each/5, "runs in which too little happened")
+		})
+	}
+}
+
+// TestOneSeedIsOneRun holds that a run can be replayed.
+func TestOneSeedIsOneRun(t *testing.T) {
+	t.Parallel()
+	trace := func(seed uint64) (uint64, int) {
+		h, n := fnv.New64a(), 0
+		Run(Options{Seed: seed, Trace: func(line string) {
+			if n++; len(line) > 40 {
+				line = line[:40] // no addresses
+			}
+			_, _ = h.Write([]byte(line))
+		}})
+		return h.Sum64(), n
+	}
+	for seed := range uint64(27) {
+		a, n := trace(seed)
+		b, m := trace(seed)
+		require.Equal(t, n, m, "seed %d", seed)
+		require.Equal(t, a, b, "seed %d", seed)
+	}
+}
+
+// TestFoundBefore replays the seeds that have found bugs of the engine, as far as they still mean the same run.
+func TestFoundBefore(t *testing.T) {
+	t.Parallel()
+	for _, seed := range []uint64{193, 321, 474, 579, 665, 713, 816, 849, 857, 977, 1016, 1614, 2155, 2477, 2809, 2849, 5673, 6821, 7574, 12166, 19012} {
+		r := Run(Options{Seed: seed})
+		require.NoError(t, r.Err, "seed %d, %s", seed, r.Case)
+	}
+}
+
+// TestOneSeed shows one run: SEED=n go test -run TestOneSeed -v ./integration/simulate/world.
+func TestOneSeed(t *testing.T) {
+	text := os.Getenv("SEED")
+	if text == "" {
+		t.Skip("it replays a run: set SEED to its seed")
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	require.NoError(t, err)
+	r := Run(Options{Seed: seed, Trace: func(line string) { t.Log(line) }})
+	require.NoError(t, r.Err)
+}

@@ -1,0 +1,102 @@
+package confluent
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
+)
+
+const maxTimestamp = math.MaxInt64 / int64(time.Millisecond)
+
+// sender sends the outputs of bundles through a client.
+type sender struct {
+	*client
+	topics  []string       // of the plan, by their ids
+	message rdk.Message    // scratch
+	reports chan rdk.Event // delivery reports; nil: none are wanted here
+}
+
+// produceAll produces the outputs of bundles and waits until they are acknowledged or refused.
+func (s *sender) produceAll(ctx context.Context, bundles []*kafka.Bundle) error {
+	for _, b := range bundles {
+		for _, o := range b.Outputs {
+			for i := range o.Len() {
+				if err := s.produce(ctx, o, i); err != nil {
+					return fmt.Errorf("produce for slot %d: %w", b.Slot, err)
+				}
+			}
+		}
+	}
+	return s.drain(ctx)
+}
+
+// produce hands one record to the client, waiting while its queue is full.
+func (s *sender) produce(ctx context.Context, o *kafka.Outputs, i int) error {
+	r := &o.Records[i]
+	if r.Topic < 0 || int(r.Topic) >= len(s.topics) {
+		return sick(fmt.Errorf("topic %d is none of the plan's %d", r.Topic, len(s.topics)))
+	}
+	m := &s.message
+	*m = rdk.Message{TopicPartition: rdk.TopicPartition{Topic: &s.topics[r.Topic], Partition: r.Partition}, Key: o.Key(i), Value: o.Value(i)}
+	if r.Timestamp != 0 {
+		if r.Timestamp > maxTimestamp || r.Timestamp < -maxTimestamp {
+			return sick(fmt.Errorf("topic %s: a timestamp of %d ms since 1970 is out of range; are these microseconds?", s.topics[r.Topic], r.Timestamp))
+		}
+		m.Timestamp = time.UnixMilli(r.Timestamp)
+	}
+	if len(o.RawHeaders(i)) > 0 {
+		for h := range o.Headers(i) {
+			m.Headers = append(m.Headers, rdk.Header{Key: h.Key, Value: h.Value})
+		}
+	}
+	for {
+		err := s.Produce(m, s.reports)
+		if err == nil {
+			s.sent++
+			return nil
+		}
+		if codeOf(err) != rdk.ErrQueueFull || !pause(ctx, time.Millisecond) {
+			return fmt.Errorf("topic %s, partition %d, %d bytes: %w", s.topics[r.Topic], r.Partition, o.Size(i), err)
+		}
+	}
+}
+
+// plainSender implements protocol.Plain with librdkafka's idempotent producer.
+type plainSender struct{ sender }
+
+var _ protocol.Plain = (*plainSender)(nil)
+
+// Produce implements protocol.Plain.
+func (p *plainSender) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
+	err := p.produceAll(ctx, bundles)
+	if err == nil {
+		err = p.awaitReports(ctx)
+	}
+	return classify(err)
+}
+
+// Broken implements protocol.Plain.
+func (p *plainSender) Broken() bool { return p.GetFatalError() != nil }
+
+// Close implements protocol.Plain.
+func (p *plainSender) Close() error { return p.close() }
+
+// awaitReports waits until every record that was sent is reported, and returns why some failed.
+func (p *plainSender) awaitReports(ctx context.Context) error {
+	for p.acked.Load()+p.failed.Load() < p.sent {
+		if !pause(ctx, drainEvery) {
+			return fmt.Errorf("%d records are not acknowledged in time: %w", p.sent-p.acked.Load()-p.failed.Load(), ctx.Err())
+		}
+	}
+	if n := p.failed.Swap(0); n > 0 {
+		p.sent -= n
+		return fmt.Errorf("%d records were not delivered: %w", n, *p.why.Load())
+	}
+	return nil
+}

@@ -1,0 +1,284 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/troupe-stream/troupe/internal/crashpoint"
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+const (
+	// defaultReleaseTimeout is how long letting go of slots may take in a rebalance, where GroupConfig says nothing.
+	defaultReleaseTimeout = 10 * time.Second
+	// pollWait is how long one poll waits when there is nothing to read; so long may a command wait. After so many polls
+	// without anything to do, one waits longer.
+	pollWait      = 5 * time.Millisecond
+	pollWaitQuiet = 25 * time.Millisecond
+	quietPolls    = 40
+)
+
+// Group is a process's membership in the group of a topology: it implements kafka.Group over a Consumer and a Wire, and
+// promises that its grants are taken as package protocol says. Everything in the last block of its fields belongs to the
+// goroutine of Run; other goroutines queue what they want done there.
+type Group struct {
+	cfg  kafka.GroupConfig
+	me   kafka.Owner
+	log  *slog.Logger
+	rt   Runtime
+	wire Wire
+
+	consumer Consumer
+	commits  *commits
+
+	mu       sync.Mutex
+	commands []func()
+
+	// Of Run's goroutine.
+	h           kafka.GroupHandler
+	closing     bool
+	undo        []kafka.TopicPartition // what the revoke callback unassigns while closing
+	member      Member                 // as of the last assign callback
+	slots       map[int32]*slot
+	incarnation int64
+	held        map[int32]bool // slots that this process has marked as its own, and not let go of in order
+	fatal       error
+	looking     bool                          // at the group's state
+	looked      time.Time                     // last
+	orphans     []int32                       // slots of nobody, as of then
+	assigned    map[kafka.TopicPartition]bool // in the consumer
+}
+
+var _ kafka.Group = (*Group)(nil)
+
+// slot is one partition of the slots topic that the group has granted us.
+type slot struct {
+	id       int32
+	take     *take
+	tries    int // failed takes in a row
+	granted  bool
+	grant    kafka.Grant
+	sources  []kafka.TopicPartition
+	assigned []kafka.TopicPartition // in the consumer
+}
+
+// NewGroup makes a group that has not joined yet: it joins in Run. open makes its consumer, once cfg is found to be sound.
+func NewGroup(cfg kafka.GroupConfig, log *slog.Logger, rt Runtime, wire Wire, open func(Events) (Consumer, error)) (*Group, error) {
+	me := kafka.Owner{Instance: cfg.Instance, Nonce: cfg.Nonce}
+	if err := me.Validate(); err != nil {
+		return nil, fmt.Errorf("open group %s: %w", cfg.Group, err)
+	}
+	if cfg.Group == "" {
+		return nil, errors.New("open group: it has no name")
+	}
+	if cfg.ReleaseTimeout <= 0 {
+		cfg.ReleaseTimeout = defaultReleaseTimeout
+	}
+	g := &Group{
+		cfg: cfg, me: me, log: log, rt: rt, wire: wire,
+		commits: &commits{granted: map[int32]grantOf{}}, slots: map[int32]*slot{}, held: map[int32]bool{},
+		assigned: map[kafka.TopicPartition]bool{},
+	}
+	var err error
+	if g.consumer, err = open(events{g}); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// events passes on what the consumer of a group has to tell.
+type events struct{ g *Group }
+
+// Batch implements Events.
+func (e events) Batch(b *kafka.Batch) { e.g.h.Batch(b) }
+
+// Failed implements Events.
+func (e events) Failed(err error, fatal bool) {
+	if fatal {
+		e.g.fail(err)
+		return
+	}
+	e.g.h.Failed(err, false)
+}
+
+// Run implements kafka.Group.
+func (g *Group) Run(ctx context.Context, h kafka.GroupHandler) error {
+	g.h = h
+	topic := SlotsTopic(g.cfg.Group)
+	if err := g.consumer.Subscribe(topic, g.onAssigned, g.onRevoked); err != nil {
+		g.fail(fmt.Errorf("subscribe to %s: %w", topic, err))
+	}
+	for quiet := 0; ctx.Err() == nil && g.fatal == nil; quiet++ {
+		wait := pollWait
+		if quiet > quietPolls {
+			wait = pollWaitQuiet
+		}
+		if g.execute() || g.consumer.Poll(wait) {
+			quiet = 0
+		}
+		g.maybeLook()
+	}
+	g.stop()
+	return g.fatal
+}
+
+// fail reports a fatal error once; Run ends on it.
+func (g *Group) fail(err error) {
+	if g.fatal != nil {
+		return
+	}
+	g.fatal = err
+	g.h.Failed(err, true)
+}
+
+// queue has f executed on Run's goroutine, between two polls. It does not block.
+func (g *Group) queue(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.commands = append(g.commands, f)
+}
+
+// execute executes what is queued, and says whether there was something.
+func (g *Group) execute() bool {
+	g.mu.Lock()
+	commands := g.commands
+	g.commands = nil
+	g.mu.Unlock()
+	for _, f := range commands {
+		f()
+	}
+	return len(commands) > 0
+}
+
+// Assign implements kafka.Group.
+func (g *Group) Assign(grant kafka.Grant, from []kafka.Position) {
+	from = slices.Clone(from)
+	g.queue(func() { g.assign(grant, from) })
+}
+
+func (g *Group) assign(grant kafka.Grant, from []kafka.Position) {
+	s := g.slots[grant.Slot]
+	if s == nil || !s.granted || s.grant.Incarnation != grant.Incarnation {
+		return // gone meanwhile
+	}
+	var fresh []kafka.Position
+	for _, pos := range from {
+		if !slices.Contains(s.sources, pos.TopicPartition) || g.assigned[pos.TopicPartition] {
+			g.log.Error("assign a partition that is no source of the slot or is assigned already", "slot", s.id, "topic", pos.Topic, "partition", pos.Partition)
+			continue
+		}
+		fresh = append(fresh, pos)
+		g.assigned[pos.TopicPartition] = true
+		s.assigned = append(s.assigned, pos.TopicPartition)
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	if err := g.consumer.Assign(fresh); err != nil {
+		g.fail(fmt.Errorf("assign the sources of slot %d: %w", s.id, err))
+	}
+}
+
+// Pause implements kafka.Group.
+func (g *Group) Pause(tps ...kafka.TopicPartition) { g.flow("pause", g.consumer.Pause, tps) }
+
+// Resume implements kafka.Group.
+func (g *Group) Resume(tps ...kafka.TopicPartition) { g.flow("resume", g.consumer.Resume, tps) }
+
+func (g *Group) flow(what string, do func([]kafka.TopicPartition) error, tps []kafka.TopicPartition) {
+	tps = slices.Clone(tps)
+	g.queue(func() {
+		known := slices.DeleteFunc(tps, func(tp kafka.TopicPartition) bool { return !g.assigned[tp] })
+		if len(known) == 0 {
+			return
+		}
+		if err := do(known); err != nil {
+			g.h.Failed(fmt.Errorf("%s %v: %w", what, known, err), false)
+		}
+	})
+}
+
+// Retake implements kafka.Group.
+func (g *Group) Retake(slots []int32, why error) {
+	slots = slices.Clone(slots)
+	g.queue(func() {
+		slots = slices.DeleteFunc(slots, func(id int32) bool { return g.slots[id] == nil || !g.slots[id].granted })
+		g.retake(slots, why)
+	})
+}
+
+// Holds implements kafka.Group.
+func (g *Group) Holds(ctx context.Context, slot int32, incarnation int64) (bool, error) {
+	texts, err := g.wire.Marks(ctx, []int32{slot})
+	if err != nil {
+		return false, err
+	}
+	m, err := kafka.ParseMark(texts[slot])
+	return err == nil && m.IsOf(g.me) && g.commits.holds(slot, incarnation), nil
+}
+
+// stop lets go of all slots, closes the consumer and leaves the group.
+func (g *Group) stop() {
+	g.consumer.Flush()
+	all := g.owned()
+	if g.fatal == nil {
+		g.undo = g.release(all)
+	} else {
+		g.undo = g.lose(all, g.fatal)
+	}
+	crashpoint.Hit("leave.released")
+	who := g.member
+	if now, err := g.consumer.Member(); err == nil && now.Valid() {
+		who = now
+	}
+	g.closing = true
+	g.consumer.Close()
+	crashpoint.Hit("leave.closed")
+	if g.cfg.KeepSlots || errors.Is(g.fatal, kafka.ErrDuplicateIdentity) {
+		return
+	}
+	if err := g.leave(who.Member); err != nil {
+		g.log.Warn("leaving the group failed: its slots move on only after the session timeout", "err", err)
+	}
+	crashpoint.Hit("leave.left")
+}
+
+// leave takes this node's member out of the group. A node that was told to stop while it joined does not know which one
+// that is: the broker may have made it a member meanwhile, or it still is one from before.
+func (g *Group) leave(who kafka.Member) error {
+	if who.ID != "" {
+		return g.wire.Leave(context.Background(), who)
+	}
+	state, err := g.wire.Describe(context.Background())
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(state.Members, func(m MemberState) bool { return m.Instance == g.me.Instance })
+	if i < 0 {
+		return nil
+	}
+	who.ID, who.Instance = state.Members[i].ID, g.me.Instance
+	return g.wire.Leave(context.Background(), who)
+}
+
+// owned returns the ids of all slots, in order.
+func (g *Group) owned() []int32 {
+	ids := make([]int32, 0, len(g.slots))
+	for id := range g.slots {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// SlotsTopic is the topic on which the group of a topology is a consumer group.
+func SlotsTopic(group string) string { return group + "-slots" }
+
+// slotNames lists slots for a message.
+func slotNames(slots []int32) string { return strings.Trim(fmt.Sprint(slots), "[]") }

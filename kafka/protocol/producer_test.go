@@ -1,0 +1,267 @@
+package protocol_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
+)
+
+var (
+	all   = []string{"begin", "produce", "send-offsets", "commit"}
+	undid = func(n int) []string { return append(all[:n:n], "abort") }
+)
+
+// outcome is what a commit comes to after a fault in one of its calls.
+type outcome struct {
+	call  string
+	fault fault
+	want  kafka.Outcome // but for Err
+	calls []string
+}
+
+func check(t *testing.T, cfg kafka.GroupConfig, cases map[string]outcome) {
+	t.Helper()
+	t.Parallel()
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			in(t, cfg, func(w *world) {
+				b := bundle(w.take(1)[0], 1)
+				if c.call != "" {
+					w.next(c.call, c.fault)
+				}
+				w.asked()
+				out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{b})
+				require.Equal(w.t, c.calls, w.asked())
+				if c.fault.err != nil {
+					require.ErrorIs(w.t, out.Err, c.fault.err)
+				}
+				require.Equal(w.t, out.Verdict == kafka.Committed, out.Err == nil)
+				out.Err = nil
+				require.Equal(w.t, c.want, out)
+				if out.Verdict != kafka.Unknown { // it is decided: the slot can be taken at once
+					w.group.Retake([]int32{1}, errBroker)
+					w.until("it is taken anew", func() bool { return len(w.grants) == 2 })
+				}
+			})
+		})
+	}
+}
+
+func TestOutcomesOfTransactions(t *testing.T) {
+	refused := errors.Join(protocol.WithKind(errBroker, protocol.Sick), errors.New("some records failed"))
+	check(t, kafka.GroupConfig{}, map[string]outcome{
+		"committed":                     {"", fault{}, kafka.Outcome{}, all},
+		"just prompt":                   {"commit", fault{takes: 70 * time.Millisecond}, kafka.Outcome{}, all},
+		"slow":                          {"commit", fault{takes: 71 * time.Millisecond}, kafka.Outcome{Verdict: kafka.Unknown}, all},
+		"slow before":                   {"produce", fault{takes: time.Second}, kafka.Outcome{}, all},
+		"never answered":                {"commit", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, all},
+		"commit fails":                  {"commit", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Unknown}, all},
+		"commit fails as sick":          {"commit", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Unknown}, all},
+		"commit was not sent":           {"commit", fault{err: kind(protocol.Inconsistent)}, kafka.Outcome{Verdict: kafka.Aborted}, undid(4)},
+		"commit was not sent, and why":  {"commit", fault{err: protocol.WithKind(refused, protocol.Inconsistent)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(4)},
+		"begin fails":                   {"begin", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Unknown}, all[:1]},
+		"produce fails":                 {"produce", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undid(2)},
+		"a record is refused":           {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(2)},
+		"records are not acknowledged":  {"produce", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Aborted}, undid(2)},
+		"offsets fail":                  {"send-offsets", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undid(3)},
+		"offsets of a member no more":   {"send-offsets", fault{err: kind(protocol.NotMember)}, kafka.Outcome{Verdict: kafka.Aborted, Lost: []int32{1}}, undid(3)},
+		"fenced, by who takes our slot": {"commit", fault{err: kind(protocol.Fenced)}, kafka.Outcome{Verdict: kafka.Unknown}, append(all[:4:4], "marks [1]")},
+	})
+}
+
+func TestOutcomesOfPlainCommits(t *testing.T) {
+	sent := []string{"produce", "commit-offsets"}
+	check(t, kafka.GroupConfig{AtLeastOnce: true}, map[string]outcome{
+		"committed":                    {"", fault{}, kafka.Outcome{}, sent},
+		"slow":                         {"commit-offsets", fault{takes: time.Second}, kafka.Outcome{}, sent},
+		"a record fails":               {"produce", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, sent[:1]},
+		"a record is refused":          {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, sent[:1]},
+		"records are not acknowledged": {"produce", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, []string{"produce", "close"}},
+		"no answer":                    {"commit-offsets", fault{err: kind(protocol.Unanswered)}, kafka.Outcome{Verdict: kafka.Unknown}, sent},
+		"refused":                      {"commit-offsets", fault{err: kind(protocol.Other)}, kafka.Outcome{Verdict: kafka.Aborted}, sent},
+		"a member no more":             {"commit-offsets", fault{err: kind(protocol.NotMember)}, kafka.Outcome{Verdict: kafka.Aborted, Lost: []int32{1}}, sent},
+		"offsets are refused":          {"commit-offsets", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, sent},
+	})
+}
+
+func TestAnAbortThatFailsIsUnknown(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		b := bundle(w.take(1)[0], 1)
+		w.next("produce", fault{err: kind(protocol.Sick)})
+		w.next("abort", fault{takes: -1})
+		began := time.Now()
+		out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{b})
+		require.Equal(w.t, kafka.Unknown, out.Verdict)
+		require.ErrorIs(w.t, out.Err, errBroker)
+		require.ErrorContains(w.t, out.Err, "abort transaction")
+		require.Equal(w.t, 5*time.Second, time.Since(began).Round(time.Second))
+	})
+}
+
+func TestAFencedProducerLooksForItsTwin(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		grants := w.take(1, 2)
+		bundles := []*kafka.Bundle{bundle(grants[0], 1), bundle(grants[1], 1)}
+		w.next("commit", fault{err: kind(protocol.Fenced)}, fault{err: kind(protocol.Fenced)})
+		w.next("marks", fault{err: errors.New("no coordinator")})
+		out := w.prod.Commit(w.t.Context(), bundles)
+		require.Equal(w.t, kafka.Unknown, out.Verdict)
+		require.ErrorContains(w.t, out.Err, "no coordinator")
+		w.marks[2] = "A/7"
+		out = w.prod.Commit(w.t.Context(), bundles)
+		require.Equal(w.t, kafka.Fenced, out.Verdict)
+		require.ErrorIs(w.t, out.Err, kafka.ErrDuplicateIdentity)
+		require.ErrorContains(w.t, out.Err, "slot 2 of group g is marked by A/7, this process is A/1")
+		_, err := w.prod.Settle(w.t.Context(), bundles)
+		require.ErrorIs(w.t, err, kafka.ErrDuplicateIdentity)
+	})
+}
+
+func TestASlowSuccessIsSettled(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		b := bundle(w.take(1)[0], 1)
+		w.next("commit", fault{takes: time.Second})
+		out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{b})
+		require.ErrorContains(w.t, out.Err, "it may have been sent twice: it took 1s")
+		w.asked()
+		state, err := w.prod.Settle(w.t.Context(), []*kafka.Bundle{b})
+		require.NoError(w.t, err)
+		require.Equal(w.t, map[int32]kafka.Settled{1: kafka.SlotCommitted}, state)
+		require.Equal(w.t, []string{"close", "open", "marks [1]", "offsets"}, w.asked(), "the old producer ends before anything is read")
+	})
+}
+
+// TestSettleJudges: marks first, then numbers.
+func TestSettleJudges(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mark string
+		seq  int64
+		want kafka.Settled
+	}{
+		"committed":             {"A/1", 5, kafka.SlotCommitted},
+		"not committed":         {"A/1", 4, kafka.SlotNotCommitted},
+		"of an earlier time":    {"A/1", 3, kafka.SlotLost},
+		"of a later time":       {"A/1", 6, kafka.SlotLost},
+		"taken from us":         {"B/1", 5, kafka.SlotLost},
+		"being taken from us":   {"B/1 over A/1", 4, kafka.SlotLost},
+		"released":              {"released", 5, kafka.SlotLost},
+		"of another program":    {"!", 5, kafka.SlotLost},
+		"no mark, nothing done": {"", 0, kafka.SlotLost},
+		"no number":             {"A/1", 0, kafka.SlotLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, kafka.GroupConfig{}, func(w *world) {
+				b := bundle(w.take(1)[0], 5)
+				w.marks[1] = c.mark
+				w.positions[source(1)] = kafka.Position{TopicPartition: source(1), Offset: 1, Metadata: kafka.Meta{Seq: c.seq}.Encode()}
+				state, err := w.prod.Settle(w.t.Context(), []*kafka.Bundle{b})
+				require.NoError(w.t, err)
+				require.Equal(w.t, map[int32]kafka.Settled{1: c.want}, state)
+			})
+		})
+	}
+}
+
+func TestSettleMayBeCalledAgain(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		bundles := []*kafka.Bundle{bundle(w.take(1)[0], 1)}
+		w.next("commit", fault{err: errBroker})
+		w.prod.Commit(w.t.Context(), bundles)
+		for _, call := range []string{"open", "marks", "offsets"} {
+			w.next(call, fault{err: errBroker})
+			_, err := w.prod.Settle(w.t.Context(), bundles)
+			require.ErrorIs(w.t, err, errBroker, call)
+			if call == "open" {
+				out := w.prod.Commit(w.t.Context(), bundles)
+				require.Equal(w.t, kafka.Unknown, out.Verdict, "there is no producer")
+			}
+		}
+		state, err := w.prod.Settle(w.t.Context(), bundles)
+		require.NoError(w.t, err)
+		require.Equal(w.t, map[int32]kafka.Settled{1: kafka.SlotCommitted}, state)
+		require.Equal(w.t, kafka.Committed, w.prod.Commit(w.t.Context(), []*kafka.Bundle{bundle(w.grants[0], 2)}).Verdict)
+	})
+}
+
+func TestAPlainProducerIsReplacedOnlyIfBroken(t *testing.T) {
+	in(t, kafka.GroupConfig{AtLeastOnce: true}, func(w *world) {
+		bundles := []*kafka.Bundle{bundle(w.take(1)[0], 1)}
+		w.next("commit-offsets", fault{err: kind(protocol.Unanswered)})
+		w.prod.Commit(w.t.Context(), bundles)
+		w.asked()
+		state, err := w.prod.Settle(w.t.Context(), bundles)
+		require.NoError(w.t, err)
+		require.Equal(w.t, map[int32]kafka.Settled{1: kafka.SlotNotCommitted}, state)
+		require.Equal(w.t, []string{"marks [1]", "offsets"}, w.asked())
+		w.broken = true
+		_, err = w.prod.Settle(w.t.Context(), bundles)
+		require.NoError(w.t, err)
+		require.Equal(w.t, []string{"close", "open", "marks [1]", "offsets"}, w.asked())
+		w.next("produce", fault{err: errBroker})
+		require.Equal(w.t, kafka.Unknown, w.prod.Commit(w.t.Context(), bundles).Verdict)
+		_, err = w.prod.Settle(w.t.Context(), bundles)
+		require.NoError(w.t, err)
+		require.Equal(w.t, []string{"produce", "close", "open", "marks [1]", "offsets"}, w.asked())
+		w.broken = false
+	})
+}
+
+// A bundle of a member that we are not any more is not committed, whatever the broker would say: a static member that
+// comes back is taken for the old one. It is not begun, even if the rebalance is not seen yet.
+func TestABundleOfAnotherMemberIsNotBegun(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		grants := w.take(1, 2)
+		w.asked()
+		for _, id := range []string{"A-2", ""} {
+			w.con.joins(id)
+			out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{bundle(grants[0], 1), bundle(grants[1], 1)})
+			require.Equal(w.t, kafka.Aborted, out.Verdict)
+			require.Equal(w.t, []int32{1, 2}, out.Lost)
+		}
+		w.con.joins("A-1")
+		require.Empty(w.t, w.asked())
+	})
+}
+
+// A slot that is being taken anew, as the same member, may not be committed for meanwhile: the broker would accept it after
+// the take has read the offsets.
+func TestABundleOfASlotThatWasGivenUpIsNotBegun(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		b := bundle(w.take(1)[0], 1)
+		w.next("marks", fault{takes: time.Second})
+		w.asked()
+		w.group.Retake([]int32{1}, errBroker)
+		w.until("it is given up", func() bool { return len(w.calls) == 2 })
+		out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{b})
+		require.Equal(w.t, kafka.Aborted, out.Verdict)
+		require.ErrorContains(w.t, out.Err, "slots 1 were given up")
+		require.Empty(w.t, out.Lost, "it is being taken already")
+		require.Equal(w.t, []string{"unassign 1", "marks [1]"}, w.asked())
+	})
+}
+
+func TestAClosedProducerHoldsNobodyBack(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		bundles := []*kafka.Bundle{bundle(w.take(1)[0], 1)}
+		w.next("commit", fault{err: errBroker})
+		w.prod.Commit(w.t.Context(), bundles)
+		require.NoError(w.t, w.prod.Close())
+		w.group.Retake([]int32{1}, errBroker)
+		w.until("it is taken anew", func() bool { return len(w.grants) == 2 })
+	})
+}
+
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, protocol.WithKind(nil, protocol.Sick))
+	require.Equal(t, protocol.Other, protocol.KindOf(nil))
+	require.Equal(t, protocol.Other, protocol.KindOf(errBroker))
+	require.Equal(t, protocol.Fenced, protocol.KindOf(errors.Join(errBroker, kind(protocol.Fenced), kind(protocol.Sick))))
+	require.Equal(t, "produce: the broker says no", kind(protocol.Sick).Error())
+}
