@@ -85,7 +85,7 @@ func (h *Hooks) Often(agent, value string) error {
 
 // Seen is told how many records a reader from outside has seen counted: no more than are committed.
 func (h *Hooks) Seen(partition int32, counted int64) {
-	for _, p := range h.o.Offsets() {
+	for _, p := range h.o.Decided() {
 		if p.Topic != "in" || p.Partition != partition {
 			continue
 		}
