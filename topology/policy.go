@@ -24,7 +24,7 @@ const (
 	Retry         = plan.Retry         // try again after the backoff, however many attempts there were
 	DeadLetter    = plan.DeadLetter    // write the record to the dead letters and go on
 	Skip          = plan.Skip          // drop the record and go on
-	StopPartition = plan.StopPartition // commit what is done and give out nothing more, until an operator resumes it or it starts anew
+	StopPartition = plan.StopPartition // commit what is done and give out nothing more, until it starts anew
 	StopNode      = plan.StopNode      // end the process with an error
 )
 

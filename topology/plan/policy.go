@@ -19,7 +19,7 @@ const (
 	DeadLetter
 	// Skip drops the record (its effects are dropped anyway) and goes on. A timer skips that firing; a task is over.
 	Skip
-	// StopPartition commits what is done and gives out nothing more of the partition, until an operator resumes it, its node
+	// StopPartition commits what is done and gives out nothing more of the partition, until its node
 	// restarts, or another node takes it over: then the record is tried again.
 	StopPartition
 	// StopNode ends the process with an error.

@@ -170,7 +170,7 @@ func (d *Driver) Advance(by time.Duration) {
 	d.must(d.sim.Advance(by))
 }
 
-// Resume makes partitions go on that a policy has stopped (topology.StopPartition), as `node resume-partition` does.
+// Resume makes partitions go on that a policy has stopped (topology.StopPartition).
 func (d *Driver) Resume() { d.t.Helper(); d.must(d.sim.Resume()) }
 
 // Stopped returns why a policy has stopped partitions, by stage and number, such as orders/3.
