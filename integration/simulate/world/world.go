@@ -32,7 +32,7 @@ type Options struct {
 // DefaultSteps is how many steps a run has before its faults stop.
 const DefaultSteps = 2000
 
-// settleSteps bounds how long it may take after that until everything is committed.
+// settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy.
 const settleSteps = 60_000
 
 // storms are the weathers of a run.
@@ -136,7 +136,7 @@ func build(opts Options) (*World, error) {
 		return nil, err
 	}
 	w.parts = 1 + int32(s.Rand().IntN(4)) //nolint:gosec // small
-	w.inputs, w.steps = cmpOr(opts.Inputs, 40+s.Rand().IntN(120)), DefaultSteps
+	w.inputs, w.steps = cmpOr(opts.Inputs, (40+s.Rand().IntN(120))*max(w.c.Busy, 1)), DefaultSteps
 	if s.Rand().IntN(4) == 0 { // a long run
 		w.steps *= 3
 	}
@@ -230,7 +230,8 @@ func (w *World) calm() {
 
 // settle runs until everything is committed.
 func (w *World) settle() error {
-	for i := range settleSteps {
+	limit := settleSteps * max(w.c.Busy, 1)
+	for i := range limit {
 		if err := w.s.Err(); err != nil {
 			return err
 		}
@@ -243,7 +244,7 @@ func (w *World) settle() error {
 		}
 	}
 	w.s.Logf("waiting: %v", w.s.Waiting())
-	return fmt.Errorf("%w after %d steps without faults: %s", errNotDone, settleSteps, w.lag())
+	return fmt.Errorf("%w after %d steps without faults: %s", errNotDone, limit, w.lag())
 }
 
 // revive starts a node if none runs, and ends an upgrade that is under way.
