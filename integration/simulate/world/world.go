@@ -44,6 +44,9 @@ var storms = []func(name string) int{
 	func(name string) int {
 		return 1 + 2*has(name, "node:", "process", "disk:", "request ", "answer ", "marker")
 	},
+	func(name string) int { // of those who take slots and give them up
+		return 1 + 7*has(name, "OffsetFetch", "OffsetCommit", "JoinGroup", "SyncGroup", "Heartbeat", "client:") + 2*has(name, "node:")
+	},
 }
 
 func has(name string, parts ...string) int {
