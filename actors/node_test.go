@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -390,4 +391,19 @@ func hasCheckpoint(t *testing.T, dir string) bool {
 	}
 	walk(dir)
 	return found
+}
+
+// tick is the time between two looks of a test.
+const tick = 20 * time.Millisecond
+
+// keyIn returns a key that belongs into a partition of two.
+func keyIn(t *testing.T, partition int32) []byte {
+	t.Helper()
+	for i := range 100 {
+		if key := []byte(strconv.Itoa(i)); kafka.Murmur2().Hash(key, 2) == partition {
+			return key
+		}
+	}
+	t.Fatal("no key")
+	return nil
 }

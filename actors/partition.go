@@ -244,11 +244,15 @@ func (p *partitionActor) leave(c actor.Context) {
 	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
 }
 
+// stoppedState is the state of a partition that gives out nothing: a policy has stopped it, or it cannot be rebuilt.
+const stoppedState = "stopped"
+
 // PartitionStatus is what a partition is about.
 type PartitionStatus struct {
 	Stage      string
 	Partition  int32
-	State      string // restoring, running, undoing, stopping
+	State      string // restoring, running, undoing, stopping, stopped
+	Why        string // it is stopped
 	Retrying   string // topic/partition@offset of a record that is being retried; empty: none
 	Busy       bool   // something is not committed
 	Failures   int64
@@ -262,9 +266,15 @@ func (p *partitionActor) status() PartitionStatus {
 		Stage: s.stage.Key, Partition: s.partition, State: names[s.phase], Busy: s.isBusy(),
 		Failures: p.counts.failures, DeadLetter: p.counts.letters,
 	}
+	if s.halt != nil {
+		st.State, st.Why = stoppedState, s.halt.why.Error()
+	}
 	for _, a := range s.agents {
 		if a.attempts > 0 && a.failed >= 0 {
 			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.failed)
+		}
+		if len(a.parked) > 0 {
+			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.parked[0].offset)
 		}
 	}
 	return st

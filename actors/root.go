@@ -16,7 +16,7 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// How often the slots of a partition that keeps breaking are taken anew before the node gives up.
+// How often the slot of a partition that keeps breaking is taken anew at once; then it is stopped for a while.
 const (
 	maxBreaks   = 5
 	breakWindow = time.Minute
@@ -50,6 +50,7 @@ type ownedSlot struct {
 	grant kafka.Grant
 	pid   *actor.PID // nil while its sources' ends are looked up
 	next  *prepared  // waits for the end of the partition before
+	why   error      // it cannot be rebuilt; nil: it can
 }
 
 // release is a Release under way.
@@ -83,6 +84,10 @@ func (r *root) Receive(c actor.Context) {
 		r.onLeft(c, m)
 	case partitionBroken:
 		r.onBroken(c, m)
+	case rebuild:
+		if o := r.parts[m.slot]; o != nil && o.grant.Incarnation == m.incarnation && o.why != nil {
+			r.retake(c, []int32{m.slot}, o.why)
+		}
 	case retake:
 		r.retake(c, m.slots, m.why)
 	case nodeFailed:
@@ -254,8 +259,8 @@ func (r *root) answer() {
 	})
 }
 
-// onBroken takes the slot of a partition anew: its shards are rebuilt from their changelogs. One that keeps breaking ends
-// the node.
+// onBroken takes the slot of a partition anew: its shards are rebuilt from their changelogs. One that keeps breaking is stopped for a
+// while; the others go on.
 func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	o := r.parts[m.slot]
 	if o == nil || o.grant.Incarnation != m.incarnation {
@@ -267,14 +272,18 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
-	now := r.site.ground.Now()
+	now, log := r.site.ground.Now(), r.log.With("slot", m.slot, "stage", r.slots.stages[m.slot].Key, "partition", r.slots.numbers[m.slot])
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
-	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) >= maxBreaks {
-		r.failed(fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err))
+	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) < maxBreaks {
+		log.Error("partition broke: it is rebuilt", "error", m.err)
+		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
-	r.log.Error("partition broke: it is rebuilt", "slot", m.slot, "error", m.err)
-	r.retake(c, []int32{m.slot}, m.err)
+	log.Error("partition stopped: it cannot be rebuilt; other partitions go on, and it is tried again later", "error", m.err, "again_after", breakWindow)
+	r.drop(c, m.slot)
+	r.parts[m.slot] = &ownedSlot{grant: o.grant, why: fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err)}
+	g, self := r.site.ground, c.Self()
+	g.After(breakWindow, func() { g.Send(self, rebuild{m.slot, m.incarnation}) })
 }
 
 func (r *root) retake(c actor.Context, slots []int32, why error) {
@@ -289,9 +298,12 @@ func (r *root) status(c actor.Context) {
 	var asked []*actor.PID
 	st := Status{Owned: len(r.parts)}
 	for _, slot := range slices.Sorted(maps.Keys(r.parts)) {
-		if o := r.parts[slot]; o.pid != nil {
+		switch o := r.parts[slot]; {
+		case o.pid != nil:
 			asked = append(asked, o.pid)
-		} else {
+		case o.why != nil:
+			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: stoppedState, Why: o.why.Error(), Busy: true})
+		default:
 			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true})
 		}
 	}
