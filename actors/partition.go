@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -80,8 +81,10 @@ func (p *partitionActor) Receive(c actor.Context) {
 		p.do(c, p.state.start())
 	case partitionMessage:
 		p.clock()
+		partitionStep(m)
 		p.do(c, p.state.step(m))
 	case shardBroken:
+		crashpoint.Hit("own.shard-broken")
 		c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, m.err})
 	case shardFinished:
 		if p.open--; p.open == 0 {
@@ -142,6 +145,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			c.Send(p.site.committer, x.msg)
 		case fetchFrom:
 			p.log.Info("partition running")
+			crashpoint.Hit("own.running")
 			c.Send(p.site.consumer, startFetch{p.state.grant, x.from, c.Self(), p.state.stage})
 		case pauseSource:
 			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
@@ -197,6 +201,7 @@ func (p *partitionActor) report(f recordFailure) {
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {
 	p.clean, p.open = clean, len(p.shards)
+	crashpoint.Hit("finish.partition")
 	for _, s := range p.shards {
 		c.Send(s, finishShard{})
 	}
@@ -206,6 +211,7 @@ func (p *partitionActor) finish(c actor.Context, clean bool) {
 }
 
 func (p *partitionActor) leave(c actor.Context) {
+	crashpoint.Hit("finish.left")
 	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
 }
 

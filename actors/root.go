@@ -12,6 +12,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -73,6 +74,7 @@ func (r *root) Receive(c actor.Context) {
 		r.release(c, m)
 	case lostSlots:
 		r.log.Warn("slots lost", "slots", m.slots, "why", m.why)
+		crashpoint.Hit("own.lost")
 		for _, s := range m.slots {
 			r.drop(c, s)
 		}
@@ -115,6 +117,7 @@ func (r *root) take(c actor.Context, g kafka.Grant) {
 	}
 	r.drop(c, g.Slot)
 	r.parts[g.Slot] = &ownedSlot{grant: g}
+	crashpoint.Hit("own.granted")
 	self := c.Self()
 	r.site.ground.Go(func() {
 		begin, err := r.begin(st, r.slots.numbers[g.Slot])
@@ -158,6 +161,7 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return
 	}
+	crashpoint.Hit("own.prepared")
 	p := &partitionActor{site: r.site, state: state, log: log}
 	o.pid = r.site.ground.Child(c, fmt.Sprintf("partition-%s-%d", st.Key, number), func() actor.Actor { return p }, p)
 }
@@ -178,6 +182,7 @@ func (r *root) onTerminated(c actor.Context, who *actor.PID) {
 		return
 	}
 	delete(r.ending, who.Id)
+	crashpoint.Hit("own.ended")
 	if o := r.parts[slot]; o != nil && o.next != nil {
 		m := *o.next
 		o.next = nil
@@ -201,6 +206,7 @@ func (r *root) drop(c actor.Context, slot int32) {
 	for _, x := range r.releases {
 		delete(x.waiting, slot)
 	}
+	crashpoint.Hit("own.dropped")
 	r.answer()
 }
 
@@ -222,6 +228,7 @@ func (r *root) release(c actor.Context, m releaseSlots) {
 			c.Send(o.pid, Leave{Now: now, Grace: max(m.by.Sub(now)/2, 0)})
 		}
 	}
+	crashpoint.Hit("own.leaving")
 	r.releases = append(r.releases, x)
 	r.answer()
 }
@@ -236,6 +243,7 @@ func (r *root) onLeft(c actor.Context, m partitionLeft) {
 			x.released = append(x.released, m.slot)
 		}
 	}
+	crashpoint.Hit("own.left")
 	r.drop(c, m.slot)
 }
 
@@ -264,6 +272,7 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 		return
 	}
 	r.log.Error("partition broke: it is rebuilt", "slot", m.slot, "error", m.err)
+	crashpoint.Hit("own.broken")
 	r.retake(c, []int32{m.slot}, m.err)
 }
 
@@ -271,6 +280,7 @@ func (r *root) retake(c actor.Context, slots []int32, why error) {
 	for _, s := range slots {
 		r.drop(c, s)
 	}
+	crashpoint.Hit("own.given-up")
 	r.group.Retake(slots, why)
 }
 
