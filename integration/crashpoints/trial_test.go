@@ -61,7 +61,7 @@ func (x *trial) start(dir string, env []string, more ...string) (*nodes.Node, er
 		"--topology", x.name, "--brokers", x.brokers, "--data-dir", x.data(dir), "--create-topics",
 		"--kafka", fmt.Sprintf("session.timeout.ms=%d", session.Milliseconds()), "--kafka", "heartbeat.interval.ms=500",
 	}, more...)
-	return nodes.Start(x.binary, append(env, "TROUPE_NAME="+x.name, "TROUPE_PAUSE=300ms"), args...)
+	return nodes.Start(x.binary, append(env, "TROUPE_PAUSE=300ms"), args...)
 }
 
 func (x *trial) data(dir string) string { return filepath.Join(x.dir, dir) }
@@ -116,9 +116,23 @@ func (x *trial) judge(n *nodes.Node, err error, what string) error {
 		if x.point != "" && n.Code() == code {
 			return errAtPoint
 		}
+		return fmt.Errorf("wait for %s: the node ended with code %d; its last lines:\n%s", what, n.Code(), tail(n))
 	default:
 	}
-	return fmt.Errorf("wait for %s: %w", what, err)
+	return fmt.Errorf("wait for %s: it has not come; the node's last lines:\n%s", what, tail(n))
+}
+
+// tail is the end of what a node has printed, and the last steps before.
+func tail(n *nodes.Node) string {
+	var said, steps []string
+	for line := range strings.Lines(n.Output()) {
+		if name, ok := strings.CutPrefix(line, "trace "); ok {
+			steps = append(steps, strings.TrimSpace(name))
+		} else {
+			said = append(said, line)
+		}
+	}
+	return fmt.Sprintf("%slast steps: %s", strings.Join(said[max(0, len(said)-15):], ""), strings.Join(steps[max(0, len(steps)-15):], ", "))
 }
 
 // kill ends whatever still runs.
@@ -207,7 +221,7 @@ func (x *trial) drain(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, drainWait)
 	defer cancel()
 	if err := n.Wait(ctx); err != nil {
-		return fmt.Errorf("the node that counts the rest on %s: %w", dir, err)
+		return fmt.Errorf("the node that counts the rest on %s has not ended well (%v):\n%s", dir, errors.Join(ctx.Err(), fmt.Errorf("code %d", n.Code())), tail(n)) //nolint:errorlint // its text is the output
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

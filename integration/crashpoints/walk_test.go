@@ -139,7 +139,7 @@ func (b *bench) walk(t *testing.T, name string, way reached, successor string, s
 			require.NoError(t, err, point)
 		}
 		ended := time.Since(began)
-		require.NoError(t, x.settle(t.Context(), successor), "after %s, in %s; the last lines of the node that ended there:\n%s", point, way.scenario.name, x.last())
+		require.NoError(t, x.settle(t.Context(), successor), "after %s, in %s; the last lines of the node that ended there:\n%s", point, way.scenario.name, tail(x.armed[len(x.armed)-1]))
 		t.Logf("%s in %s: ended after %.1f s, right after %.1f s", point, way.scenario.name, ended.Seconds(), time.Since(began).Seconds())
 		return
 	}
@@ -181,15 +181,6 @@ func (x *trial) settle(ctx context.Context, dir string) error {
 		return err
 	}
 	return x.remove(ctx)
-}
-
-// last is the end of what the node that was armed has printed.
-func (x *trial) last() string {
-	if len(x.armed) == 0 {
-		return ""
-	}
-	out := x.armed[len(x.armed)-1].Output()
-	return out[max(0, len(out)-3000):]
 }
 
 // rng returns the test's source of randomness. Its seed is printed, and taken back from TROUPE_SEED.

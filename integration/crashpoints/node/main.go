@@ -1,9 +1,10 @@
-// Command node is the node that tests end at its crash points: it counts words, as the example does, in a topology
-// and topics that are named after TROUPE_NAME, so that many of them can run on one broker.
+// Command node is the node that tests end at its crash points: it counts words, as the example does, in a topology of
+// whatever name --topology gives, whose topics are named after it, so that many of them can run on one broker.
 package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/troupe-stream/troupe"
 	"github.com/troupe-stream/troupe/examples/wordcount"
@@ -12,9 +13,9 @@ import (
 )
 
 func main() {
-	name := os.Getenv("TROUPE_NAME")
-	if name == "" {
-		name = "crash"
+	name := "count"
+	if i := slices.Index(os.Args, "--topology"); i >= 0 && i+1 < len(os.Args) {
+		name = os.Args[i+1]
 	}
 	troupe.Main(count(name))
 }
