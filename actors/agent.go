@@ -20,7 +20,9 @@ type agentActor struct {
 	env       *plan.Env
 	ground    Ground
 	strays    *sync.WaitGroup // goroutines of programs
-	runner    *runner         // nil until Begin
+	hangs     *hangs
+	guardian  *guardian
+	runner    *runner // nil until Begin
 }
 
 // Receive implements actor.Actor.
@@ -28,6 +30,8 @@ func (a *agentActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case agentMessage:
 		a.step(c, m)
+	case overdueCheck:
+		a.watch(c, m)
 	case *actor.Stopping, *actor.Restarting:
 		a.end()
 	}
@@ -46,6 +50,10 @@ func (a *agentActor) step(c actor.Context, m agentMessage) {
 		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
 			a.runner.flush(m)
 		}
+	case Expire:
+		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
+			a.runner.worker.cancel()
+		}
 	case crashed:
 		if a.runner != nil && a.runner.worker.incarnation == m.incarnation {
 			panic(failure{a.agent.Name, m.err})
@@ -60,9 +68,16 @@ func (a *agentActor) begin(c actor.Context, incarnation int64) *runner {
 	r := &runner{worker: k, ground: g}
 	k.now, k.await, k.awaitFor, k.wait = g.Now, r.await, r.awaitFor, r.waitReply
 	program := a.agent.Program()
+	if d := a.agent.Policy.Deadline; d > 0 {
+		a.lookIn(self, incarnation, d)
+	}
 	a.strays.Add(1)
 	g.Go(func() {
 		defer a.strays.Done()
+		if a.agent.Policy.Deadline > 0 {
+			r.enter(goroutineID())
+			defer r.leave()
+		}
 		r.run(program, func(err error) { g.Send(self, crashed{incarnation, err}) })
 	})
 	return r
@@ -83,6 +98,8 @@ type runner struct {
 	mu     sync.Mutex
 	works  []*Work
 	over   bool          // no further record is taken
+	id     string        // of the goroutine; only with a deadline
+	ended  chan struct{} // closed when the goroutine ends; only with a deadline
 	change chan struct{} // closed when there is work or it is over; nil: nobody waits for that
 }
 

@@ -13,6 +13,7 @@ import (
 //	Begin    | partition | -                           | any: ends what the incarnation before did
 //	Work     | partition | Worked…, or AgentFailed     | begun; of another incarnation: ignored
 //	Flush    | partition | Worked with the same round  | begun; else ignored
+//	Expire   | partition | -                           | begun; else ignored
 //	crashed  | itself    | - (it panics)               | any
 //
 //sumtype:decl
@@ -37,6 +38,9 @@ type Flush struct {
 	Final       bool
 }
 
+// Expire ends the contexts of what the agent has under way: a function of it that runs in a shard has passed its deadline.
+type Expire struct{ Incarnation int64 }
+
 // crashed tells an agent's actor that its program failed, so that it panics and its supervisor restarts it.
 type crashed struct {
 	incarnation int64
@@ -46,6 +50,7 @@ type crashed struct {
 func (Begin) isAgentMessage()   {}
 func (Work) isAgentMessage()    {}
 func (Flush) isAgentMessage()   {}
+func (Expire) isAgentMessage()  {}
 func (crashed) isAgentMessage() {}
 
 // Worked is what an agent has done: the effects of all turns that ended since its last Worked. Its effects belong to the

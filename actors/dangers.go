@@ -146,7 +146,7 @@ func (x *settingsCheck) retention() {
 		if t.Kind != plan.Changelog && strings.Contains(policy, "compact") {
 			x.danger("topic %s has cleanup.policy=%s: records that were not read yet give way to later ones of their key; set it to delete", t.Name, policy)
 		}
-		if !strings.Contains(policy, "delete") || t.Kind == plan.DeadLetter {
+		if !strings.Contains(policy, "delete") || t.Kind == plan.DeadLetters {
 			continue
 		}
 		for _, name := range []string{"retention.ms", "retention.bytes"} {

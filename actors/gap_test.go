@@ -38,7 +38,7 @@ func TestAgentsGoOnWhereTheyWere(t *testing.T) {
 				{TopicPartition: kafka.TopicPartition{Topic: "in"}, Metadata: meta.Encode()},
 			}}
 			env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-			s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 9}}, "test", now, func(int) time.Duration { return 0 })
+			s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 9}}, "test", now, func(plan.Backoff, int) time.Duration { return 0 })
 			require.NoError(t, err)
 			s.start()
 			for i := range stage.Tables {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -34,6 +35,8 @@ type site struct {
 	holds      func(ctx context.Context, slot int32, incarnation int64) (bool, error)
 	log        *slog.Logger
 	strays     *sync.WaitGroup
+	hangs      *hangs
+	guardian   *guardian
 }
 
 // What a partition tells its node.
@@ -47,6 +50,7 @@ type (
 		slot        int32
 		incarnation int64
 		err         error
+		memory      *memory // what its successor must know; nil: nothing
 	}
 	nodeFailed struct{ err error }
 	// statusQuery asks a partition for its PartitionStatus.
@@ -85,7 +89,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 		p.do(c, p.state.step(m))
 	case shardBroken:
 		crashpoint.Hit("own.shard-broken")
-		c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, m.err})
+		c.Send(c.Parent(), partitionBroken{slot: p.state.grant.Slot, incarnation: p.state.grant.Incarnation, err: m.err})
 	case shardFinished:
 		if p.open--; p.open == 0 {
 			p.leave(c)
@@ -118,13 +122,17 @@ func (p *partitionActor) spawn(c actor.Context) {
 		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
 		log := p.log.With("table", t.Name)
+		deadline, grace := deadlineIn(s.stage, t)
+		if deadline > 0 {
+			cfg.Calls = new(atomic.Int64)
+		}
 		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
-			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log}
+			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace}
 		}, nil))
 	}
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays}
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}
@@ -151,6 +159,8 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
 		case resumeSource:
 			c.Send(p.site.consumer, resumeFetch{p.source(x.source)})
+		case giveWay:
+			c.Send(c.Parent(), partitionBroken{p.state.grant.Slot, p.state.grant.Incarnation, x.err, x.memory})
 		case finishShards:
 			p.finish(c, x.clean)
 		case failNode:
@@ -159,6 +169,8 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			x.reply(x.err)
 		case report:
 			p.report(x.failure)
+		case recovered:
+			p.recovered(x)
 		case wakeAt:
 			p.wakeAt(c, x.at)
 		}
@@ -182,6 +194,7 @@ func (p *partitionActor) wakeAt(c actor.Context, at time.Time) {
 	p.stop = g.After(at.Sub(g.Now()), func() { g.Send(self, Wake{g.Now()}) })
 }
 
+// report tells of a failure: of the first one of a record, and of what is decided in the end.
 func (p *partitionActor) report(f recordFailure) {
 	p.counts.failures++
 	args := []any{"agent", f.agent, "attempt", f.attempts, "error", f.err}
@@ -191,12 +204,34 @@ func (p *partitionActor) report(f recordFailure) {
 	if f.stack != "" {
 		p.log.Debug("stack of a failure", "agent", f.agent, "stack", f.stack)
 	}
-	if f.last {
+	switch f.decision {
+	case plan.DeadLetter:
 		p.counts.letters++
 		p.log.Error("record given up: written to the dead letters", args...)
-		return
+	case plan.Skip:
+		p.log.Error("record given up: skipped, as its policy says", args...)
+	case plan.StopPartition:
+		p.log.Error("partition stopped, as the policy says: it goes on after `node resume-partition`, or when it starts anew", args...)
+	case plan.StopNode:
+		p.log.Error("node stopped, as the policy says", args...)
+	case plan.ByPolicy, plan.Retry:
+		switch {
+		case f.paused > 0:
+			p.log.Warn("agent held back: what it calls is unavailable, or it fails too often; then one record is tried", append(args, "pause", f.paused)...)
+		case f.attempts > 1:
+			p.log.Debug("agent failed again", args...)
+		default:
+			p.log.Warn("agent failed: restarted, the record is tried again", args...)
+		}
 	}
-	p.log.Warn("agent failed: restarted, the record is tried again", args...)
+}
+
+func (p *partitionActor) recovered(r recovered) {
+	args := []any{"agent", r.agent, "attempts", r.attempts}
+	if r.offset >= 0 && r.topic != "" {
+		args = append(args, "topic", r.topic, "offset", r.offset)
+	}
+	p.log.Info("agent goes on: what had failed is done", args...)
 }
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {

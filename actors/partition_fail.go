@@ -3,7 +3,6 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -37,15 +36,28 @@ func (s *partitionState) giveCarefully() {
 		if a.source < 0 {
 			continue
 		}
-		_, ok := s.head(a)
-		if a.done.upTo >= c.until[i] {
+		if a.backing {
+			waiting = true
 			continue
 		}
-		if waiting = waiting || a.backing; a.backing || !ok {
+		if at := s.dueParked(a); at >= 0 {
+			c.agent, c.rec, c.finished, c.sealed = i, a.parked[at].rec, false, false
+			s.giveParked(i, at)
+			return
+		}
+		_, ok := s.head(a)
+		if s.behind(a) >= c.until[i] {
+			continue
+		}
+		if !ok { // its record comes when it is read again
+			waiting = true
 			continue
 		}
 		q := s.sources[a.source]
 		c.agent, c.rec, c.finished, c.sealed = i, plan.Rec{B: q.batches[a.batch-q.first], I: a.record}, false, false
+		if s.blamed(a, c.rec) {
+			return
+		}
 		s.giveRun(i, 0, 1)
 		return
 	}
@@ -56,7 +68,7 @@ func (s *partitionState) giveCarefully() {
 
 // endCareful: past all that was given out when it began.
 func (s *partitionState) endCareful() {
-	s.careful, s.dry = nil, false
+	s.careful, s.dry, s.blame = nil, false, nil
 	s.maybeOffer()
 }
 
@@ -84,8 +96,7 @@ func (s *partitionState) carefulWhole() {
 
 // carefulPassed: the record at hand can fail no more.
 func (s *partitionState) carefulPassed() {
-	a := s.agents[s.careful.agent]
-	a.failed, a.attempts = -1, 0
+	s.succeeded(s.agents[s.careful.agent])
 	s.careful.agent = -1
 }
 
@@ -110,7 +121,8 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 		defer s.onFlushed()
 	}
 	if w == nil || m.Done >= len(w.records) {
-		s.backOff(m.Agent, recordFailure{agent: a.agent.Name, offset: -1, err: m.Err, stack: m.Stack})
+		a.attempts++
+		s.backOff(m.Agent, plan.Rec{}, recordFailure{agent: a.agent.Name, offset: -1, attempts: a.attempts, decision: plan.Retry, err: m.Err, stack: m.Stack}, a.agent.Policy, false, false)
 		s.seek(a)
 		return
 	}
@@ -127,7 +139,7 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 		}
 	}
 	s.seek(a)
-	s.failRecord(m.Agent, rec, m.Err, m.Stack, m.Turn > 1)
+	s.failRecord(m.Agent, rec, a.agent.Policy, m.Err, m.Stack, m.Turn > 1)
 }
 
 func (a *agentSlot) find(id int64) *given {
@@ -139,67 +151,53 @@ func (a *agentSlot) find(id int64) *given {
 	return nil
 }
 
-// failRecord counts a failure of a record and tries it again, or makes it a dead letter. ofBatch says that it may not be
-// the one at fault.
-func (s *partitionState) failRecord(i int, rec plan.Rec, err error, stack string, ofBatch bool) {
+// failRecord counts a failure of a record and does what the policy says. ofBatch says that it may not be the one at fault.
+func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, err error, stack string, ofBatch bool) {
 	a := s.agents[i]
 	f := recordFailure{agent: a.agent.Name, offset: -1, err: err, stack: stack}
-	if rec.B == nil {
-		s.backOff(i, f)
-		return
-	}
-	f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
-	if a.failed != f.offset {
-		a.failed, a.attempts = f.offset, 0
-	}
-	var permanent interface{ Permanent() bool }
-	lasting := errors.As(err, &permanent) && permanent.Permanent()
-	if a.attempts+1 < maxAttempts && !lasting || ofBatch {
-		s.backOff(i, f)
-		if ofBatch { // it may be another record's fault: they come one by one now
-			a.attempts--
+	if rec.B != nil {
+		f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
+		if a.failed != f.offset {
+			a.failed, a.attempts = f.offset, 0
 		}
+		if at := a.parkedAt(f.offset); at >= 0 {
+			a.attempts = a.parked[at].attempts
+		}
+	}
+	f.attempts = a.attempts + 1
+	d, opens := s.decide(a, rec, policy, &f, ofBatch)
+	f.decision = d
+	if d != plan.Retry {
+		a.attempts++
+		s.giveUp(i, rec, f)
 		return
 	}
-	a.attempts++
-	f.attempts, f.last = a.attempts, true
-	s.emit(report{f})
-	s.bury(a, rec, f)
-	a.failed, a.attempts = -1, 0
-	s.seek(a)
-	a.backing, a.retry = true, s.now // the actor restarts at once
-	s.emit(wakeAt{s.now})
-	if c := s.careful; c != nil && c.agent == i {
-		c.sealed = true
-		s.sealShards()
+	if !opens && !ofBatch { // else it is not its fault, or another record of its batch is at fault: they come one by one now
+		a.attempts++
 	}
+	s.backOff(i, rec, f, policy, opens, ofBatch)
 }
 
-// backOff begins a new incarnation of an agent after a while.
-func (s *partitionState) backOff(i int, f recordFailure) {
+// backOff begins a new incarnation of an agent after a while. opens says that its breaker has opened.
+func (s *partitionState) backOff(i int, rec plan.Rec, f recordFailure, policy *plan.Policy, opens, ofBatch bool) {
 	a := s.agents[i]
-	a.attempts++
-	f.attempts = a.attempts
-	a.backing, a.retry = true, s.now.Add(s.pause(a.attempts))
-	if a.agent.Role == plan.Timer {
-		a.due = a.due.Add(a.agent.Every)
+	wait := s.pause(policy.Backoff, max(f.attempts, 1))
+	if !opens && !ofBatch && s.mayPark(a, rec, policy) {
+		a.park(parked{rec: rec, offset: f.offset, attempts: a.attempts, retry: s.now.Add(wait)})
+		a.failed, a.attempts, wait = -1, 0, 0 // the agent goes on at once, with other keys
 	}
+	if opens {
+		wait, a.half, f.paused = policy.Breaker.Pause, true, policy.Breaker.Pause
+	}
+	a.backing, a.retry = true, s.now.Add(wait)
 	if c := s.careful; c != nil && c.agent == i {
 		c.agent = -1
 	}
 	s.emit(report{f})
 }
 
-// backoffOf is the pause before the n-th retry: exponential, capped, with up to a quarter of jitter.
-func backoffOf(rng *rand.Rand) func(n int) time.Duration {
-	return func(n int) time.Duration {
-		wait := min(minBackoff<<min(n-1, 10), maxBackoff)
-		return wait + time.Duration(rng.Int64N(int64(wait)/4+1))
-	}
-}
-
 // bury writes a record to the dead letters, in the bundle that passes it.
-func (s *partitionState) bury(a *agentSlot, rec plan.Rec, f recordFailure) {
+func (s *partitionState) bury(rec plan.Rec, f recordFailure) {
 	r := rec.B.Records[rec.I]
 	headers := append([]byte(nil), rec.B.RawHeaders(rec.I)...)
 	const most = 8 << 10 // of a stack: the letter must fit its topic
@@ -218,12 +216,15 @@ func (s *partitionState) bury(a *agentSlot, rec plan.Rec, f recordFailure) {
 	out := new(kafka.Outputs)
 	out.Append(s.letters.ID, s.partition%max(s.env.Partitions[s.letters.ID], 1), r.Timestamp, rec.B.Key(rec.I), rec.B.Value(rec.I), headers)
 	s.fill.add(out)
-	a.done.add(r.Offset, r.Offset+1)
 }
 
 // onShardFailed rolls the partition back to the last epoch that is whole, and goes on carefully until past what has been
 // given out: then it shows which record is at fault.
 func (s *partitionState) onShardFailed(m ShardFailed) {
+	if m.Lost && s.phase != gone {
+		s.giveWay(m)
+		return
+	}
 	if m.Undo != s.undo || s.phase != running && s.phase != stopping {
 		return
 	}
@@ -234,7 +235,7 @@ func (s *partitionState) onShardFailed(m ShardFailed) {
 		s.maybeFinish()
 		return
 	}
-	s.rollBack(s.wholeEpoch, m.Err, m.Stack, false)
+	s.rollBack(s.wholeEpoch, m.Err, m.Stack, s.tables[m.Table].table.Policy, false)
 }
 
 // onRejected: the broker will never take the bundle. The partition goes back to what is committed.
@@ -253,7 +254,7 @@ func (s *partitionState) onRejected(err error) {
 	}
 	s.whole = new(parts)
 	s.wholeEpoch = s.committedEpoch
-	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), "", true)
+	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), "", nil, true)
 }
 
 // dropUnsealed forgets what is not whole, and what agents still do. What shards have of it is undone as well: else the
@@ -274,8 +275,9 @@ func (s *partitionState) dropUnsealed() {
 	}
 }
 
-// rollBack undoes all epochs above the given one. refused says that it is the broker that refused a bundle.
-func (s *partitionState) rollBack(epoch int64, err error, stack string, refused bool) {
+// rollBack undoes all epochs above the given one. refused says that it is the broker that refused a bundle; policy is that of the
+// table whose function failed, nil: the agent's.
+func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *plan.Policy, refused bool) {
 	c := s.careful
 	again := &careful{agent: -1, until: make([]int64, len(s.agents)), commitEach: refused || c != nil && c.commitEach}
 	var culprit *careful
@@ -294,6 +296,7 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, refused 
 	for _, a := range s.agents {
 		a.incarnation, a.flush, a.backing = a.incarnation+1, 0, false
 		a.done = a.whole.clone()
+		s.keepOrder(a)
 		s.seek(a)
 		if a.agent.Role == plan.Timer {
 			a.due = s.dueAgain(a)
@@ -305,7 +308,7 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, refused 
 		}
 		s.emit(toShard{i, Undo{s.undo, epoch}})
 	}
-	s.careful, s.cause, s.causeStack, s.culprit = again, err, stack, culprit
+	s.careful, s.cause, s.causeStack, s.causePolicy, s.culprit = again, err, stack, policy, culprit
 	if s.undoWait == 0 {
 		s.undone()
 	}
@@ -363,7 +366,11 @@ func (s *partitionState) undone() {
 	if c := s.culprit; c != nil {
 		s.culprit = nil
 		s.careful.agent = c.agent
-		s.failRecord(c.agent, c.rec, s.cause, s.causeStack, false)
+		policy := s.agents[c.agent].agent.Policy
+		if s.causePolicy != nil {
+			policy = s.causePolicy
+		}
+		s.failRecord(c.agent, c.rec, policy, s.cause, s.causeStack, false)
 	}
 	s.maybeOffer()
 }

@@ -9,7 +9,7 @@ import (
 
 // give hands out records to agents that have room for more, in the order of their timestamps across sources.
 func (s *partitionState) give() {
-	if s.phase != running {
+	if s.phase != running || s.halt != nil {
 		return
 	}
 	if s.careful != nil {
@@ -23,6 +23,7 @@ func (s *partitionState) give() {
 		s.becomeDry() // an early round empties it
 		return
 	}
+	s.giveDue()
 	for {
 		best, first := -1, int64(math.MaxInt64)
 		for i, a := range s.agents {
@@ -48,6 +49,9 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.records > 0 && s.isSingle(a) {
 		return false
 	}
+	if a.agent.Raw != nil && len(a.done.beyond)+a.records >= a.ranges { // each may be done before the one before it
+		return false
+	}
 	for _, t := range s.tables {
 		if t.sent-t.applied >= maxUnacked {
 			return false
@@ -57,7 +61,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 }
 
 // isSingle says whether an agent is given its records one by one.
-func (s *partitionState) isSingle(a *agentSlot) bool { return a.done.upTo < a.single }
+func (s *partitionState) isSingle(a *agentSlot) bool { return a.half || a.done.upTo < a.single }
 
 // head returns the timestamp of an agent's next record. On the way it passes what is done already and batches without
 // records.
@@ -68,6 +72,17 @@ func (s *partitionState) head(a *agentSlot) (int64, bool) {
 		for a.record < len(b.Records) && a.done.has(b.Records[a.record].Offset) {
 			s.close(a, b.Records[a.record].Offset)
 			a.record++
+		}
+		if len(a.parked) > 0 && a.record < len(b.Records) {
+			held, full := a.holds(b, a.record)
+			if full {
+				return 0, false
+			}
+			if held {
+				s.close(a, b.Records[a.record].Offset)
+				a.record++
+				continue
+			}
 		}
 		if a.record < len(b.Records) {
 			return b.Records[a.record].Timestamp, true
@@ -129,7 +144,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	w.records = make([]plan.Rec, 0, n)
 	for ; n > 0; n-- {
 		r := b.Records[a.record]
-		if len(w.records) > 0 && (r.Timestamp > horizon || len(a.done.beyond) > 0 && a.done.has(r.Offset)) {
+		if len(w.records) > 0 && (r.Timestamp > horizon || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record))) {
 			break
 		}
 		w.records = append(w.records, plan.Rec{B: b, I: a.record})
@@ -231,7 +246,7 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		} else { // a task has ended: once is enough, unless this is rolled back
 			a.done.add(0, 1)
 		}
-		a.attempts = 0
+		s.succeeded(a)
 		return
 	}
 	to := w.end
@@ -243,7 +258,9 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		s.fill.moved = true
 	}
 	if s.careful == nil && a.failed >= 0 && a.done.has(a.failed) { // carefully, a shard may still fail it: see carefulWhole
-		a.failed, a.attempts = -1, 0
+		s.succeeded(a)
+	} else if a.half {
+		a.half = false
 	}
 }
 

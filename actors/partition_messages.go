@@ -18,10 +18,12 @@ import (
 //	Applied       | shard            | -                                      | any; stale: dropped
 //	Sealed        | shard            | -                                      | any; stale: dropped
 //	ShardFailed   | shard            | Undo to all shards                     | any; stale: dropped
+//	ShardLate     | shard            | Expire to the agents that write there  | any
 //	Undone        | shard            | -                                      | undoing
 //	SealRound     | committer        | Offer, or Nothing                      | any
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
 //	Wake          | its own timer    | -                                      | any
+//	Resume        | node             | -                                      | any; not stopped: ignored
 //	Leave         | node             | Left to the node, when it is committed | any
 //
 //sumtype:decl
@@ -63,7 +65,11 @@ type ShardFailed struct {
 	Undo  int64
 	Err   error
 	Stack string
+	Lost  bool // the function hangs: the shard cannot even undo, and must be made anew
 }
+
+// ShardLate says that a function inside a shard has passed its deadline: contexts of the agents that may have sent it must end.
+type ShardLate struct{ Table int }
 
 // Undone says that a shard is back at the epoch it was asked for.
 type Undone struct {
@@ -84,6 +90,9 @@ type Decided struct {
 // Wake is the time that a partition asked to be woken at.
 type Wake struct{ Now time.Time }
 
+// Resume makes a partition go on that a policy has stopped.
+type Resume struct{}
+
 // Leave asks the partition to stop: what has been done is committed, nothing more is begun.
 type Leave struct {
 	Now   time.Time
@@ -95,8 +104,10 @@ func (Arrived) isPartitionMessage()     {}
 func (Applied) isPartitionMessage()     {}
 func (Sealed) isPartitionMessage()      {}
 func (ShardFailed) isPartitionMessage() {}
+func (ShardLate) isPartitionMessage()   {}
 func (Undone) isPartitionMessage()      {}
 func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}
 func (Wake) isPartitionMessage()        {}
+func (Resume) isPartitionMessage()      {}
 func (Leave) isPartitionMessage()       {}

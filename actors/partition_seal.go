@@ -215,10 +215,13 @@ func (s *partitionState) onDecided(m Decided) {
 	for i := range s.tables {
 		s.emit(toShard{i, Settle{o.epoch}})
 	}
-	s.trim()
 	if s.careful != nil {
 		s.carefulCommitted()
 	}
+	for _, a := range s.agents {
+		s.unpark(a)
+	}
+	s.trim()
 	if s.careful != nil || s.phase == stopping {
 		s.maybeOffer()
 	}
@@ -305,6 +308,6 @@ func (s *partitionState) finish() {
 // isBusy says whether the partition has anything that is not committed.
 func (s *partitionState) isBusy() bool {
 	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
-		return a.backing || a.source >= 0 && len(a.works) > 0
+		return a.backing || len(a.parked) > 0 || a.source >= 0 && len(a.works) > 0
 	})
 }

@@ -27,13 +27,6 @@ const (
 // subscribe to after offsets.retention.minutes, seven days by default.
 const refreshEvery = 12 * time.Hour
 
-// Retries of a record whose handler failed, before it becomes a dead letter.
-const (
-	maxAttempts = 4 // the first one and three more
-	minBackoff  = 100 * time.Millisecond
-	maxBackoff  = 5 * time.Second
-)
-
 // What a partition asks of others.
 type (
 	toAgent struct {
@@ -54,7 +47,12 @@ type (
 		reply func(error)
 		err   error
 	}
-	report struct{ failure recordFailure }
+	report    struct{ failure recordFailure }
+	recovered struct { // an agent has done the record that it has failed in
+		agent, topic string
+		offset       int64
+		attempts     int
+	}
 )
 
 // recordFailure describes a failed turn, for the log and for counters.
@@ -63,7 +61,8 @@ type recordFailure struct {
 	topic    string
 	offset   int64 // -1: a timer or task
 	attempts int
-	last     bool // it becomes a dead letter
+	decision plan.Decision
+	paused   time.Duration // the agent's breaker has opened for that long
 	err      error
 	stack    string
 }
@@ -113,15 +112,19 @@ type agentSlot struct {
 	done        progress
 	whole       progress // as of the last whole epoch
 	committed   progress
-	failed      int64     // offset of the record that failed last
-	attempts    int       // failures of that record
-	retry       time.Time // not before
-	backing     bool      // waits for retry, then for Begin
-	single      int64     // up to this offset, records are given one by one
-	due         time.Time // of a timer
-	first       time.Time // when the timer was due first
-	ran         bool      // a task: given already
-	flush       int64     // waiting for the answer to this round
+	failed      int64       // offset of the record that failed last
+	attempts    int         // failures of that record
+	retry       time.Time   // not before
+	backing     bool        // waits for retry, then for Begin
+	recent      []time.Time // failures that the breaker counts
+	half        bool        // the breaker is open or half open: one record at a time
+	single      int64       // up to this offset, records are given one by one
+	due         time.Time   // of a timer
+	first       time.Time   // when the timer was due first
+	ran         bool        // a task: given already
+	parked      []parked    // wait while others go on, by offset
+	ranges      int         // of done offsets beyond a gap that there may be
+	flush       int64       // waiting for the answer to this round
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -191,7 +194,7 @@ type partitionState struct {
 	env       *plan.Env
 	letters   *plan.Topic
 	node      string
-	pause     func(attempt int) time.Duration // before a retry
+	pause     func(b plan.Backoff, failures int) time.Duration // before a retry
 
 	now     time.Time
 	phase   phase
@@ -218,6 +221,9 @@ type partitionState struct {
 	careful        *careful
 	cause          error // of the undo under way
 	causeStack     string
+	causePolicy    *plan.Policy
+	halt           *halted  // why nothing more is given out
+	blame          *blame   // of the partition before, not put on a record yet
 	culprit        *careful // the record that was at hand when it began
 	leaveBy        time.Time
 	flushed        int // agents that a stop waits for
@@ -225,13 +231,13 @@ type partitionState struct {
 }
 
 // newPartitionState makes the machine of a granted slot. from says, by source and agent, where reading begins.
-func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka.Grant, env *plan.Env, begin []startAt, node string, now time.Time, pause func(int) time.Duration) (*partitionState, error) {
+func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka.Grant, env *plan.Env, begin []startAt, node string, now time.Time, pause func(plan.Backoff, int) time.Duration) (*partitionState, error) {
 	s := &partitionState{
 		plan: p, stage: stage, partition: partition, grant: g, env: env, node: node, now: now, pause: pause,
 		fill: new(parts), whole: new(parts), timers: map[string]int64{}, epoch: 1,
 	}
 	for _, t := range p.Topics {
-		if t.Kind == plan.DeadLetter {
+		if t.Kind == plan.DeadLetters {
 			s.letters = t
 		}
 	}
@@ -243,6 +249,9 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	}
 	for _, a := range stage.Agents {
 		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1})
+	}
+	for _, a := range s.agents {
+		a.ranges = maxRanges(s.agents, a.source)
 	}
 	return s, s.place(begin)
 }
@@ -314,6 +323,8 @@ func (s *partitionState) step(m partitionMessage) []any {
 		s.onSealed(m)
 	case ShardFailed:
 		s.onShardFailed(m)
+	case ShardLate:
+		s.onShardLate(m)
 	case Undone:
 		s.onUndone(m)
 	case SealRound:
@@ -322,6 +333,8 @@ func (s *partitionState) step(m partitionMessage) []any {
 		s.onDecided(m)
 	case Wake:
 		s.onWake(m)
+	case Resume:
+		s.onResume()
 	case Leave:
 		s.onLeave(m)
 	}
@@ -337,6 +350,7 @@ func (s *partitionState) emit(x any) { s.out = append(s.out, x) }
 func (s *partitionState) start() []any {
 	s.out = nil
 	s.maybeRun()
+	s.give()
 	s.askWake()
 	return s.out
 }
@@ -397,7 +411,12 @@ func (s *partitionState) askWake() {
 		for _, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)
-			} else if len(a.works) == 0 {
+				continue
+			}
+			if s.halt == nil {
+				earliest(a.nextParked(s.now))
+			}
+			if len(a.works) == 0 && s.halt == nil {
 				earliest(a.due)
 			}
 		}
@@ -424,7 +443,7 @@ func (s *partitionState) onWake(m Wake) {
 		s.refresh, s.fill.moved, s.dry = s.now.Add(refreshEvery), true, false
 	}
 	for i, a := range s.agents {
-		if a.backing && !s.now.Before(a.retry) {
+		if a.backing && !a.retry.IsZero() && !s.now.Before(a.retry) {
 			a.backing = false
 			s.emit(toAgent{i, Begin{a.incarnation}})
 		}

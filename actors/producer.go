@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -37,9 +38,12 @@ func (a *producer) Receive(c actor.Context) {
 		ctx, cancel := a.ground.WithTimeout(a.ctx, commitTimeout)
 		defer cancel()
 		o := a.client.Commit(ctx, m.bundles)
-		if o.Verdict == kafka.Committed {
+		switch {
+		case o.Verdict == kafka.Committed:
 			a.log.Debug("trace", "event", "commit-done", "commit", a.commits)
-		} else {
+		case o.Verdict == kafka.Unknown && errors.Is(o.Err, kafka.ErrSlow):
+			a.log.Info("commit slow: the broker is asked whether it is done", "bundles", len(m.bundles), "cause", o.Err)
+		default:
 			a.log.Warn("commit not done", "verdict", o.Verdict, "bundles", len(m.bundles), "sick", o.Sick, "lost", o.Lost, "error", o.Err)
 		}
 		c.Respond(Done{a.ground.Now(), m.bundles, o})

@@ -15,9 +15,10 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// rawAgent is the actor of an agent that is a protoactor actor of the user's own: its child. It sends it batches and
-// gathers what it says is done, in whatever order. When the user's actor fails, so does the record it has begun last; both
-// actors are restarted.
+// rawAgent is the actor of an agent that is a protoactor actor of the user's own. It sends it batches and gathers what it says
+// is done, in whatever order. When the user's actor fails, so does the record it has begun last; both actors are made anew.
+//
+// The user's actor lives beside the tree: one that blocks, or panics while it stops, would keep its parent from ever ending.
 type rawAgent struct {
 	agentActor
 	child *actor.PID
@@ -41,6 +42,8 @@ func (a *rawAgent) Receive(c actor.Context) {
 		if a.raw != nil && a.raw.worker.incarnation == m.incarnation {
 			panic(failure{a.agent.Name, m.err})
 		}
+	case overdueCheck:
+		a.watch(c, m)
 	case *actor.Stopping, *actor.Restarting:
 		a.end(c)
 	}
@@ -50,34 +53,88 @@ func (a *rawAgent) begin(c actor.Context, incarnation int64) {
 	a.end(c)
 	g, self, parent := a.ground, c.Self(), c.Parent()
 	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env, func(m any) { g.Send(parent, m) })
-	a.raw = &rawRun{worker: k, crash: func(err error) { g.Send(self, crashed{incarnation, err}) }}
+	r := &rawRun{worker: k, crash: func(err error) { g.Send(self, crashed{incarnation, err}) }}
 	k.now, k.wait = g.Now, (&runner{worker: k, ground: g}).waitReply
 	props, ok := a.agent.Raw.Props.(*actor.Props)
 	if !ok {
 		panic(fmt.Sprintf("agent %s: its props are %T", a.agent.Name, a.agent.Raw.Props)) // refused when the topology was checked
 	}
-	a.child = c.Spawn(props)
+	if d := a.agent.Policy.Deadline; d > 0 {
+		props = props.Clone(actor.WithReceiverMiddleware(r.timed))
+		a.lookIn(self, incarnation, d)
+	}
+	a.child = g.Apart(props, a.guardian)
+	a.raw = r
+	a.guardian.own(a.child, r)
 }
 
 func (a *rawAgent) end(c actor.Context) {
-	if a.raw != nil {
-		a.raw.worker.cancel()
-		a.raw = nil
-		c.Stop(a.child)
+	if a.raw == nil {
+		return
 	}
+	a.raw.worker.cancel()
+	a.raw = nil
+	a.guardian.disown(a.child)
+	c.Stop(a.child)
 }
 
-// HandleFailure implements actor.SupervisorStrategy for the user's actor.
-func (a *rawAgent) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
+// watch fails a record that has passed its deadline: what its actor still does with it is refused.
+func (a *rawAgent) watch(c actor.Context, m overdueCheck) {
+	if a.raw == nil || a.raw.worker.incarnation != m.incarnation {
+		return
+	}
+	p := a.agent.Policy
+	left, hung := a.raw.overdue(p.Deadline)
+	if left > 0 {
+		a.lookIn(c.Self(), m.incarnation, left)
+		return
+	}
+	if hung == nil {
+		return
+	}
+	g, hangs, of := a.ground, a.hangs, fmt.Sprintf("agent %s, partition %d", a.agent.Name, a.partition)
+	g.After(p.Grace, func() {
+		select {
+		case <-hung.ended:
+		default:
+			hangs.watch(hung.id, hung.ended, of)
+		}
+	})
+}
+
+// guardian takes the failures of the user's actors of a node.
+type guardian struct {
+	mu   sync.Mutex
+	runs map[string]*rawRun // by the id of the user's actor
+}
+
+func (g *guardian) own(child *actor.PID, r *rawRun) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.runs[child.Id] = r
+}
+
+func (g *guardian) disown(child *actor.PID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.runs, child.Id)
+}
+
+// HandleFailure implements actor.SupervisorStrategy: the actor is stopped, and its failure is that of the record at hand. It must not
+// panic, and not restart: the library would end the process, or give the actor its old messages.
+func (g *guardian) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
 	supervisor.StopChildren(child)
-	if a.raw == nil || !child.Equal(a.child) {
+	g.mu.Lock()
+	r := g.runs[child.Id]
+	g.mu.Unlock()
+	if r == nil {
 		return // of an older incarnation
 	}
 	err, ok := reason.(error)
 	if !ok {
 		err = fmt.Errorf("%v", reason)
 	}
-	a.raw.failLast(fmt.Errorf("panic: %w", err))
+	r.failLast(fmt.Errorf("panic: %w", err))
 }
 
 // rawRun gathers what one incarnation of a raw agent does. Its methods may be called from any goroutine.
@@ -88,6 +145,48 @@ type rawRun struct {
 	works  []*rawWork
 	last   *rawTurn // begun last
 	failed bool
+	call   *rawCall // the actor is in; only with a deadline
+}
+
+// rawCall is one message that the user's actor handles.
+type rawCall struct {
+	id    string
+	ended chan struct{}
+}
+
+// timed is a middleware that notes which goroutine handles a message.
+func (r *rawRun) timed(next actor.ReceiverFunc) actor.ReceiverFunc {
+	return func(c actor.ReceiverContext, m *actor.MessageEnvelope) {
+		x := &rawCall{goroutineID(), make(chan struct{})}
+		r.mu.Lock()
+		r.call = x
+		r.mu.Unlock()
+		defer close(x.ended)
+		next(c, m)
+	}
+}
+
+// overdue fails the oldest record that was begun longer ago than the deadline, and returns the call that the actor is in; or says
+// when to look again.
+func (r *rawRun) overdue(deadline time.Duration) (left time.Duration, in *rawCall) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left = deadline
+	for _, w := range r.works {
+		for i, t := range w.turns {
+			if t == nil || w.done[i] {
+				continue
+			}
+			if age := r.worker.now().Sub(t.since); age >= deadline {
+				r.worker.cancel()
+				r.fail(w, i, r.worker.late())
+				return 0, r.call
+			} else {
+				left = min(left, deadline-age)
+			}
+		}
+	}
+	return left, nil
 }
 
 // rawWork is one batch of a raw agent. It implements plan.RawInput.
@@ -104,6 +203,7 @@ type rawWork struct {
 type rawTurn struct {
 	of      *rawWork
 	i       int
+	since   time.Time
 	effects plan.Effects
 }
 
@@ -135,7 +235,7 @@ func (w *rawWork) Begin(i int) (plan.Input, error) {
 	if w.done[i] {
 		return nil, fmt.Errorf("agent %s: Begin(%d) after Done(%d)", w.run.worker.agent.Name, i, i)
 	}
-	t := &rawTurn{of: w, i: i, effects: plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(w.run.worker.cur.Ops))}}
+	t := &rawTurn{of: w, i: i, since: w.run.worker.now(), effects: plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(w.run.worker.cur.Ops))}}
 	w.turns[i], w.run.last = t, t
 	return t, nil
 }

@@ -42,7 +42,8 @@ type root struct {
 	parts    map[int32]*ownedSlot
 	releases []*release
 	breaks   map[int32][]time.Time
-	ending   map[string]int32 // slots by the id of partition actors that were told to stop: their checkpoints are open still
+	memories map[int32]*memory // of partitions that gave way, for their successors
+	ending   map[string]int32  // slots by the id of partition actors that were told to stop: their checkpoints are open still
 }
 
 // ownedSlot is a slot that this node owns, from its grant on.
@@ -95,6 +96,7 @@ func (r *root) Receive(c actor.Context) {
 
 func (r *root) spawn(c actor.Context) {
 	r.parts, r.breaks, r.ending = map[int32]*ownedSlot{}, map[int32][]time.Time{}, map[string]int32{}
+	r.memories = map[int32]*memory{}
 	g := r.site.ground
 	spawn := func(name string, a actor.Actor) *actor.PID {
 		return g.Child(c, name, func() actor.Actor { return a }, nil)
@@ -152,16 +154,18 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	}
 	st, number := r.slots.stages[m.grant.Slot], r.slots.numbers[m.grant.Slot]
 	if m.err != nil {
-		r.onBroken(c, partitionBroken{m.grant.Slot, m.grant.Incarnation, fmt.Errorf("find the ends of %s/%d: %w", st.Key, number, m.err)})
+		r.onBroken(c, partitionBroken{slot: m.grant.Slot, incarnation: m.grant.Incarnation, err: fmt.Errorf("find the ends of %s/%d: %w", st.Key, number, m.err)})
 		return
 	}
 	log := r.log.With("stage", st.Key, "partition", number)
-	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, r.site.ground.Now(), backoffOf(rand.New(rand.NewPCG(r.site.ground.Random(), 0))))
+	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, r.site.ground.Now(), pauses(rand.New(rand.NewPCG(r.site.ground.Random(), 0))))
 	if err != nil {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return
 	}
 	crashpoint.Hit("own.prepared")
+	state.recall(r.memories[m.grant.Slot])
+	delete(r.memories, m.grant.Slot)
 	p := &partitionActor{site: r.site, state: state, log: log}
 	o.pid = r.site.ground.Child(c, fmt.Sprintf("partition-%s-%d", st.Key, number), func() actor.Actor { return p }, p)
 }
@@ -263,6 +267,12 @@ func (r *root) answer() {
 func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	o := r.parts[m.slot]
 	if o == nil || o.grant.Incarnation != m.incarnation {
+		return
+	}
+	if m.memory != nil { // not the shard's fault
+		r.memories[m.slot] = m.memory
+		r.log.Warn("partition gives way: a function hangs inside a shard; it is rebuilt", "slot", m.slot, "error", m.err)
+		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
 	now := r.site.ground.Now()

@@ -47,14 +47,17 @@ type shardActor struct {
 	config   tables.Config
 	identity tables.Identity
 	log      *slog.Logger
+	deadline time.Duration // for each call of a user's function; 0: none
+	grace    time.Duration
 
 	state      tables.Shard
 	machine    *shardState
 	checkpoint *tables.Checkpoint
 	replayed   int64
-	restored   bool  // it holds all that was committed when it was restored
-	end        int64 // of the changelog, for the checkpoint being written; -1: none is
-	covers     int64 // the epoch that must be committed before the checkpoint may be written
+	restored   bool      // it holds all that was committed when it was restored
+	end        int64     // of the changelog, for the checkpoint being written; -1: none is
+	asked      time.Time // when it was asked for: deletions behind it are not older than that
+	covers     int64     // the epoch that must be committed before the checkpoint may be written
 	asking     bool
 }
 
@@ -92,7 +95,7 @@ func (a *shardActor) Receive(c actor.Context) {
 func (a *shardActor) open(c actor.Context) {
 	a.end = -1
 	a.state = a.table.NewShard(a.config)
-	a.machine = &shardState{table: a.index, state: a.state, guard: apart}
+	a.machine = &shardState{table: a.index, state: a.state, guard: func(f func() error) (string, error) { return a.guard(c, f) }}
 	path := filepath.Join(a.site.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
 	var err error
 	if a.checkpoint, err = tables.OpenCheckpoint(a.site.disk, path, a.identity, a.log); err != nil {
@@ -156,18 +159,6 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 	}
 }
 
-// apart runs user code on a goroutine of its own: a runtime.Goexit in it would end the mailbox's.
-func apart(f func() error) (stack string, err error) {
-	done := make(chan struct{})
-	err = errGoexit
-	go func() {
-		defer close(done)
-		stack, err = protect(f)
-	}()
-	<-done
-	return stack, err
-}
-
 // later asks for a checkpoint after a while.
 func (a *shardActor) later(c actor.Context, d time.Duration) {
 	g, self := a.site.ground, c.Self()
@@ -178,13 +169,13 @@ func (a *shardActor) later(c actor.Context, d time.Duration) {
 // includes everything before it, once all that was sealed by then is committed.
 func (a *shardActor) tick(c actor.Context) {
 	switch {
-	case a.checkpoint == nil:
+	case a.checkpoint == nil || a.machine.lost:
 	case a.end >= 0:
 		a.write(c)
 	case a.state.Stats().Dirty == 0:
 		a.later(c, a.site.checkpoint)
 	case !a.asking:
-		a.asking = true
+		a.asking, a.asked = true, a.site.ground.Now()
 		g, self := a.site.ground, c.Self()
 		g.Go(func() {
 			ctx, cancel := g.WithTimeout(context.Background(), endTimeout)
@@ -223,6 +214,9 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 
 // write writes some pages, and the offset once all are written.
 func (a *shardActor) write(c actor.Context) {
+	if a.machine.lost {
+		return
+	}
 	if a.machine.committed < a.covers && !plant.Is("checkpoint ahead of the commit") {
 		a.later(c, 50*time.Millisecond)
 		return
@@ -230,7 +224,7 @@ func (a *shardActor) write(c actor.Context) {
 	began := a.site.ground.Now()
 	more, err := a.checkpoint.Write(a.state, a.end, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.state, a.site.ground.Now())
+		err = a.checkpoint.Mark(a.state, a.asked)
 	}
 	switch took := a.site.ground.Now().Sub(began); {
 	case err != nil:
@@ -249,18 +243,19 @@ func (a *shardActor) write(c actor.Context) {
 // changelog's end would vouch for records that it has not seen.
 func (a *shardActor) finish(c actor.Context) {
 	defer c.Send(c.Parent(), shardFinished{a.index})
-	if a.checkpoint == nil || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
+	if a.checkpoint == nil || a.machine.lost || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
 		return
 	}
 	crashpoint.Hit("finish.begun")
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
+	asked := a.site.ground.Now()
 	end, err := a.safeEnd(ctx)
 	for more := true; err == nil && more; {
 		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(a.state, a.site.ground.Now())
+		err = a.checkpoint.Mark(a.state, asked)
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)

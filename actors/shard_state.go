@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"errors"
+
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 )
@@ -13,12 +15,19 @@ type shardState struct {
 	guard     func(func() error) (string, error) // runs user code and turns what it does into an error
 	undo      int64                              // number of the last undo
 	failed    bool
+	lost      bool  // a function hangs, and may still change the state: nobody else touches it any more
 	sealed    int64 // the last epoch sealed
 	committed int64 // the last epoch committed
 }
 
 // step handles one message of the partition and returns the answer, nil if there is none.
 func (s *shardState) step(m shardMessage) partitionMessage {
+	if s.lost {
+		if m, ok := m.(Answer); ok {
+			m.Reply(errHung)
+		}
+		return nil
+	}
 	switch m := m.(type) {
 	case Apply:
 		return s.onApply(m)
@@ -35,6 +44,9 @@ func (s *shardState) step(m shardMessage) partitionMessage {
 	case Answer:
 		_, err := s.guard(func() error { s.state.Answer(m.Query); return nil })
 		m.Reply(err)
+		if errors.Is(err, errHung) {
+			return s.fail(err, "")
+		}
 	case Replay, Restored: // the shell's
 	}
 	return nil
@@ -64,6 +76,6 @@ func (s *shardState) onSeal(m Seal) partitionMessage {
 }
 
 func (s *shardState) fail(err error, stack string) partitionMessage {
-	s.failed = true
-	return ShardFailed{s.table, s.undo, err, stack}
+	s.failed, s.lost = true, errors.Is(err, errHung)
+	return ShardFailed{Table: s.table, Undo: s.undo, Err: err, Stack: stack, Lost: s.lost}
 }

@@ -33,6 +33,8 @@ type Sim struct {
 	Choose func(n int) int
 	// Fate says what becomes of a commit. Nil: it is committed. landed says whether an Unknown one is.
 	Fate func(bundles []*kafka.Bundle) (o kafka.Outcome, landed bool)
+	// Backoff lets retries wait as their policies say, for the clock to be advanced. Otherwise they come at once.
+	Backoff bool
 }
 
 // simEvent is a message on its way. Those of one lane, a pair of sender and receiver, keep their order.
@@ -120,7 +122,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		g.Sources = append(g.Sources, pos)
 		begin = append(begin, startAt{0, int64(len(s.logs[t.ID][part]))})
 	}
-	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, func(int) time.Duration { return 0 })
+	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, s.pause)
 	if err != nil {
 		return err
 	}
@@ -143,6 +145,14 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	}
 	s.post(p.lane("node", "partition", 0), func() { p.do(state.start()) })
 	return nil
+}
+
+// pause is what a retry waits for, without jitter.
+func (s *Sim) pause(b plan.Backoff, failures int) time.Duration {
+	if !s.Backoff {
+		return 0
+	}
+	return b.Wait(failures, 0)
 }
 
 // batch returns the records of a log from an offset on.
@@ -205,7 +215,7 @@ func (s *Sim) Settle() error {
 		if s.feed() {
 			continue
 		}
-		if !slices.ContainsFunc(s.parts, func(p *simPartition) bool { return p.state.isBusy() }) {
+		if !slices.ContainsFunc(s.parts, func(p *simPartition) bool { return p.state.isBusy() && !p.state.rests() }) {
 			return s.err
 		}
 		if s.wakePartitions() {
@@ -271,6 +281,25 @@ func (s *Sim) Advance(d time.Duration) error {
 	s.now = s.now.Add(d)
 	s.wakePartitions()
 	return s.Settle()
+}
+
+// Resume makes partitions go on that a policy has stopped, and settles.
+func (s *Sim) Resume() error {
+	for _, p := range s.parts {
+		s.post(p.lane("node", "partition", 0), func() { p.step(Resume{}) })
+	}
+	return s.Settle()
+}
+
+// Stopped returns why partitions were stopped by a policy, by stage and number.
+func (s *Sim) Stopped() map[string]error {
+	stopped := map[string]error{}
+	for _, p := range s.parts {
+		if h := p.state.halt; h != nil {
+			stopped[fmt.Sprintf("%s/%d", p.state.stage.Key, p.state.partition)] = h.why
+		}
+	}
+	return stopped
 }
 
 // Log returns the committed records of a topic's partition; they belong to the Sim.
@@ -422,6 +451,7 @@ func (p *simPartition) do(out []any) {
 			p.sim.err = x.err
 		case answerAsk:
 			x.reply(x.err)
+		case recovered:
 		case report:
 			p.sim.failures = append(p.sim.failures, fmt.Errorf("agent %s, %s/%d@%d, attempt %d: %w",
 				x.failure.agent, x.failure.topic, p.state.partition, x.failure.offset, x.failure.attempts, x.failure.err))

@@ -96,7 +96,7 @@ func missing(p *plan.Plan, have map[string]kafka.TopicState, create bool) (specs
 		}
 		count[t.Name] = n
 		config := maps.Clone(t.Config)
-		if t.Kind == plan.DeadLetter { // a letter is its record and some headers more
+		if t.Kind == plan.DeadLetters { // a letter is its record and some headers more
 			if config == nil {
 				config = map[string]string{}
 			}

@@ -64,6 +64,10 @@ type worker struct {
 	stopping bool
 	busy     bool // a turn is at hand
 	failed   bool
+	turns    int64       // begun
+	since    time.Time   // when the turn at hand began; only with a deadline
+	at       AgentFailed // what fails if the turn at hand is given up; only with a deadline
+	expired  bool        // the turn at hand has passed its deadline
 }
 
 func newWorker(ctx context.Context, agent *plan.Agent, index int, incarnation int64, stage *plan.Stage, partition int32, env *plan.Env, post func(any)) *worker {
@@ -133,6 +137,9 @@ func (k *worker) NextMany(n int, within time.Duration) []plan.Rec {
 		k.work, k.next = w, 0
 	}
 	k.turn = len(recs)
+	k.mu.Lock()
+	k.stamp()
+	k.mu.Unlock()
 	return recs
 }
 
@@ -144,7 +151,32 @@ func (k *worker) beginTurn(n int) bool {
 	}
 	k.next += n
 	k.turn, k.begun, k.busy = n, true, true
+	k.stamp()
 	return true
+}
+
+// stamp notes when the turn at hand began, and what it is about. Called with mu held.
+func (k *worker) stamp() {
+	if k.agent.Policy.Deadline > 0 {
+		k.turns++
+		k.since, k.at = k.now(), k.failure()
+	}
+}
+
+// failure is what fails if the turn at hand does: without the error.
+func (k *worker) failure() AgentFailed {
+	f := AgentFailed{Agent: k.index, Incarnation: k.incarnation, Turn: k.turn, Done: k.done}
+	switch {
+	case len(k.prior) > 0: // the turn began in the first of them
+		first, later := k.prior[0], k.next
+		for _, w := range k.prior[1:] {
+			later += len(w.Records)
+		}
+		f.Work, f.Done = first.ID, len(first.Records)-(k.turn-later)
+	case k.work != nil:
+		f.Work, f.Done = k.work.ID, k.next-k.turn
+	}
+	return f
 }
 
 // endTurn makes the effects of the turn at hand final. It says whether the program may go on.
@@ -161,6 +193,10 @@ func (k *worker) endTurn() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.failed {
+		return false
+	}
+	if k.expired {
+		k.err = k.late()
 		return false
 	}
 	if k.cur.Out.Len() > 0 {
@@ -279,6 +315,15 @@ func (k *worker) drive(program plan.Program) error {
 	case err == nil:
 		err = k.err
 	}
+	if late := k.lateTurn(); late != nil {
+		if err == nil || errors.Is(err, context.Canceled) {
+			err = late
+		} else if !errors.Is(err, errLate) {
+			err = fmt.Errorf("%w: %w", late, err)
+		}
+		k.fail(err, stack)
+		return err
+	}
 	if k.ctx.Err() != nil { // nobody wants the result
 		k.answerFinal()
 		return nil //nolint:nilerr // what it says of the turn does not matter any more
@@ -321,17 +366,8 @@ func (k *worker) fail(err error, stack string) {
 		k.dirty = true
 	}
 	k.report(0, false)
-	f := AgentFailed{Agent: k.index, Incarnation: k.incarnation, Turn: k.turn, Done: k.done, Err: err, Stack: stack}
-	switch {
-	case len(k.prior) > 0: // the turn began in the first of them
-		first, later := k.prior[0], k.next
-		for _, w := range k.prior[1:] {
-			later += len(w.Records)
-		}
-		f.Work, f.Done = first.ID, len(first.Records)-(k.turn-later)
-	case k.work != nil:
-		f.Work, f.Done = k.work.ID, k.next-k.turn
-	}
+	f := k.failure()
+	f.Err, f.Stack = err, stack
 	k.failed, k.busy = true, false
 	k.post(f)
 	if k.final != 0 {

@@ -184,6 +184,12 @@ func TestVerifyUnderLoad(t *testing.T) {
 				cancel()
 			}
 			out, err := operate(t, brokers, dirs[runs%2], "verify")
+			if err != nil {
+				t.Logf("the first node:\n%s", first.Output())
+				if second != nil {
+					t.Logf("the second:\n%s", second.Output())
+				}
+			}
 			require.NoError(t, err, out)
 		}
 		require.Greater(t, runs, 5)

@@ -3,6 +3,7 @@ package kafka
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -106,6 +107,16 @@ const (
 	// Fenced means: another process has this one's transactional id. This process must stop.
 	Fenced
 )
+
+// String is a word for a log.
+func (v Verdict) String() string {
+	if int(v) < len(verdicts) {
+		return verdicts[v]
+	}
+	return fmt.Sprintf("verdict %d", uint8(v))
+}
+
+var verdicts = [...]string{Committed: "committed", Aborted: "aborted", Unknown: "unknown", Fenced: "fenced"}
 
 // Outcome is the end of a commit.
 type Outcome struct {

@@ -15,3 +15,7 @@ var ErrOpenTransaction = errors.New("a transaction stays open on them: of a node
 func StartOver(topology string) string {
 	return "stop all nodes and run `node reset --topology " + topology + "`; all tables begin anew"
 }
+
+// ErrSlow is the cause of an Unknown outcome after a success: a request took so long that the client may have sent it
+// twice, and the first may still be carried out later. It is nothing to worry about: Settle finds out.
+var ErrSlow = errors.New("it may have been sent twice")

@@ -274,7 +274,7 @@ func (c *Checkpoint) Write(s Shard, offset int64, maxPages int) (more bool, err 
 }
 
 // Mark says that the pages hold everything of the changelog before the offset given to Write, which must have said that
-// there are no more.
+// there are no more. now is the time before that offset was asked for.
 func (c *Checkpoint) Mark(s Shard, now time.Time) error {
 	p := s.pages()
 	if c.writing || c.end < 0 || len(c.rounds) != 4*p.layout() {

@@ -1,6 +1,10 @@
 package tables
 
-import "github.com/troupe-stream/troupe/kafka"
+import (
+	"sync/atomic"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
 
 // Shard is the state of one partition of a table: a pure state machine, without clock, I/O or goroutines. It has one
 // owner, which alone may call it. [ShardOf] is its only implementation; this interface hides the type of the values.
@@ -68,4 +72,7 @@ type Config struct {
 	Changelog  int32  // index of the changelog topic in the plan
 	MaxBytes   int    // the changelog topic's max.message.bytes; 0: no limit
 	Generation uint64 // at-least-once: the owner's generation of the slot, in a header of each changelog record; 0: none
+	// Calls is counted up before each call of a user's function, so that another goroutine can tell a slow batch from one that
+	// hangs. Nil: nobody looks.
+	Calls *atomic.Int64
 }

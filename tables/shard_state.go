@@ -129,9 +129,11 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		case opDelete:
 			s.delete(epoch, key)
 		case opUpdate:
+			s.calls()
 			err = s.update(epoch, key, x.update)
 		case opRow:
 			row.key, row.err = key, nil
+			s.calls()
 			if err = x.row(&row, x.arg); err == nil {
 				err = row.err
 			}
@@ -141,6 +143,12 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		}
 	}
 	return nil
+}
+
+func (s *ShardOf[V]) calls() {
+	if s.cfg.Calls != nil {
+		s.cfg.Calls.Add(1)
+	}
 }
 
 func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)) error {

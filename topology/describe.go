@@ -28,7 +28,7 @@ func Describe(p *plan.Plan, format string) (string, error) {
 }
 
 var kindNames = map[plan.Kind]string{
-	plan.External: "external", plan.Repartition: "repartition", plan.Changelog: "changelog", plan.DeadLetter: "dead letters",
+	plan.External: "external", plan.Repartition: "repartition", plan.Changelog: "changelog", plan.DeadLetters: "dead letters",
 	plan.Slots: "slots", plan.Leader: "leader",
 }
 

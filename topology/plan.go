@@ -53,12 +53,15 @@ func (b *builder) topics() {
 		x := d.make
 		x.Changelog = b.internal(changelogName(b.t, d), plan.Changelog, 0, map[string]string{"cleanup.policy": "compact"})
 		x.Changelog.Key, x.Changelog.Value = x.Key, x.Value
+		if d.policy != nil {
+			x.Policy = d.policy.Complete(plan.Processor)
+		}
 		d.plan.Store(&x)
 		b.tables = append(b.tables, &x)
 	}
 	b.plan.Tables = b.tables
 	kept := func() map[string]string { return map[string]string{"retention.ms": "-1", "cleanup.policy": "delete"} }
-	b.internal(b.t.name+"-dead-letters", plan.DeadLetter, 1, kept())
+	b.internal(b.t.name+"-dead-letters", plan.DeadLetters, 1, kept())
 	b.internal(b.t.name+"-slots", plan.Slots, 1, kept())
 	b.leader = b.internal(b.t.name+"-leader", plan.Leader, 1, kept())
 	b.leader.Source = true
@@ -109,7 +112,10 @@ func (b *builder) stages(found *stages) {
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
 		ID: int32(len(b.plan.Agents)), Name: d.name, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every,
-		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.steps,
+		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.steps, Policy: b.t.policy.Complete(d.role),
+	}
+	if d.policy != nil {
+		a.Policy = d.policy.Complete(d.role)
 	}
 	if d.source != nil {
 		a.Source = b.plan.Topics[d.source.id]

@@ -77,7 +77,7 @@ func TestPlanOfWordcount(t *testing.T) {
 		{"lines", plan.External, 0, map[string]string{}, true, false},
 		{"words", plan.External, 0, map[string]string{}, true, true},
 		{"wordcount-counts-changelog", plan.Changelog, 0, map[string]string{"cleanup.policy": "compact"}, false, false},
-		{"wordcount-dead-letters", plan.DeadLetter, 1, kept, false, false},
+		{"wordcount-dead-letters", plan.DeadLetters, 1, kept, false, false},
 		{"wordcount-slots", plan.Slots, 1, kept, false, false},
 		{"wordcount-leader", plan.Leader, 1, kept, true, false},
 	}, topics)

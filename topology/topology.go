@@ -21,6 +21,7 @@ type Topology struct {
 	tables []*tableDef
 	agents []*agentDef
 	typed  map[any]any // *Topic and *Table by their definitions
+	policy Policy
 	faults []error
 
 	mu      sync.Mutex // several nodes of one process may ask for the plan at once
@@ -66,6 +67,7 @@ type tableDef struct {
 	name    string
 	ordered bool
 	local   bool
+	policy  *Policy                    // nil: that of the agent
 	make    plan.Table                 // what Plan gives out, but for its stage and changelog
 	plan    atomic.Pointer[plan.Table] // what it gave out last
 }
@@ -78,6 +80,7 @@ type agentDef struct {
 	source  *topicDef
 	every   time.Duration
 	start   plan.Start
+	policy  *Policy // nil: the topology's
 	sends   map[*topicDef]bool
 	reads   map[*tableDef]bool
 	writes  map[*tableDef]bool

@@ -169,7 +169,7 @@ func (r *reset) survey(ctx context.Context) (*resetWork, error) {
 // deletes says whether a topic is one of the topology's own.
 func (r *reset) deletes(name string) bool {
 	return slices.ContainsFunc(r.plan.Topics, func(t *plan.Topic) bool {
-		return t.Name == name && t.Kind != plan.External && (t.Kind != plan.DeadLetter || r.letters)
+		return t.Name == name && t.Kind != plan.External && (t.Kind != plan.DeadLetters || r.letters)
 	})
 }
 

@@ -226,6 +226,10 @@ func (w groupWire) Describe(ctx context.Context) (protocol.GroupState, error) {
 				x.Instance = *m.InstanceID
 			}
 			var assigned kmsg.ConsumerMemberAssignment
+			if len(m.MemberAssignment) == 0 { // it joins, and has none yet
+				state.Members = append(state.Members, x)
+				continue
+			}
 			if err := assigned.ReadFrom(m.MemberAssignment); err != nil {
 				return state, fmt.Errorf("describe group %s: the assignment of member %s: %w", w.group, m.MemberID, err)
 			}

@@ -240,13 +240,31 @@ func (g *Group) stop() {
 	g.closing = true
 	g.consumer.Close()
 	crashpoint.Hit("leave.closed")
-	if g.cfg.KeepSlots || !who.Valid() || errors.Is(g.fatal, kafka.ErrDuplicateIdentity) {
+	if g.cfg.KeepSlots || errors.Is(g.fatal, kafka.ErrDuplicateIdentity) {
 		return
 	}
-	if err := g.wire.Leave(context.Background(), who.Member); err != nil {
+	if err := g.leave(who.Member); err != nil {
 		g.log.Warn("leaving the group failed: its slots move on only after the session timeout", "err", err)
 	}
 	crashpoint.Hit("leave.left")
+}
+
+// leave takes this node's member out of the group. A node that was told to stop while it joined does not know which one
+// that is: the broker may have made it a member meanwhile, or it still is one from before.
+func (g *Group) leave(who kafka.Member) error {
+	if who.ID != "" {
+		return g.wire.Leave(context.Background(), who)
+	}
+	state, err := g.wire.Describe(context.Background())
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(state.Members, func(m MemberState) bool { return m.Instance == g.me.Instance })
+	if i < 0 {
+		return nil
+	}
+	who.ID, who.Instance = state.Members[i].ID, g.me.Instance
+	return g.wire.Leave(context.Background(), who)
 }
 
 // owned returns the ids of all slots, in order.

@@ -118,17 +118,22 @@ func (g *Group) askRelease(ids []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(released), func(id int32) bool { return !slices.Contains(ids, id) })
 }
 
-// markReleased says on the slots that nobody writes for them, as the member of now.
+// markReleased says on the slots that nobody writes for them, if their marks are still ours: a static member that comes back with
+// claims of its past is given slots in the very generation in which we are asked for them, and may have taken them. And it does so
+// as the member that took them: one that we have become since, before any callback told us, vouches for nothing.
 func (g *Group) markReleased(ids []int32) {
 	if len(ids) == 0 {
 		return
 	}
-	marks := make(map[int32]kafka.Mark, len(ids))
-	for _, id := range ids {
-		marks[id] = kafka.Released()
-	}
 	now, err := g.consumer.Member()
+	if err == nil && slices.ContainsFunc(ids, func(id int32) bool { return g.slots[id].grant.MemberID != now.ID }) {
+		err = fmt.Errorf("this process is member %s of the group now, not the one that took them", now.ID)
+	}
+	marks := make(map[int32]kafka.Mark, len(ids))
 	if err == nil {
+		marks, err = g.ours(ids)
+	}
+	if err == nil && len(marks) > 0 {
 		err = g.wire.Mark(context.Background(), now.Member, marks)
 	}
 	if err != nil {
@@ -139,6 +144,21 @@ func (g *Group) markReleased(ids []int32) {
 	for _, id := range ids {
 		delete(g.held, id)
 	}
+}
+
+// ours returns the mark of release for those slots whose mark names this process alone.
+func (g *Group) ours(ids []int32) (map[int32]kafka.Mark, error) {
+	texts, err := g.wire.Marks(context.Background(), ids)
+	if err != nil {
+		return nil, err
+	}
+	marks := make(map[int32]kafka.Mark, len(ids))
+	for _, id := range ids {
+		if m, err := kafka.ParseMark(texts[id]); err == nil && m.IsOf(g.me) {
+			marks[id] = kafka.Released()
+		}
+	}
+	return marks, nil
 }
 
 // lose gives up slots at once and tells the handler. It returns what is to be unassigned.

@@ -33,7 +33,7 @@ func TestSlotsAreTakenStepByStep(t *testing.T) {
 		w.end()
 		<-w.ran
 		require.Equal(w.t, []string{
-			"release [1 2 3]", "mark-released A-1 1=released, 2=released, 3=released, 9=released", "close-consumer", "leave A-1",
+			"release [1 2 3]", "marks [9 1 2 3]", "mark-released A-1 1=released, 2=released, 3=released, 9=released", "close-consumer", "leave A-1",
 		}, w.asked())
 	})
 }
@@ -243,8 +243,8 @@ func TestWhatIsNotReleasedIsLost(t *testing.T) {
 		w.keep = []int32{2}
 		w.asked()
 		w.con.revoke(1, 2)
-		w.until("it is unassigned", func() bool { return len(w.calls) == 3 })
-		require.Equal(w.t, []string{"release [1 2]", "mark-released A-1 1=released", "unassign 2"}, w.asked())
+		w.until("it is unassigned", func() bool { return len(w.calls) == 4 })
+		require.Equal(w.t, []string{"release [1 2]", "marks [1]", "mark-released A-1 1=released", "unassign 2"}, w.asked())
 		require.Equal(w.t, []int32{2}, w.lost)
 		require.Equal(w.t, "A/1", w.marks[2], "who takes it fences us")
 		// A handler that does not answer, even after its time.
@@ -264,8 +264,8 @@ func TestRecordsComeBeforeTheRebalance(t *testing.T) {
 		w.asked()
 		w.con.do <- func() { w.con.gathered = true }
 		w.con.revoke(1)
-		w.until("it is unassigned", func() bool { return len(w.calls) == 4 })
-		require.Equal(w.t, []string{"batch a 1", "release [1]", "mark-released A-1 1=released", "unassign 1"}, w.asked())
+		w.until("it is unassigned", func() bool { return len(w.calls) == 5 })
+		require.Equal(w.t, []string{"batch a 1", "release [1]", "marks [1]", "mark-released A-1 1=released", "unassign 1"}, w.asked())
 	})
 }
 
@@ -342,7 +342,61 @@ func TestKeptSlotsAreReleasedButNotLeft(t *testing.T) {
 		w.asked()
 		w.end()
 		<-w.ran
-		require.Equal(w.t, []string{"release [1]", "mark-released A-1 1=released", "close-consumer"}, w.asked())
+		require.Equal(w.t, []string{"release [1]", "marks [1]", "mark-released A-1 1=released", "close-consumer"}, w.asked())
+	})
+}
+
+// A process that has lost its session and joined again, before any callback told it so, writes over nobody's mark.
+func TestANewMemberReleasesNothingOfTheOld(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1)
+		w.asked()
+		w.con.mu.Lock()
+		w.con.member = kafka.Member{ID: "A-2", Instance: "A", Generation: 7}
+		w.con.mu.Unlock()
+		w.mu.Lock()
+		w.marks[1] = "B/1"
+		w.mu.Unlock()
+		w.end()
+		<-w.ran
+		require.Equal(w.t, []string{"release [1]", "close-consumer", "leave A-2"}, w.asked())
+		require.Equal(w.t, map[int32]string{1: "B/1"}, w.marks)
+	})
+}
+
+// A static member that came back with claims of its past may have taken a slot while we were asked for it.
+func TestAMarkThatIsNotOursIsNotReleased(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1, 2)
+		w.asked()
+		w.mu.Lock()
+		w.marks[1] = "B/1 over A/1"
+		w.mu.Unlock()
+		w.con.revoke(1, 2)
+		w.until("it is unassigned", func() bool { return len(w.calls) == 4 })
+		require.Equal(w.t, []string{"release [1 2]", "marks [1 2]", "mark-released A-1 2=released", "unassign 2"}, w.asked())
+		require.Equal(w.t, map[int32]string{1: "B/1 over A/1", 2: "released"}, w.marks)
+	})
+}
+
+// A node that is stopped while it joins leaves nobody behind who would be given slots.
+func TestAMemberThatNeverKnewItsIDIsTakenOut(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.con.member = kafka.Member{Generation: -1}
+		w.state = protocol.GroupState{Members: []protocol.MemberState{{ID: "B-1", Instance: "B"}, {ID: "A-7", Instance: "A"}}}
+		w.end()
+		<-w.ran
+		require.Equal(w.t, []string{"open", "close-consumer", "leave A-7"}, w.asked())
+	})
+}
+
+func TestANodeThatNeverJoinedLeavesNothing(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.con.member = kafka.Member{Generation: -1}
+		w.state = protocol.GroupState{Members: []protocol.MemberState{{ID: "B-1", Instance: "B"}}}
+		w.end()
+		<-w.ran
+		require.Equal(w.t, []string{"open", "close-consumer"}, w.asked())
 	})
 }
 

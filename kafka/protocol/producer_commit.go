@@ -76,7 +76,7 @@ func (t *transactions) timed(what string, do func() error) error {
 	err := do()
 	if took := t.p.rt.Now().Sub(began); took > slow && !plant.Is("slow success is success") &&
 		(!plant.Is("slow success of offsets is success") || what != "send offsets") {
-		t.twice = fmt.Errorf("%s: it took %v and may have been sent twice", what, took)
+		t.twice = fmt.Errorf("%s: %w: it took %v", what, kafka.ErrSlow, took)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -27,7 +27,7 @@ const (
 	External    Kind = iota // named by the user: made only when asked to
 	Repartition             // between an operator and the stage behind GroupBy
 	Changelog               // of a table; compacted
-	DeadLetter              // records that were given up
+	DeadLetters             // records that were given up
 	Slots                   // the group's subscription: one partition per slot
 	Leader                  // source of slot 0, never written
 )
@@ -63,6 +63,8 @@ type Table struct {
 	Value     Text
 	Ordered   bool
 	Local     bool // keys need not hash to their partition
+	// Policy is for failures of functions inside the table's shards, complete. Nil: that of the agent.
+	Policy *Policy
 	// NewShard makes the state of one partition of the table; NewOps an empty batch of operations on it.
 	NewShard func(tables.Config) tables.Shard
 	NewOps   func() tables.Ops
@@ -105,6 +107,7 @@ type Agent struct {
 	Source *Topic // nil for timers and tasks
 	Start  Start
 	Every  time.Duration // of a timer
+	Policy *Policy       // complete
 	Sends  []*Topic
 	Reads  []*Table // Writes included
 	Writes []*Table

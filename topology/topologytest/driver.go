@@ -34,7 +34,11 @@ type Option func(*options)
 type options struct {
 	partitions int32
 	now        time.Time
+	backoff    bool
 }
+
+// WithBackoff lets retries wait as the policies say, without jitter, for Advance to move the clock. By default they come at once.
+func WithBackoff() Option { return func(o *options) { o.backoff = true } }
 
 // Partitions sets the number of partitions of all topics that do not declare theirs. Defaults to 4.
 func Partitions(n int32) Option { return func(o *options) { o.partitions = n } }
@@ -63,6 +67,7 @@ func New(tb testing.TB, topo *topology.Topology, opts ...Option) *Driver {
 	if err != nil {
 		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
+	d.sim.Backoff = o.backoff
 	tb.Cleanup(d.sim.Close)
 	return d
 }
@@ -164,6 +169,12 @@ func (d *Driver) Advance(by time.Duration) {
 	d.t.Helper()
 	d.must(d.sim.Advance(by))
 }
+
+// Resume makes partitions go on that a policy has stopped (topology.StopPartition), as `node resume-partition` does.
+func (d *Driver) Resume() { d.t.Helper(); d.must(d.sim.Resume()) }
+
+// Stopped returns why a policy has stopped partitions, by stage and number, such as orders/3.
+func (d *Driver) Stopped() map[string]error { return d.sim.Stopped() }
 
 // Now returns the wall clock.
 func (d *Driver) Now() time.Time { return d.sim.Now() }

@@ -94,16 +94,18 @@ func (c *consumer) beat() {
 		return
 	}
 	switch {
-	case errors.Is(err, broker.RebalanceInProgress):
-		c.rejoin = true
+	case errors.Is(err, broker.RebalanceInProgress), errors.Is(err, broker.IllegalGeneration):
+		// While a callback is due or runs the client does not join again: the next heartbeat finds the same.
+		c.rejoin = c.rejoin || !c.rebalancing()
 	case errors.Is(err, broker.UnknownMemberID):
 		c.lose()
-	case errors.Is(err, broker.IllegalGeneration):
-		c.rejoin = true
 	case errors.Is(err, broker.FencedInstanceID):
 		c.fenced(err)
 	}
 }
+
+// rebalancing says whether a callback is due, or runs.
+func (c *consumer) rebalancing() bool { return c.inside || len(c.ops) > 0 }
 
 // fenced: another process has our instance id. That is fatal.
 func (c *consumer) fenced(err error) {
@@ -115,6 +117,9 @@ func (c *consumer) fenced(err error) {
 // lose: the group does not know us any more. The slots are lost; but during a rebalance the client claims them again.
 func (c *consumer) lose() {
 	c.member.ID = ""
+	if c.rebalancing() { // seen to when that is over: see Poll
+		return
+	}
 	if len(c.owned) == 0 || c.d.net.S.Chance("client: revoke skipped", 6000) {
 		c.rejoin = true
 		return
@@ -303,6 +308,9 @@ func (c *consumer) Poll(wait time.Duration) bool {
 		op := c.ops[0]
 		c.ops = c.ops[1:]
 		op()
+		if c.member.ID == "" && c.joined && !c.closed && !c.wedged && !c.rejoin {
+			c.lose()
+		}
 		return true
 	}
 	return c.fetch()

@@ -54,7 +54,7 @@ func TestOneSeedIsOneRun(t *testing.T) {
 // TestFoundBefore replays the seeds that have found bugs of the engine, as far as they still mean the same run.
 func TestFoundBefore(t *testing.T) {
 	t.Parallel()
-	for _, seed := range []uint64{193, 321, 474, 579, 665, 713, 816, 849, 857, 977, 1016, 1614, 2155, 2809, 2849, 5673, 7574, 19012} {
+	for _, seed := range []uint64{193, 321, 474, 579, 665, 713, 816, 849, 857, 977, 1016, 1614, 2155, 2477, 2809, 2849, 5673, 6821, 7574, 12166, 19012} {
 		r := Run(Options{Seed: seed})
 		require.NoError(t, r.Err, "seed %d, %s", seed, r.Case)
 	}

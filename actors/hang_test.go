@@ -1,0 +1,146 @@
+package actors_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// hanging is a place in which a handler hangs when stall blocks, which it calls with each value and with its context.
+type hanging func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption)
+
+var hangingPlaces = map[string]hanging{
+	"Each": func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption) {
+		topology.Each(t, "agent", in, func(ctx *topology.Context, ev topology.Event[string, string]) error {
+			out.Send(ctx, ev.Key, ev.Value)
+			return stall(ctx, ev.Value)
+		}, topology.Sends(out), p)
+	},
+	"Agent": func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption) {
+		topology.Agent(t, "agent", in, func(ctx *topology.Context, s topology.Stream[string, string]) error {
+			for ev := range s.All() {
+				out.Send(ctx, ev.Key, ev.Value)
+				if err := stall(ctx, ev.Value); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, topology.Sends(out), p)
+	},
+	"Batches": func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption) {
+		topology.Agent(t, "agent", in, func(ctx *topology.Context, s topology.Stream[string, string]) error {
+			for evs := range s.Batches(10, 10*time.Millisecond) {
+				for _, ev := range evs {
+					out.Send(ctx, ev.Key, ev.Value)
+					if err := stall(ctx, ev.Value); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, topology.Sends(out), p)
+	},
+	"EachRow": func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption) {
+		table := topology.NewTable(t, "counts", codec.String, codec.Int64)
+		topology.EachRow(t, "agent", in, table, func(ctx *topology.Context, ev topology.Event[string, string], row *topology.Row[int64]) error {
+			row.Set(1)
+			out.Send(ctx, ev.Key, ev.Value)
+			return stall(ctx, ev.Value)
+		}, topology.Sends(out), p)
+	},
+	"Update": func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption) {
+		table := topology.NewTable(t, "counts", codec.String, codec.Int64)
+		topology.Each(t, "agent", in, func(ctx *topology.Context, ev topology.Event[string, string]) error {
+			out.Send(ctx, ev.Key, ev.Value)
+			table.Update(ctx, ev.Key, func(n int64, _ bool) (int64, error) { return n + 1, stall(ctx, ev.Value) })
+			return nil
+		}, topology.Sends(out), topology.Writes(table), p)
+	},
+	"Props": func(t *topology.Topology, in, out *topology.Topic[string, string], stall func(context.Context, string) error, p topology.AgentOption) {
+		topology.Props(t, "agent", in, actor.PropsFromFunc(func(c actor.Context) {
+			b, ok := c.Message().(*topology.Batch[string, string])
+			if !ok {
+				return
+			}
+			for i := range b.Len() {
+				ctx, err := b.Begin(i)
+				if err != nil {
+					return
+				}
+				ev, err := b.At(i)
+				if err == nil {
+					out.Send(ctx, ev.Key, ev.Value)
+					err = stall(ctx, ev.Value)
+				}
+				if err != nil {
+					err = b.Fail(i, err)
+				} else {
+					err = b.Done(i)
+				}
+				if err != nil {
+					return
+				}
+			}
+		}), topology.Sends(out), p)
+	},
+}
+
+// A record whose handler passes its deadline is tried again, then it is a dead letter; whether the handler heeds its context or not,
+// wherever it runs. Records of other handlers, and those behind it, come through once.
+func TestNodeHandlersThatHang(t *testing.T) {
+	t.Parallel()
+	for name, place := range hangingPlaces {
+		for _, heeds := range []bool{true, false} {
+			if heeds && name == "Update" {
+				continue // a function of Update has no context
+			}
+			what := " that ignores its context"
+			if heeds {
+				what = " that heeds its context"
+			}
+			t.Run(name+what, func(t *testing.T) {
+				t.Parallel()
+				release := make(chan struct{})
+				w := newWorld(t, 1, "in", "out")
+				topo := topology.New("hang")
+				in := topology.NewTopic(topo, "in", codec.String, codec.String)
+				out := topology.NewTopic(topo, "out", codec.String, codec.String)
+				var hung atomic.Int32
+				place(topo, in, out, func(ctx context.Context, value string) error {
+					if value != "bad" {
+						return nil
+					}
+					hung.Add(1)
+					if heeds {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					<-release
+					return nil
+				}, topology.OnFailure(topology.Policy{
+					Attempts: 2, Deadline: 200 * time.Millisecond, Grace: 200 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
+				}))
+				n := w.node(t.TempDir(), topo)
+				t.Cleanup(func() { close(release) }) // before the node stops
+				w.send("in", "a", "bad", "c")
+				require.Equal(t, []string{"a", "c"}, valuesOf(w.read("out", 2)))
+				letter := w.read("hang-dead-letters", 1)[0]
+				require.Equal(t, "bad", string(letter.Value))
+				require.Equal(t, "2", header(letter, "troupe.attempts"))
+				require.Regexp(t, "has passed its deadline of 200ms|the handler hangs", header(letter, "troupe.error"))
+				require.GreaterOrEqual(t, hung.Load(), int32(2))
+				if !heeds {
+					w.stop(n)
+					require.Equal(t, []string{"a", "c"}, valuesOf(w.read("out", 2)), "what it would still do is refused")
+				}
+			})
+		}
+	}
+}
