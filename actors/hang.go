@@ -158,13 +158,6 @@ func (h *hangs) watch(id string, ended <-chan struct{}, of string) {
 	})
 }
 
-// count is how many handlers hang.
-func (h *hangs) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.open)
-}
-
 // goroutineID is what stacks call the calling goroutine: for finding its stack among all, nothing else.
 func goroutineID() string {
 	var b [64]byte

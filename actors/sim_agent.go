@@ -51,7 +51,7 @@ func (a *simAgent) step(m agentMessage) {
 		if a.worker != nil && a.worker.incarnation == m.Incarnation {
 			a.worker.flush(m.Round, m.Final)
 		}
-	case crashed:
+	case Expire, crashed:
 	}
 }
 

@@ -40,6 +40,8 @@ type cluster interface {
 	heartbeat(group string, as kafka.Member) error
 	leave(group string, as kafka.Member) error
 	members(group string) int
+	// timeouts are those of all members.
+	timeouts() (session, rebalance time.Duration)
 
 	// pass lets some time go by, in which markers are written, sessions and transactions time out, and logs are compacted.
 	pass()

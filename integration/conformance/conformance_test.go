@@ -3,6 +3,7 @@ package conformance
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -31,10 +32,17 @@ func TestModel(t *testing.T) {
 
 func TestKfake(t *testing.T) {
 	t.Parallel()
-	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
-	runAll(t, func(t *testing.T) cluster { t.Helper(); return newRequests(t, "kfake", k.ListenAddrs(), k.Compact) })
+	runAll(t, func(t *testing.T) cluster {
+		t.Helper()
+		return newRequests(t, "kfake", k.ListenAddrs(), k.Compact)
+	})
+	runClients(t, func(t *testing.T) library {
+		t.Helper()
+		return newLibrdkafka(t, "kfake", k.ListenAddrs()[0])
+	})
 }
 
 func TestNamesAreUnique(t *testing.T) {

@@ -189,9 +189,14 @@ func logs() []behaviour {
 				s.is("what the open transaction would replace", "2", s.of("a"))
 				s.ok(s.endTxn(p, false))
 				s.settle(p, false)
+				s.is("the same, once the transaction is aborted", "2", s.of("a"))
 				s.is("records of a key behind it", "1 2", s.of("b"))
 			},
-			kfake: map[string]string{"what the open transaction would replace": "", "records of a key behind it": "2"},
+			kfake: map[string]string{
+				"what the open transaction would replace":   "",
+				"the same, once the transaction is aborted": "",
+				"records of a key behind it":                "2",
+			},
 		},
 		{
 			name: "max-message-bytes",

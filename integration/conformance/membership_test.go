@@ -2,10 +2,21 @@ package conformance
 
 import (
 	"maps"
+	"time"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"github.com/troupe-stream/troupe/kafka"
 )
+
+func session(s *script) time.Duration {
+	d, _ := s.timeouts()
+	return d
+}
+
+func rebalance(s *script) time.Duration {
+	_, d := s.timeouts()
+	return d
+}
 
 // joinsAlone sends a JoinGroup and waits for its answer.
 func (s *script) joinsAlone(as kafka.Member, owned []int32) joined {
@@ -33,7 +44,7 @@ func (s *script) given(ask func() (synced, bool)) (y synced) {
 	return y
 }
 
-// alone makes the group's first member, static, with all four slots.
+// alone makes the group's first member, static and named a, with all four slots.
 func (s *script) alone() kafka.Member {
 	s.Helper()
 	j := s.joinsAlone(kafka.Member{Instance: "a"}, nil)
@@ -64,7 +75,7 @@ func (s *script) joinsLater(first, newcomer kafka.Member) (answered func() (join
 	return answered
 }
 
-// pair makes a group of two static members with two slots each.
+// pair makes a group of two static members, a and b, with two slots each.
 func (s *script) pair() (a, b kafka.Member) {
 	s.Helper()
 	return s.second(s.alone(), kafka.Member{Instance: "b"}, []int32{0, 1}, []int32{2, 3})
@@ -188,7 +199,7 @@ func statics() []behaviour {
 				a, b := s.pair()
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
-				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance, func() (ok bool) {
+				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance(s), func() (ok bool) {
 					_ = s.heartbeat(s.group, b)
 					ja, ok = asked()
 					return ok
@@ -200,6 +211,10 @@ func statics() []behaviour {
 				s.is("members of it", "[a b]", text(sorted(ja.members)))
 				s.ok(s.syncs(ja.member, map[string][]int32{a.ID: {0, 1}, b.ID: {2, 3}}).err)
 				s.is("its heartbeat", broker.IllegalGeneration, s.heartbeat(s.group, b))
+				s.is("it is out in the end", true, s.within(2*session(s), func() bool {
+					_ = s.heartbeat(s.group, ja.member)
+					return s.heartbeat(s.group, b) == broker.UnknownMemberID //nolint:errorlint // the very value
+				}))
 			},
 			kfake: map[string]string{"members of it": "[a]", "its heartbeat": "UNKNOWN_MEMBER_ID"},
 		},
@@ -263,6 +278,13 @@ func memberships() []behaviour {
 				ja := s.joinsAlone(a, []int32{0, 1, 2, 3})
 				s.is("other claims: the next generation", a.Generation+1, ja.member.Generation)
 				s.ok(s.answered(asked).err)
+				both := map[string][]int32{a.ID: {0, 1}, b.ID: {2, 3}}
+				s.ok(s.syncs(ja.member, both).err)
+				b.Generation = ja.member.Generation
+				s.ok(s.syncs(b, nil).err)
+				_ = s.join(s.group, ja.member, []int32{0, 1, 2, 3})
+				s.until("the other knows", func() bool { return s.heartbeat(s.group, b) == broker.RebalanceInProgress }) //nolint:errorlint // the very value
+				s.is("the leader, with the same claims: heartbeat of the other", broker.RebalanceInProgress, s.heartbeat(s.group, b))
 			},
 		},
 		{
@@ -281,7 +303,7 @@ func memberships() []behaviour {
 		},
 		{
 			name: "session-timeout",
-			does: "A member that is silent for the session timeout is out, static or not: the others rebalance, and whatever it asks then is refused.",
+			does: "A static member that is silent for the session timeout is out: the others rebalance, and whatever it asks then is refused.",
 			run: func(s *script) {
 				s.newTopic(1)
 				a, b := s.pair()
@@ -293,6 +315,47 @@ func memberships() []behaviour {
 				s.is("its JoinGroup with the old member id", broker.UnknownMemberID, s.joinsAlone(b, nil).err)
 				s.is("members", 1, s.members(s.group))
 			},
+		},
+		{
+			name: "commits-keep-a-session",
+			does: "A plain OffsetCommit is a sign of life of its member; one in a transaction is none.",
+			run: func(s *script) {
+				s.newTopic(1)
+				a, b := s.pair()
+				p := s.producer()
+				s.ok(s.addOffsets(p, s.group))
+				passes := 0
+				out := func(commit func() error) func() bool {
+					return func() bool {
+						passes++
+						return passes%20 == 0 && commit() != nil
+					}
+				}
+				s.is("the member that commits in a transaction is out", true, s.within(3*session(s)/2, out(func() error {
+					s.ok(s.commit(s.group, a, s.at(0, 1, "")))
+					return s.txnCommit(p, s.group, b, s.at(0, 2, ""))
+				})))
+				s.is("the one that commits plainly", nil, s.commit(s.group, a, s.at(0, 1, "")))
+			},
+		},
+		{
+			name: "sync-missing",
+			does: "A member, static or not, that does not ask for its assignment within the rebalance timeout is out, though it sends heartbeats.",
+			run: func(s *script) {
+				a := s.alone()
+				asked := s.joinsLater(a, kafka.Member{Instance: "b"})
+				ja := s.joinsAlone(a, []int32{0, 1, 2, 3})
+				jb := s.answered(asked)
+				s.ok(s.syncs(ja.member, map[string][]int32{ja.member.ID: {0, 1}, jb.member.ID: {2, 3}}).err)
+				if !s.is("the other rebalances", true, s.within(2*rebalance(s), func() bool {
+					_ = s.heartbeat(s.group, jb.member)
+					return s.heartbeat(s.group, ja.member) == broker.RebalanceInProgress //nolint:errorlint // the very value
+				})) {
+					return
+				}
+				s.is("its heartbeat", broker.UnknownMemberID, s.heartbeat(s.group, jb.member))
+			},
+			kfake: map[string]string{"the other rebalances": "false"},
 		},
 		{
 			name: "last-member-out",
@@ -316,7 +379,7 @@ func memberships() []behaviour {
 				a, b := s.second(s.alone(), kafka.Member{}, []int32{0, 1}, []int32{2, 3})
 				asked := s.join(s.group, a, []int32{0})
 				var ja joined
-				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance, func() (ok bool) {
+				if !s.is("JoinGroup of the other is answered", true, s.within(2*rebalance(s), func() (ok bool) {
 					_ = s.heartbeat(s.group, b)
 					ja, ok = asked()
 					return ok

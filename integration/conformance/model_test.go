@@ -23,6 +23,10 @@ func newModel(*testing.T) cluster {
 
 func (m *model) name() string { return "model" }
 
+func (m *model) timeouts() (session, rebalance time.Duration) {
+	return broker.SessionTimeout, broker.RebalanceTimeout
+}
+
 func (m *model) clock() time.Time { return m.now }
 
 // pass writes the oldest marker that is on its way.
@@ -30,6 +34,11 @@ func (m *model) pass() {
 	const step = 10 * time.Millisecond
 	m.now = m.now.Add(step)
 	m.b.SetNow(m.now)
+	m.marker()
+}
+
+// marker writes the oldest marker that is on its way.
+func (m *model) marker() {
 	if m.b.Pending() > 0 {
 		m.b.WriteMarker(m.b.SendMarker(0))
 	}

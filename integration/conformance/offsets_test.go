@@ -177,9 +177,10 @@ func offsets() []behaviour {
 				s.is("4096, plain", nil, s.commit(s.group, anonymous(), s.at(0, 1, fits)))
 				s.is("4096, in a transaction", nil, s.txnOffset(anonymous(), s.at(0, 2, fits)))
 				s.is("4097, plain", broker.OffsetMetadataTooLarge, s.commit(s.group, anonymous(), s.at(0, 3, large), s.at(1, 3, "")))
-				s.is("4097, in a transaction", broker.OffsetMetadataTooLarge, s.txnOffset(anonymous(), s.at(0, 4, large)))
-				s.is("the offset", 2, s.stablePosition(0).Offset)
 				s.is("the offset of the other key", 3, s.stablePosition(1).Offset)
+				s.is("4097, in a transaction", broker.OffsetMetadataTooLarge, s.txnOffset(anonymous(), s.at(0, 4, large), s.at(1, 4, "")))
+				s.is("the offset", 2, s.stablePosition(0).Offset)
+				s.is("the offset of the other key then", 4, s.stablePosition(1).Offset)
 			},
 			kfake: map[string]string{"4097, plain": "ok", "4097, in a transaction": "ok", "the offset": "4"},
 		},

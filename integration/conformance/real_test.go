@@ -17,8 +17,13 @@ func TestRealKafka(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
 	t.Logf("on Kafka %s", realkafka.Version)
+	const of = "Kafka " + realkafka.Version
 	runAll(t, func(t *testing.T) cluster {
 		t.Helper()
-		return newRequests(t, "Kafka "+realkafka.Version, k.Brokers(), nil)
+		return newRequests(t, of, k.Brokers(), nil)
+	})
+	runClients(t, func(t *testing.T) library {
+		t.Helper()
+		return newLibrdkafka(t, of, k.Brokers()[0])
 	})
 }

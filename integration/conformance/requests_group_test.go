@@ -36,7 +36,7 @@ func (c *requests) join(group string, as kafka.Member, owned []int32) func() (jo
 	c.coordinator(0, group)
 	rq := kmsg.NewPtrJoinGroupRequest()
 	rq.Group, rq.MemberID, rq.InstanceID, rq.ProtocolType = group, as.ID, instance(as), "consumer"
-	rq.SessionTimeoutMillis, rq.RebalanceTimeoutMillis = int32(session.Milliseconds()), int32(rebalance.Milliseconds())
+	rq.SessionTimeoutMillis, rq.RebalanceTimeoutMillis = int32(sessionTimeout.Milliseconds()), int32(rebalanceTimeout.Milliseconds())
 	p := kmsg.NewJoinGroupRequestProtocol()
 	p.Name, p.Metadata = "cooperative-sticky", subscription(owned)
 	rq.Protocols = append(rq.Protocols, p)

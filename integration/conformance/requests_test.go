@@ -20,24 +20,25 @@ import (
 const (
 	askTimeout = 20 * time.Second
 	passEvery  = 5 * time.Millisecond
-	session    = 6 * time.Second // the shortest that kfake takes
-	rebalance  = 3 * time.Second
+	// Of all members of groups.
+	sessionTimeout   = 3 * time.Second
+	rebalanceTimeout = 2 * time.Second
 )
 
 // requests is a cluster of one broker that is spoken to by raw requests.
 type requests struct {
-	t        *testing.T
-	of       string
-	brokers  []string
-	raw      *kgo.Client
-	compact_ func() // nil: it does it by itself
-	asked    map[string]bool
+	t       *testing.T
+	of      string
+	brokers []string
+	raw     *kgo.Client
+	cleaner func() // nil: it does it by itself
+	asked   map[string]bool
 }
 
 // newRequests connects one script to a cluster.
 func newRequests(t *testing.T, of string, brokers []string, compact func()) *requests {
 	t.Helper()
-	return &requests{t: t, of: of, brokers: brokers, raw: connect(t, brokers), compact_: compact, asked: map[string]bool{}}
+	return &requests{t: t, of: of, brokers: brokers, raw: connect(t, brokers), cleaner: compact, asked: map[string]bool{}}
 }
 
 // connect makes a client that speaks the versions of librdkafka 2.15 where they matter, and those without topic ids.
@@ -100,6 +101,10 @@ func errOf(err error) error {
 }
 
 func (c *requests) name() string { return c.of }
+
+func (c *requests) timeouts() (session, rebalance time.Duration) {
+	return sessionTimeout, rebalanceTimeout
+}
 
 func (c *requests) clock() time.Time { return time.Now() }
 
@@ -194,7 +199,7 @@ func (c *requests) deleteRecords(tp kafka.TopicPartition, before int64) error {
 }
 
 func (c *requests) compact(kafka.TopicPartition) {
-	if c.compact_ != nil {
-		c.compact_()
+	if c.cleaner != nil {
+		c.cleaner()
 	}
 }

@@ -96,18 +96,16 @@ func inEach(t *testing.T, p topology.Policy, fails func(value string, try int) e
 	}
 }
 
-func failsOn(bad string) func(string, int) error {
-	return func(value string, _ int) error {
-		if value == bad {
-			return errFlaky
-		}
-		return nil
+func failsOnBad(value string, _ int) error {
+	if value == "bad" {
+		return errFlaky
 	}
+	return nil
 }
 
 func TestPolicySkips(t *testing.T) {
 	t.Parallel()
-	inEach(t, topology.Policy{Attempts: 3, Then: topology.Skip}, failsOn("bad"), func(t *testing.T, b bench, f *faulty, d *topologytest.Driver) {
+	inEach(t, topology.Policy{Attempts: 3, Then: topology.Skip}, failsOnBad, func(t *testing.T, b bench, f *faulty, d *topologytest.Driver) {
 		t.Helper()
 		pipe(d, b.in, "a", "bad", "c")
 		require.Equal(t, []string{"a", "c"}, values(d, b.out))
@@ -119,7 +117,7 @@ func TestPolicySkips(t *testing.T) {
 
 func TestPolicyAttempts(t *testing.T) {
 	t.Parallel()
-	inEach(t, topology.Policy{Attempts: 2}, failsOn("bad"), func(t *testing.T, b bench, _ *faulty, d *topologytest.Driver) {
+	inEach(t, topology.Policy{Attempts: 2}, failsOnBad, func(t *testing.T, b bench, _ *faulty, d *topologytest.Driver) {
 		t.Helper()
 		pipe(d, b.in, "a", "bad", "c")
 		require.Equal(t, []string{"a", "c"}, values(d, b.out))
@@ -315,7 +313,7 @@ func TestTimersAndTasksHavePolicies(t *testing.T) {
 func TestATableHasItsOwnPolicy(t *testing.T) {
 	t.Parallel()
 	b := newBench(topology.OnTableFailure(topology.Policy{Attempts: 1, Then: topology.Skip}))
-	f := &faulty{map[string]int{}, failsOn("bad")}
+	f := &faulty{map[string]int{}, failsOnBad}
 	handlers["Update"](b, f, topology.OnFailure(topology.Policy{Attempts: 9}))
 	d := one(t, b.topo)
 	pipe(d, b.in, "a", "bad", "c")
@@ -394,7 +392,7 @@ func TestKeyOrder(t *testing.T) {
 
 func TestKeyOrderGivesUpInOrder(t *testing.T) {
 	t.Parallel()
-	inEach(t, topology.Policy{Attempts: 3, KeyOrder: true}, failsOn("bad"), func(t *testing.T, b bench, _ *faulty, d *topologytest.Driver) {
+	inEach(t, topology.Policy{Attempts: 3, KeyOrder: true}, failsOnBad, func(t *testing.T, b bench, _ *faulty, d *topologytest.Driver) {
 		t.Helper()
 		for i := range 300 {
 			topologytest.Pipe(d, b.in, fmt.Sprint("k", i%7), fmt.Sprint("v", i))

@@ -44,8 +44,8 @@ type groupMember struct {
 	client   string
 	owned    []int32
 	seen     time.Time
-	joined   bool // in the rebalance under way, and waits
-	synced   bool
+	joined   bool    // in the rebalance under way, and waits
+	synced   bool    // it has asked for its assignment
 	answer   *Joined // of the rebalance, until it is fetched
 	assigned []int32
 }
@@ -114,7 +114,9 @@ func (g *group) validate(as kafka.Member, transactional bool) Err {
 	case g.state == completing && !transactional:
 		return RebalanceInProgress
 	}
-	m.seen = g.b.now // a commit is a sign of life
+	if !transactional {
+		m.seen = g.b.now // a plain commit is a sign of life
+	}
 	return None
 }
 
@@ -198,7 +200,10 @@ func (b *Broker) JoinAnswer(name, id, instance string) (*Joined, error) {
 // tick ends sessions and rebalances whose time is over.
 func (g *group) tick() {
 	before := len(g.members)
-	g.members = slices.DeleteFunc(g.members, func(m *groupMember) bool { return !m.joined && g.b.now.Sub(m.seen) > SessionTimeout })
+	late := (g.state == completing || g.state == stable) && g.b.now.Sub(g.began) > RebalanceTimeout
+	g.members = slices.DeleteFunc(g.members, func(m *groupMember) bool {
+		return !m.joined && g.b.now.Sub(m.seen) > SessionTimeout || late && !m.synced
+	})
 	if len(g.members) < before {
 		g.gone()
 	}
@@ -257,7 +262,7 @@ func (b *Broker) Sync(name, id, instance string, generation int32, assignment ma
 	case g.state == preparing:
 		return nil, false, RebalanceInProgress
 	}
-	m.seen = b.now
+	m.seen, m.synced = b.now, true
 	if g.state == completing && assignment != nil {
 		for _, x := range g.members {
 			x.assigned = slices.Clone(assignment[x.id])
@@ -267,7 +272,6 @@ func (b *Broker) Sync(name, id, instance string, generation int32, assignment ma
 	if g.state != stable {
 		return nil, false, nil
 	}
-	m.synced = true
 	return slices.Clone(m.assigned), true, nil
 }
 

@@ -109,12 +109,12 @@ func (g *Ground) spawn(parent *cell, name string, producer func() actor.Actor, s
 	return c
 }
 
-// Send implements actors.Ground.
 // Apart implements actors.Ground: the simulation has no actors of users.
 func (g *Ground) Apart(*actor.Props, actor.SupervisorStrategy) *actor.PID {
 	panic("agents made of actor props need a real node")
 }
 
+// Send implements actors.Ground.
 func (g *Ground) Send(to *actor.PID, m any) { g.send(to, nil, m) }
 
 func (g *Ground) send(to, sender *actor.PID, m any) {

@@ -41,6 +41,7 @@ type Sched struct {
 	idle   []*coroutine // their function is over; they wait for another
 	picks  []pick       // scratch
 
+	forced map[string]bool
 	fates map[string]*fate
 	names []string // of fates, in the order of their first asking
 	quiet bool     // no more faults
@@ -130,9 +131,22 @@ func (s *Sched) Err() error { return s.fail }
 // Quiet ends all faults.
 func (s *Sched) Quiet() { s.quiet = true }
 
+// Force makes a fault happen when it is asked for next, whatever its chances are. happened says whether it has.
+func (s *Sched) Force(name string) (happened func() bool) {
+	if s.forced == nil {
+		s.forced = map[string]bool{}
+	}
+	s.forced[name] = true
+	return func() bool { return !s.forced[name] }
+}
+
 // Chance says whether a fault happens now, in per of 10,000 cases. Each kind has a fortune of its own, so that one that is
 // skipped does not change the others. A third of the kinds never happen in a run: few faults at a time reach further.
 func (s *Sched) Chance(name string, per int) bool {
+	if s.forced[name] {
+		delete(s.forced, name)
+		return true
+	}
 	f := s.fates[name]
 	if f == nil {
 		h := fnv.New64a()
