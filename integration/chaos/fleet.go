@@ -73,7 +73,8 @@ type member struct {
 // buildNode builds the node command.
 func buildNode(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "node")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/troupe-stream/troupe/integration/chaos/node")
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "crashpoints", "-o", path, // with its trace
+		"github.com/troupe-stream/troupe/integration/chaos/node")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the node: %w: %s", err, out)
 	}

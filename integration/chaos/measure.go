@@ -2,23 +2,224 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// delays gathers how long records took, while something is measured.
-type delays struct{}
+const (
+	// rounds is how often each measurement is made, window how long the pauses in a rebalance and without one are watched.
+	rounds = 3
+	window = 8 * time.Second
+	// measureWait bounds what is waited for in a measurement.
+	measureWait = time.Minute
+	// calm is the time between two measurements.
+	calm = 2 * time.Second
+)
 
-func (d *delays) add(*kgo.Record, time.Time) {}
+// The names of what is measured, as they stand in reports.
+const (
+	restartCommit  = "restart on own data: start to first commit"
+	restartRunning = "restart on own data: start to all words running"
+	takeoverTime   = "takeover: slots assigned to all of them running"
+	pauseRebalance = "longest delay in a rebalance, partition stays"
+	pauseControl   = "longest delay without a rebalance"
+)
 
-// blackoutReport is what nodes did while no broker was there.
-type blackoutReport struct {
-	AwayMs int64 `json:"away_ms"`
+// delays gathers how long records of the topic quickly took, from when they were written to when their results were read, by
+// partition: those of the topic jobs go to the same partition of quickly. It is guarded by the audit's mutex.
+type delays struct{ longest map[int32]time.Duration }
+
+func (d *delays) add(r *kgo.Record, now time.Time) {
+	if r.Topic == "quickly" {
+		d.longest[r.Partition] = max(d.longest[r.Partition], now.Sub(r.Timestamp))
+	}
 }
 
-func (b *blackoutReport) text() string { return "" }
+// measure measures what only shows where nothing else happens.
+func (r *run) measure(ctx context.Context) error {
+	if !r.measures {
+		return nil
+	}
+	r.log("measure restarts, takeovers and pauses")
+	r.load.resume()
+	for i := range rounds {
+		m := r.fleet.members[i%r.nodes]
+		if err := r.measureRestart(ctx, m); err != nil {
+			return err
+		}
+		if r.nodes < 2 {
+			continue
+		}
+		if err := r.measureTakeover(ctx, m); err != nil {
+			return err
+		}
+	}
+	for range rounds {
+		if err := r.measurePauses(ctx); err != nil {
+			return err
+		}
+	}
+	p := phaseReport{Name: "measured"}
+	return r.judge(ctx, &p)
+}
 
-func (r *run) measure(context.Context) error  { return nil }
-func (r *run) blackOut(context.Context) error { return nil }
-func (r *run) reserve() time.Duration         { return 0 }
+// until waits for a condition, within measureWait.
+func until(ctx context.Context, what string, done func() bool) error {
+	within, cancel := context.WithTimeout(ctx, measureWait)
+	defer cancel()
+	for !done() {
+		if !pause(within, 10*time.Millisecond) {
+			return errors.Join(ctx.Err(), fmt.Errorf("%s: not within %s", what, measureWait))
+		}
+	}
+	return nil
+}
+
+// measureRestart kills a node and starts it at once on its data.
+func (r *run) measureRestart(ctx context.Context, m *member) error {
+	_, before := m.now()
+	owned := tableParts(before.running(time.Time{}))
+	if err := m.end(false); err != nil {
+		return err
+	}
+	if err := m.start(); err != nil {
+		return err
+	}
+	_, w := m.now()
+	err := until(ctx, m.name+" commits after its restart", func() bool { _, first, _ := w.committed(); return !first.IsZero() })
+	if err != nil {
+		return err
+	}
+	_, first, _ := w.committed()
+	r.report.measured(restartCommit, first.Sub(w.started))
+	err = until(ctx, m.name+" has its partitions again", func() bool { return len(tableParts(w.running(time.Time{}))) >= len(owned) })
+	if err != nil {
+		r.odd("restart", err)
+		return ctx.Err()
+	}
+	var last time.Time
+	for _, at := range tableParts(w.running(time.Time{})) {
+		if at.After(last) {
+			last = at
+		}
+	}
+	if len(owned) > 0 {
+		r.report.measured(restartRunning, last.Sub(w.started))
+	}
+	pause(ctx, calm)
+	return until(ctx, m.name+" has started", func() bool { return w.hasStarted() })
+}
+
+// tableParts are the partitions of the stage that has the large table.
+func tableParts(all map[string]time.Time) map[string]time.Time {
+	out := map[string]time.Time{}
+	for k, at := range all {
+		if strings.HasPrefix(k, "wordcount/words/") {
+			out[k] = at
+		}
+	}
+	return out
+}
+
+// measureTakeover kills a node and waits until the others have taken what it had; then it comes back.
+func (r *run) measureTakeover(ctx context.Context, m *member) error {
+	killed := time.Now()
+	if err := m.end(false); err != nil {
+		return err
+	}
+	err := until(ctx, "the others take over from "+m.name, func() bool { return r.taken(killed, len(sources)) })
+	if err != nil {
+		return r.unmeasured(err, m)
+	}
+	for _, other := range r.fleet.running() {
+		_, w := other.now()
+		for _, g := range w.grants(killed) {
+			r.report.measured(takeoverTime, g.done.Sub(g.at))
+		}
+	}
+	if err := m.start(); err != nil {
+		return err
+	}
+	_, w := m.now()
+	if err := until(ctx, m.name+" has started", func() bool { return w.hasStarted() }); err != nil {
+		return err
+	}
+	pause(ctx, calm)
+	return nil
+}
+
+// unmeasured notes that a measurement was not possible and starts the node again.
+func (r *run) unmeasured(err error, m *member) error {
+	r.odd("measure", err)
+	return m.start()
+}
+
+// taken says whether survivors were given slots by so many groups since a moment, and run all of them.
+func (r *run) taken(since time.Time, groups int) bool {
+	seen := map[string]bool{}
+	for _, m := range r.fleet.running() {
+		_, w := m.now()
+		for _, g := range w.grants(since) {
+			if g.running < g.slots {
+				return false
+			}
+			seen[g.group] = true
+		}
+	}
+	return len(seen) >= groups
+}
+
+// measurePauses lets a node join and leave, and watches the partitions that stay where they are; before, the same without.
+func (r *run) measurePauses(ctx context.Context) error {
+	r.watchDelays(ctx, pauseControl)
+	var extra *member
+	for _, m := range r.fleet.members {
+		if !m.up() {
+			extra = m
+		}
+	}
+	if extra == nil {
+		return nil
+	}
+	extra.fresh()
+	if err := extra.start(); err != nil {
+		return err
+	}
+	r.watchDelays(ctx, pauseRebalance)
+	done := make(chan error, 1)
+	go func() { done <- extra.end(true) }()
+	r.watchDelays(ctx, pauseRebalance)
+	r.odd("stop", <-done)
+	pause(ctx, calm)
+	return ctx.Err()
+}
+
+// watchDelays measures the longest delay of each partition in a window, of those that no node has taken meanwhile.
+func (r *run) watchDelays(ctx context.Context, name string) {
+	since := time.Now()
+	d := &delays{longest: map[int32]time.Duration{}}
+	r.audit.mu.Lock()
+	r.audit.delays = d
+	r.audit.mu.Unlock()
+	pause(ctx, window)
+	r.audit.mu.Lock()
+	r.audit.delays = nil
+	r.audit.mu.Unlock()
+	moved := map[string]bool{}
+	for _, m := range r.fleet.members {
+		if _, w := m.now(); w != nil {
+			for k := range w.running(since) {
+				moved[k] = true
+			}
+		}
+	}
+	for p, longest := range d.longest {
+		if !moved[fmt.Sprintf("jobs/jobs/%d", p)] {
+			r.report.measured(name, longest)
+		}
+	}
+}

@@ -61,6 +61,12 @@ func (r *report) recovery(name string, d time.Duration) {
 	r.Recovery[name] = append(r.Recovery[name], d.Milliseconds())
 }
 
+func (r *report) measured(name string, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Measured[name] = append(r.Measured[name], d.Milliseconds())
+}
+
 func (r *report) odd(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

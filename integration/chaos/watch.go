@@ -58,7 +58,7 @@ func (w *watch) Write(b []byte) (int, error) {
 func (w *watch) line(line string, now time.Time) {
 	_, text, _ := strings.Cut(line, ": ")
 	if moment, ok := strings.CutPrefix(text, "trace "); ok {
-		if strings.HasPrefix(moment, "committed") {
+		if strings.HasPrefix(moment, "commit.committed ") {
 			w.commits++
 			if w.last = now; w.first.IsZero() {
 				w.first = now
@@ -107,4 +107,37 @@ func (w *watch) committed() (n int64, first, last time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.commits, w.first, w.last
+}
+
+// grants returns a copy of the assignments since a moment.
+func (w *watch) grants(since time.Time) []grant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []grant
+	for _, g := range w.granted {
+		if g.at.After(since) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// running returns which partitions began to run since a moment.
+func (w *watch) running(since time.Time) map[string]time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[string]time.Time{}
+	for k, at := range w.owned {
+		if at.After(since) {
+			out[k] = at
+		}
+	}
+	return out
+}
+
+// hasStarted says whether the process has said so.
+func (w *watch) hasStarted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.joined.IsZero()
 }

@@ -421,10 +421,21 @@ func (b *Broker) OffsetFetch(name string, isStable bool, tps ...kafka.TopicParti
 }
 
 // Offsets returns all committed offsets of a group, sorted.
-func (b *Broker) Offsets(name string) []kafka.Position {
+func (b *Broker) Offsets(name string) []kafka.Position { return b.offsets(name, nil) }
+
+// Decided returns what Offsets will once the markers on their way are written.
+func (b *Broker) Decided(name string) []kafka.Position {
+	decided := map[int64]bool{}
+	for _, t := range b.txns {
+		decided[t.pid] = t.state == prepareCommit
+	}
+	return b.offsets(name, decided)
+}
+
+func (b *Broker) offsets(name string, decided map[int64]bool) []kafka.Position {
 	latest := map[kafka.TopicPartition]kafka.Position{}
 	for _, c := range b.group(name).commits {
-		if !c.pending && !c.aborted {
+		if !c.aborted && (!c.pending || decided[c.pid]) {
 			latest[c.pos.TopicPartition] = c.pos
 		}
 	}

@@ -42,11 +42,11 @@ type Sched struct {
 	picks  []pick       // scratch
 
 	forced map[string]bool
-	fates map[string]*fate
-	names []string // of fates, in the order of their first asking
-	quiet bool     // no more faults
-	last  int      // step of the last fault
-	fired []string
+	fates  map[string]*fate
+	names  []string // of fates, in the order of their first asking
+	quiet  bool     // no more faults
+	last   int      // step of the last fault
+	fired  []string
 	// Skip names faults that are not to happen: "kind#n" for the n-th that was asked for.
 	Skip map[string]bool
 	// Boost multiplies how often a kind of fault happens in this run, Burst just now; nil: by one.

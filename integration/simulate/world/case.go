@@ -32,6 +32,7 @@ type Case struct {
 type Hooks struct {
 	s      *sched.Sched
 	failed map[string]int // by agent and record
+	o      *Oracle
 }
 
 // poison marks a record that no handler takes.
@@ -73,9 +74,34 @@ func (h *Hooks) Fate(agent, value string) error {
 	return nil
 }
 
+// Often is Fate, and bad luck is common.
+func (h *Hooks) Often(agent, value string) error {
+	if key := agent + "/" + value; h.failed[key] < maxBadLuck && h.s.Chance("handler: error, in a bad place", 1000) {
+		h.failed[key]++
+		return errUnlucky
+	}
+	return h.Fate(agent, value)
+}
+
+// Seen is told how many records a reader from outside has seen counted: no more than are committed.
+func (h *Hooks) Seen(partition int32, counted int64) {
+	for _, p := range h.o.Decided() {
+		if p.Topic != "in" || p.Partition != partition {
+			continue
+		}
+		if counted > p.Offset {
+			h.s.Fail(fmt.Errorf("in/%d: a reader has seen %d records counted, and the offset %d is committed", partition, counted, p.Offset))
+		}
+		return
+	}
+	if counted > 0 {
+		h.s.Fail(fmt.Errorf("in/%d: a reader has seen %d records counted, and nothing is committed", partition, counted))
+	}
+}
+
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder()}
 }
 
 // words is the vocabulary that keys are taken from.

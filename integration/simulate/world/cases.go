@@ -298,7 +298,7 @@ func timers() *Case {
 			in, ticks, beats := topicOf(t, "in"), topicOf(t, "ticks"), topicOf(t, "beats")
 			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
 			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
-				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
+				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Often("update", e.Value) })
 				return nil
 			}, topology.Writes(counts))
 			topology.Every(t, "tick", 150*time.Millisecond, func(ctx *topology.TaskContext) error {
@@ -306,6 +306,7 @@ func timers() *Case {
 				for _, n := range counts.All(ctx) {
 					sum += n
 				}
+				h.Seen(ctx.Partition(), sum)
 				ticks.Send(ctx, fmt.Sprint(ctx.Partition()), fmt.Sprintf("%d %d", ctx.Due.UnixMilli(), sum), topology.ToPartition(ctx.Partition()))
 				return nil
 			}, topology.Reads(counts), topology.Sends(ticks))
@@ -321,6 +322,33 @@ func timers() *Case {
 				return err
 			}
 			if err := o.firings("beats", "beat"); err != nil {
+				return err
+			}
+			return o.table("counts", counted(o.good()))
+		},
+	}
+}
+
+// keyOrder retries records while others of their partition go on.
+func keyOrder() *Case {
+	return &Case{
+		Name: "key-order",
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("key-order")
+			in, out := topicOf(t, "in"), topicOf(t, "out")
+			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
+				out.Send(ctx, e.Key, e.Value)
+				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
+				return h.Often("count", e.Value)
+			}, topology.Sends(out), topology.Writes(counts))
+			// A record may fail by bad luck in the handler and in the table, and be blamed for another's of its batch.
+			t.OnFailure(topology.Policy{KeyOrder: true, Attempts: 3*maxBadLuck + 1, Backoff: topology.Backoff{Min: 50 * time.Millisecond, Max: 200 * time.Millisecond}})
+			return t
+		},
+		Input: someInput,
+		Check: func(o *Oracle) error {
+			if err := o.inOrder("out", o.good(), nil); err != nil {
 				return err
 			}
 			return o.table("counts", counted(o.good()))

@@ -98,6 +98,9 @@ func (w *World) Committed(topic string) (all []Record) {
 // Offsets implements Store.
 func (w *World) Offsets() []kafka.Position { return w.b.Offsets(w.c.Name) }
 
+// Decided implements Store.
+func (w *World) Decided() []kafka.Position { return w.b.Decided(w.c.Name) }
+
 // progress says how many slots have committed something, and how many transactions were committed.
 func (w *World) progress() (slots, commits int) {
 	for _, pos := range w.Offsets() {

@@ -26,6 +26,8 @@ type Store interface {
 	Committed(topic string) []Record
 	// Offsets returns the committed positions of the group, sorted.
 	Offsets() []kafka.Position
+	// Decided returns what Offsets will once the markers on their way are written.
+	Decided() []kafka.Position
 }
 
 // Oracle compares what is committed with what was sent.

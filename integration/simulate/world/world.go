@@ -144,6 +144,7 @@ func build(opts Options) (*World, error) {
 	w.watchSequences()
 	w.createTopic("in", w.parts)
 	w.o = &Oracle{Store: w, topology: w.c.Name}
+	h.o = w.o
 	for i := range 1 + s.Rand().IntN(4) {
 		w.addNode(i)
 	}
