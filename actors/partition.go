@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -84,8 +85,10 @@ func (p *partitionActor) Receive(c actor.Context) {
 		p.do(c, p.state.start())
 	case partitionMessage:
 		p.clock()
+		partitionStep(m)
 		p.do(c, p.state.step(m))
 	case shardBroken:
+		crashpoint.Hit("own.shard-broken")
 		c.Send(c.Parent(), partitionBroken{slot: p.state.grant.Slot, incarnation: p.state.grant.Incarnation, err: m.err})
 	case shardFinished:
 		if p.open--; p.open == 0 {
@@ -150,6 +153,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			c.Send(p.site.committer, x.msg)
 		case fetchFrom:
 			p.log.Info("partition running")
+			crashpoint.Hit("own.running")
 			c.Send(p.site.consumer, startFetch{p.state.grant, x.from, c.Self(), p.state.stage})
 		case pauseSource:
 			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
@@ -232,6 +236,7 @@ func (p *partitionActor) recovered(r recovered) {
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {
 	p.clean, p.open = clean, len(p.shards)
+	crashpoint.Hit("finish.partition")
 	for _, s := range p.shards {
 		c.Send(s, finishShard{})
 	}
@@ -241,6 +246,7 @@ func (p *partitionActor) finish(c actor.Context, clean bool) {
 }
 
 func (p *partitionActor) leave(c actor.Context) {
+	crashpoint.Hit("finish.left")
 	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -75,6 +76,7 @@ func (r *root) Receive(c actor.Context) {
 		r.release(c, m)
 	case lostSlots:
 		r.log.Warn("slots lost", "slots", m.slots, "why", m.why)
+		crashpoint.Hit("own.lost")
 		for _, s := range m.slots {
 			r.drop(c, s)
 		}
@@ -122,6 +124,7 @@ func (r *root) take(c actor.Context, g kafka.Grant) {
 	}
 	r.drop(c, g.Slot)
 	r.parts[g.Slot] = &ownedSlot{grant: g}
+	crashpoint.Hit("own.granted")
 	self := c.Self()
 	r.site.ground.Go(func() {
 		begin, err := r.begin(st, r.slots.numbers[g.Slot])
@@ -165,6 +168,7 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return
 	}
+	crashpoint.Hit("own.prepared")
 	state.recall(r.memories[m.grant.Slot])
 	delete(r.memories, m.grant.Slot)
 	p := &partitionActor{site: r.site, state: state, log: log}
@@ -187,6 +191,7 @@ func (r *root) onTerminated(c actor.Context, who *actor.PID) {
 		return
 	}
 	delete(r.ending, who.Id)
+	crashpoint.Hit("own.ended")
 	if o := r.parts[slot]; o != nil && o.next != nil {
 		m := *o.next
 		o.next = nil
@@ -210,6 +215,7 @@ func (r *root) drop(c actor.Context, slot int32) {
 	for _, x := range r.releases {
 		delete(x.waiting, slot)
 	}
+	crashpoint.Hit("own.dropped")
 	r.answer()
 }
 
@@ -231,6 +237,7 @@ func (r *root) release(c actor.Context, m releaseSlots) {
 			c.Send(o.pid, Leave{Now: now, Grace: max(m.by.Sub(now)/2, 0)})
 		}
 	}
+	crashpoint.Hit("own.leaving")
 	r.releases = append(r.releases, x)
 	r.answer()
 }
@@ -245,6 +252,7 @@ func (r *root) onLeft(c actor.Context, m partitionLeft) {
 			x.released = append(x.released, m.slot)
 		}
 	}
+	crashpoint.Hit("own.left")
 	r.drop(c, m.slot)
 }
 
@@ -276,6 +284,7 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
 	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) < maxBreaks {
 		log.Error("partition broke: it is rebuilt", "error", m.err)
+		crashpoint.Hit("own.broken")
 		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
@@ -290,6 +299,7 @@ func (r *root) retake(c actor.Context, slots []int32, why error) {
 	for _, s := range slots {
 		r.drop(c, s)
 	}
+	crashpoint.Hit("own.given-up")
 	r.group.Retake(slots, why)
 }
 
