@@ -12,7 +12,7 @@ func shardStep(m shardMessage) {
 		crashpoint.Hit("decide.shard-told")
 	case Undo:
 		crashpoint.Hit("undo.shard-asked")
-	default:
+	case Answer, Apply, Replay, Restored:
 	}
 }
 
@@ -30,7 +30,7 @@ func partitionStep(m partitionMessage) {
 		crashpoint.Hit("undo.done")
 	case Leave:
 		crashpoint.Hit("own.leave-told")
-	default:
+	case AgentFailed, Applied, Arrived, Ask, Resume, ShardFailed, ShardLate, Wake, Worked:
 	}
 }
 
@@ -46,6 +46,6 @@ func committerStep(m committerMessage) {
 		crashpoint.Hit("decide.outcome-known")
 	case Found:
 		crashpoint.Hit("decide.outcome-found")
-	default:
+	case Dry, Nothing, Tick:
 	}
 }

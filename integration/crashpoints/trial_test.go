@@ -55,7 +55,7 @@ func (b *bench) trial(name, point, dir string, seed uint64) *trial {
 	return &trial{bench: b, name: name, point: point, dir: dir, rng: rand.New(rand.NewPCG(seed, 1))}
 }
 
-// start starts a node on a data directory, A, B, …
+// start starts a node on a data directory: A, B, and so on.
 func (x *trial) start(dir string, env []string, more ...string) (*nodes.Node, error) {
 	args := append([]string{
 		"--topology", x.name, "--brokers", x.brokers, "--data-dir", x.data(dir), "--create-topics",

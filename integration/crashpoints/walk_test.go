@@ -122,6 +122,7 @@ func (b *bench) explore(t *testing.T, seed uint64) map[string]reached {
 
 // walk ends a node at a point, and has the node of a directory count the rest.
 func (b *bench) walk(t *testing.T, name string, way reached, successor string, seed uint64) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
 	at := 1 + r.IntN(min(way.count, late))
 	for try := 1; ; try++ {
