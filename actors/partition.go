@@ -216,6 +216,8 @@ func (p *partitionActor) report(f recordFailure) {
 		p.log.Error("node stopped, as the policy says", args...)
 	case plan.ByPolicy, plan.Retry:
 		switch {
+		case f.again:
+			p.log.Debug("agent held back further", args...)
 		case f.paused > 0:
 			p.log.Warn("agent held back: what it calls is unavailable, or it fails too often; then one record is tried", append(args, "pause", f.paused)...)
 		case f.attempts > 1:
