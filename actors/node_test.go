@@ -36,9 +36,11 @@ const patience = time.Minute
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if code == 0 {
-		err := goleak.Find()
+		// librdkafka's consumer seldom hangs in its own Close, in the unassignment of its last revocation: the client gives up waiting then.
+		left := goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1")
+		err := goleak.Find(left)
 		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
-			err = goleak.Find()
+			err = goleak.Find(left)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
