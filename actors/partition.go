@@ -211,7 +211,7 @@ func (p *partitionActor) report(f recordFailure) {
 	case plan.Skip:
 		p.log.Error("record given up: skipped, as its policy says", args...)
 	case plan.StopPartition:
-		p.log.Error("partition stopped, as the policy says: it goes on when it starts anew, on this node or another", args...)
+		p.log.Error("partition stopped: it goes on when it starts anew, on this node or another", args...)
 	case plan.StopNode:
 		p.log.Error("node stopped, as the policy says", args...)
 	case plan.ByPolicy, plan.Retry:

@@ -3,7 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/troupe-stream/troupe/internal/plant"
@@ -22,6 +22,7 @@ type careful struct {
 	agent      int     // whose record is at hand; -1: none
 	rec        plan.Rec
 	finished   bool // the agent is through with it
+	buried     bool // its bundle is its dead letter
 	sealed     bool // and it is whole
 }
 
@@ -41,7 +42,7 @@ func (s *partitionState) giveCarefully() {
 			continue
 		}
 		if at := s.dueParked(a); at >= 0 {
-			c.agent, c.rec, c.finished, c.sealed = i, a.parked[at].rec, false, false
+			c.agent, c.rec, c.finished, c.sealed, c.buried = i, a.parked[at].rec, false, false, false
 			s.giveParked(i, at)
 			return
 		}
@@ -54,7 +55,7 @@ func (s *partitionState) giveCarefully() {
 			continue
 		}
 		q := s.sources[a.source]
-		c.agent, c.rec, c.finished, c.sealed = i, plan.Rec{B: q.batches[a.batch-q.first], I: a.record}, false, false
+		c.agent, c.rec, c.finished, c.sealed, c.buried = i, plan.Rec{B: q.batches[a.batch-q.first], I: a.record}, false, false, false
 		if s.blamed(a, c.rec) {
 			return
 		}
@@ -139,7 +140,7 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 		}
 	}
 	s.seek(a)
-	s.failRecord(m.Agent, rec, a.agent.Policy, m.Err, m.Stack, m.Turn > 1)
+	s.failRecord(m.Agent, rec, a.agent.Policy, recordFailure{step: stepOf(m.Err), err: m.Err, stack: m.Stack}, m.Turn > 1)
 }
 
 func (a *agentSlot) find(id int64) *given {
@@ -152,9 +153,9 @@ func (a *agentSlot) find(id int64) *given {
 }
 
 // failRecord counts a failure of a record and does what the policy says. ofBatch says that it may not be the one at fault.
-func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, err error, stack string, ofBatch bool) {
+func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f recordFailure, ofBatch bool) {
 	a := s.agents[i]
-	f := recordFailure{agent: a.agent.Name, offset: -1, err: err, stack: stack}
+	f.agent, f.offset = a.agent.Name, -1
 	if rec.B != nil {
 		f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
 		if a.failed != f.offset {
@@ -197,26 +198,28 @@ func (s *partitionState) backOff(i int, rec plan.Rec, f recordFailure, policy *p
 	s.emit(report{f})
 }
 
-// bury writes a record to the dead letters, in the bundle that passes it.
-func (s *partitionState) bury(rec plan.Rec, f recordFailure) {
+// bury writes a record to the dead letters, in the bundle that passes it. It refuses a record that does not fit their topic.
+func (s *partitionState) bury(rec plan.Rec, f recordFailure) error {
 	r := rec.B.Records[rec.I]
-	headers := append([]byte(nil), rec.B.RawHeaders(rec.I)...)
-	const most = 8 << 10 // of a stack: the letter must fit its topic
-	if len(f.stack) > most {
-		f.stack = f.stack[:most]
+	letter := kafka.Letter{Failure: kafka.Failure{
+		Topic: rec.B.Topic, Partition: rec.B.Partition, Offset: r.Offset, Agent: f.agent, Step: f.step, Attempts: f.attempts,
+		Error: f.err.Error(), Stack: f.stack, Node: s.node, Time: s.now,
+	}}
+	headers := rec.B.RawHeaders(rec.I)
+	size := rec.B.Size(rec.I)
+	if again := rec.B.Redriven(rec.I); again != nil {
+		rest, _ := kafka.ParseRedrive(headers)
+		size -= len(headers) - len(rest)
+		headers, letter.History = rest, again.History
 	}
-	text := func(key, value string) kafka.Header { return kafka.Header{Key: "troupe." + key, Value: []byte(value)} }
-	message := f.err.Error()
-	if len(message) > most {
-		message = message[:most]
+	headers, err := letter.Append(slices.Clone(headers), size, int(s.env.MaxBytes[s.letters.ID]))
+	if err != nil {
+		return fmt.Errorf("topic %s: %w, and start the nodes anew", s.letters.Name, err)
 	}
-	headers = kafka.AppendHeaders(headers,
-		text("topic", rec.B.Topic), text("partition", strconv.Itoa(int(rec.B.Partition))), text("offset", strconv.FormatInt(r.Offset, 10)),
-		text("agent", f.agent), text("attempts", strconv.Itoa(f.attempts)), text("error", message), text("stack", f.stack),
-		text("node", s.node), text("time", s.now.UTC().Format(time.RFC3339Nano)))
 	out := new(kafka.Outputs)
 	out.Append(s.letters.ID, s.partition%max(s.env.Partitions[s.letters.ID], 1), r.Timestamp, rec.B.Key(rec.I), rec.B.Value(rec.I), headers)
 	s.fill.add(out)
+	return nil
 }
 
 // onShardFailed rolls the partition back to the last epoch that is whole, and goes on carefully until past what has been
@@ -310,6 +313,9 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *
 		s.emit(toShard{i, Undo{s.undo, epoch}})
 	}
 	s.careful, s.cause, s.causeStack, s.causePolicy, s.culprit = again, err, stack, policy, culprit
+	if s.causeStep = kafka.StepTable; refused {
+		s.causeStep = kafka.StepCommit
+	}
 	if s.undoWait == 0 {
 		s.undone()
 	}
@@ -371,7 +377,12 @@ func (s *partitionState) undone() {
 		if s.causePolicy != nil {
 			policy = s.causePolicy
 		}
-		s.failRecord(c.agent, c.rec, policy, s.cause, s.causeStack, false)
+		f := recordFailure{step: s.causeStep, err: s.cause, stack: s.causeStack}
+		if c.buried {
+			s.giveUpBuried(c, f)
+		} else {
+			s.failRecord(c.agent, c.rec, policy, f, false)
+		}
 	}
 	s.maybeOffer()
 }

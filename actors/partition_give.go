@@ -73,6 +73,13 @@ func (s *partitionState) head(a *agentSlot) (int64, bool) {
 			s.close(a, b.Records[a.record].Offset)
 			a.record++
 		}
+		if b.HasRedriven() && a.record < len(b.Records) && s.isForeign(a, b, a.record) {
+			if !s.isOrphan(a, b, a.record) {
+				s.passOver(a, b)
+				continue
+			}
+			return b.Records[a.record].Timestamp, len(a.works) == 0 // its letter goes with all before it, or behind
+		}
 		if len(a.parked) > 0 && a.record < len(b.Records) {
 			held, full := a.holds(b, a.record)
 			if full {
@@ -137,6 +144,10 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	if s.isSingle(a) {
 		limit = 1
 	}
+	if b.HasRedriven() && s.isOrphan(a, b, a.record) {
+		s.giveUpOrphan(i, plan.Rec{B: b, I: a.record})
+		return
+	}
 	limit = max(1, min(limit, maxGiven-a.records))
 	// What lies between two records is done with the second.
 	w := &given{id: s.id(), start: min(s.behind(a), b.Records[a.record].Offset)}
@@ -144,7 +155,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	w.records = make([]plan.Rec, 0, n)
 	for ; n > 0; n-- {
 		r := b.Records[a.record]
-		if len(w.records) > 0 && (r.Timestamp > horizon || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record))) {
+		if len(w.records) > 0 && (r.Timestamp > horizon || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record)) || b.HasRedriven() && s.isForeign(a, b, a.record)) {
 			break
 		}
 		w.records = append(w.records, plan.Rec{B: b, I: a.record})

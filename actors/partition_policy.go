@@ -96,6 +96,13 @@ func (s *partitionState) opens(a *agentSlot, b plan.Breaker, err error) bool {
 // giveUp does what a policy has decided about a record, or a turn of a timer or task, that is not tried again.
 func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 	a := s.agents[i]
+	if f.decision == plan.DeadLetter && rec.B != nil {
+		if err := s.bury(rec, f); err != nil { // nothing is dropped
+			f.decision, f.err = plan.StopPartition, fmt.Errorf("its dead letter cannot be written: %w; it failed: %w", err, f.err)
+		} else if c := s.careful; c != nil && c.agent == i {
+			c.buried = true
+		}
+	}
 	s.emit(report{f})
 	switch f.decision {
 	case plan.StopPartition:
@@ -106,11 +113,7 @@ func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 		s.emit(failNode{fmt.Errorf("the policy of %s %s ends the node: %s: %w", roleName(a.agent.Role), a.agent.Name, where(f, s.partition), f.err)})
 		s.parkAgent(i)
 		return
-	case plan.DeadLetter:
-		if rec.B != nil {
-			s.bury(rec, f)
-		}
-	case plan.ByPolicy, plan.Retry, plan.Skip:
+	case plan.ByPolicy, plan.Retry, plan.Skip, plan.DeadLetter:
 	}
 	s.pass(a, rec)
 	a.failed, a.attempts = -1, 0

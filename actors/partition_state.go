@@ -60,6 +60,7 @@ type recordFailure struct {
 	agent    string
 	topic    string
 	offset   int64 // -1: a timer or task
+	step     string
 	attempts int
 	decision plan.Decision
 	paused   time.Duration // the agent's breaker has opened for that long
@@ -222,6 +223,7 @@ type partitionState struct {
 	careful        *careful
 	cause          error // of the undo under way
 	causeStack     string
+	causeStep      string
 	causePolicy    *plan.Policy
 	halt           *halted  // why nothing more is given out
 	blame          *blame   // of the partition before, not put on a record yet

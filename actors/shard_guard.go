@@ -8,6 +8,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -136,7 +137,7 @@ func (s *partitionState) blamed(a *agentSlot, rec plan.Rec) bool {
 	}
 	s.blame = nil
 	a.failed, a.attempts = b.offset, b.attempts
-	s.failRecord(s.careful.agent, rec, b.policy, b.err, b.stack, false)
+	s.failRecord(s.careful.agent, rec, b.policy, recordFailure{step: kafka.StepTable, err: b.err, stack: b.stack}, false)
 	return true
 }
 

@@ -43,7 +43,8 @@ type Batch struct {
 	Arena     []byte
 	// Next is the offset at which reading goes on after this batch. It may lie past the last record by more than one:
 	// control records of transactions and aborted records take offsets too. A batch without records only moves Next.
-	Next int64
+	Next     int64
+	redriven []redriven // those that have a RedriveHeader, in order
 }
 
 // Len is the number of records.
@@ -72,6 +73,9 @@ func (b *Batch) Append(offset, timestamp int64, key, value, rawHeaders []byte) {
 	b.Arena, s = appendSpan(b.Arena, key, value, rawHeaders)
 	b.Records = append(b.Records, Record{Offset: offset, Timestamp: timestamp, span: s})
 	b.Next = offset + 1
+	if len(rawHeaders) > 0 {
+		b.noteRedriven(rawHeaders)
+	}
 }
 
 // Output is the fixed-size part of one record of Outputs.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -135,6 +136,9 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 // Permanent says that trying again does not help.
 func (e *DecodeError) Permanent() bool { return true }
 
+// Step says at which step a record with this error failed: its dead letter tells it.
+func (e *DecodeError) Step() string { return kafka.StepDecode }
+
 // permanent marks an error as one that trying again does not mend.
 type permanent struct{ error }
 
@@ -144,6 +148,15 @@ func (p permanent) Unwrap() error { return p.error }
 // Permanent implements what the engine asks errors for.
 func (permanent) Permanent() bool { return true }
 
-func lasting(format string, args ...any) error { return permanent{fmt.Errorf(format, args...)} }
+// sendError is a permanent error of a send or a write.
+type sendError struct{ permanent }
+
+// Step implements what the engine asks errors for.
+func (sendError) Step() string { return kafka.StepSend }
+
+// lasting is an error of a send or a write that trying again does not mend.
+func lasting(format string, args ...any) error {
+	return sendError{permanent{fmt.Errorf(format, args...)}}
+}
 
 var errNested = permanent{errors.New("All or Batches is called a second time: the function of a loop agent has one loop; return after it, and it is called again at the next record")}

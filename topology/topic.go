@@ -102,9 +102,16 @@ func applied(opts []SendOption) sending {
 	return x
 }
 
-// WithHeaders adds headers.
+// WithHeaders adds headers. The engine's own mark of a record that was redriven from the dead letters (kafka.RedriveHeader) is left
+// out: it belongs to that record alone, and what an agent makes of it is for all.
 func WithHeaders(h ...kafka.Header) SendOption {
-	return func(s *sending) { s.headers = kafka.AppendHeaders(s.headers, h...) }
+	return func(s *sending) {
+		for _, x := range h {
+			if x.Key != kafka.RedriveHeader {
+				s.headers = kafka.AppendHeaders(s.headers, x)
+			}
+		}
+	}
 }
 
 // WithTimestamp sets the record's time, of milliseconds; it must be after the Unix epoch. Defaults to that of the record at
