@@ -259,6 +259,18 @@ type Operator interface {
 	Fence(ctx context.Context, group, instance string) error
 	// Brokers returns the brokers that are up, by their ids, with their settings as far as this client may see them.
 	Brokers(ctx context.Context) ([]BrokerState, error)
+	// Session becomes the only writer under a transactional id: whatever an earlier one has open is ended before it returns,
+	// and whatever it tries later fails.
+	Session(ctx context.Context, id string) (Session, error)
+}
+
+// Session writes records in transactions, as the only one under its transactional id. One goroutine at a time may use it.
+type Session interface {
+	// Commit writes records in one transaction, all or none. Topics of outputs are indexes into names. ErrSuperseded says that
+	// another session has begun under the id, and nothing was written. After any other error it may or may not be committed;
+	// the next session's owner sees which.
+	Commit(ctx context.Context, names []string, out *Outputs) error
+	Close()
 }
 
 // GroupConfig says as whom a process joins.

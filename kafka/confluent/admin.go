@@ -33,7 +33,8 @@ const (
 
 // admin implements kafka.Operator with requests of the protocol. Its methods may be called from any goroutine.
 type admin struct {
-	raw *kgo.Client
+	driver *Driver
+	raw    *kgo.Client
 
 	mu     sync.Mutex
 	limits map[string]int32 // max.message.bytes of topics that were produced to
@@ -46,7 +47,7 @@ func openAdmin(d *Driver) (kafka.Operator, error) {
 	if err := checkBrokers(d.cfg.Brokers); err != nil {
 		return nil, err
 	}
-	a := &admin{limits: map[string]int32{}}
+	a := &admin{driver: d, limits: map[string]int32{}}
 	raw, err := rawClient(d.cfg.Brokers, d.cfg.Settings, d.cfg.ClientID,
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytesFn(a.limit),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.AllowIdempotentProduceCancellation(), kgo.MetadataMinAge(50*time.Millisecond))

@@ -42,6 +42,11 @@ func (a *admin) Produce(ctx context.Context, names []string, out *kafka.Outputs)
 	if err := a.learnLimits(ctx, names, out); err != nil {
 		return nil, err
 	}
+	return a.produce(ctx, a.raw, names, out)
+}
+
+// produce writes records with a client, and waits for all.
+func (a *admin) produce(ctx context.Context, raw *kgo.Client, names []string, out *kafka.Outputs) ([]int64, error) {
 	offsets := make([]int64, out.Len())
 	faults := make([]error, out.Len())
 	var pending sync.WaitGroup
@@ -59,7 +64,7 @@ func (a *admin) Produce(ctx context.Context, names []string, out *kafka.Outputs)
 			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 		}
 		pending.Add(1)
-		a.raw.Produce(ctx, rec, func(r *kgo.Record, err error) {
+		raw.Produce(ctx, rec, func(r *kgo.Record, err error) {
 			defer pending.Done()
 			if err != nil {
 				faults[i] = err
