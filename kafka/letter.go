@@ -139,7 +139,7 @@ func ParseLetter(raw []byte) (l Letter, original []byte, ok bool, err error) {
 		}
 		return n
 	}
-	for h := range headersOf(raw[at:]) {
+	for h := range Headers(raw[at:]) {
 		v := string(h.Value)
 		switch h.Key {
 		case letterTopic:

@@ -143,8 +143,8 @@ func ParseReceipt(raw []byte) (r Receipt, ok bool, err error) {
 	return r, true, nil
 }
 
-// headersOf yields encoded headers.
-func headersOf(raw []byte) iter.Seq[Header] {
+// Headers yields headers that AppendHeaders has encoded. Their bytes belong to raw.
+func Headers(raw []byte) iter.Seq[Header] {
 	return span{keyLen: -1, valueLen: -1, headersLen: int32(len(raw))}.headers(raw)
 }
 

@@ -63,7 +63,7 @@ Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 	f.StringVar(&c.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	c.run.register(root.Flags())
 	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.tailCommand(), c.getCommand(),
-		c.scanCommand(), c.lagCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.brokerCommand(), c.versionCommand())
+		c.scanCommand(), c.lagCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.versionCommand())
 	_ = root.RegisterFlagCompletionFunc("topology", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return c.names(), cobra.ShellCompDirectiveNoFileComp
 	})
