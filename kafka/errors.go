@@ -19,3 +19,6 @@ func StartOver(topology string) string {
 // ErrSlow is the cause of an Unknown outcome after a success: a request took so long that the client may have sent it
 // twice, and the first may still be carried out later. It is nothing to worry about: Settle finds out.
 var ErrSlow = errors.New("it may have been sent twice")
+
+// ErrNotHeld says that a slot is not that of a grant any more: given up, or granted to this process as another member.
+var ErrNotHeld = errors.New("the slot is not held any more")
