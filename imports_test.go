@@ -20,7 +20,7 @@ const module = "github.com/troupe-stream/troupe"
 var layers = map[string][]string{
 	"internal/crashpoint":   {},
 	"internal/plant":        {},
-	"kafka":                 {},
+	"kafka":                 {"internal/crashpoint"},
 	"kafka/protocol":        {"kafka", "internal/crashpoint", "internal/plant"},
 	"kafka/confluent":       {"kafka", "kafka/protocol"},
 	"kafka/embedded":        {"kafka"},

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 )
 
 // committer is the actor around committerState.
@@ -30,6 +32,7 @@ func (a *committer) Receive(c actor.Context) {
 		a.members[m.slot] = m.pid
 	case committerMessage:
 		a.state.now = a.ground.Now()
+		committerStep(m)
 		a.do(c, a.state.step(m))
 	case *actor.Stopping:
 		if a.stop != nil {
@@ -45,14 +48,18 @@ func (a *committer) do(c actor.Context, out []any) {
 			c.Send(a.members[x.slot], SealRound{x.round})
 		case decide:
 			if x.decided.Err != nil {
+				crashpoint.Hit("decide.rejected")
 				a.log.Error("bundle rejected: its slot goes on carefully from what is committed", "slot", x.slot, "error", x.decided.Err)
 			}
 			c.Send(a.members[x.slot], x.decided)
 		case commitBundles:
+			crashpoint.Hit("decide.commit-asked")
 			c.Request(a.producer, x)
 		case settleBundles:
+			crashpoint.Hit("decide.settle-asked")
 			c.Request(a.producer, x)
 		case retake:
+			crashpoint.Hit("decide.retake-asked")
 			c.Send(c.Parent(), x)
 		case giveUp:
 			c.Send(c.Parent(), nodeFailed(x))

@@ -63,12 +63,13 @@ type committerState struct {
 	interval time.Duration
 	members  map[int32]*member
 	round    int64
-	opened   time.Time // the round under way; zero: none
-	last     time.Time // when the last round began
-	early    bool      // a partition ran dry
-	busy     bool      // the producer is at work
-	settles  int       // tries to settle in a row
-	commits  int       // transactions committed
+	opened   time.Time     // the round under way; zero: none
+	last     time.Time     // when the last round began
+	early    bool          // a partition ran dry
+	busy     bool          // the producer is at work
+	settles  int           // tries to settle in a row
+	doubt    kafka.Outcome // what is being settled
+	commits  int           // transactions committed
 	now      time.Time
 	out      []any
 }
@@ -203,7 +204,7 @@ func (c *committerState) onDone(m Done) {
 	case kafka.Aborted:
 		c.onAborted(m)
 	case kafka.Unknown:
-		c.busy, c.settles = true, 0
+		c.busy, c.settles, c.doubt = true, 0, m.Outcome
 		c.out = append(c.out, settleBundles{m.Bundles})
 	case kafka.Fenced:
 		c.out = append(c.out, giveUp{fmt.Errorf("another process has this node's identity: %w; give each node a data directory of its own", m.Outcome.Err)})
@@ -224,21 +225,24 @@ func (c *committerState) onAborted(m Done) {
 		c.lose(m.Outcome.Lost, m.Outcome.Err)
 	}
 	for _, b := range m.Bundles {
-		p := c.member(b.Slot, b.Incarnation)
-		if p == nil || p.bundle != b {
-			continue
+		if p := c.member(b.Slot, b.Incarnation); p != nil && p.bundle == b {
+			c.onRefused(p, m.Outcome, len(m.Bundles) == 1)
 		}
-		single := len(m.Bundles) == 1
-		if p.tries++; single && m.Outcome.Sick || single && p.alone && p.tries > commitTries && c.commits > p.others {
-			p.bundle, p.alone = nil, false
-			c.out = append(c.out, decide{p.slot, p.incarnation, Decided{Seq: b.Seq, Err: m.Outcome.Err}})
-			continue
-		}
-		if !p.alone && (m.Outcome.Sick || p.tries == commitTries) {
-			p.alone, p.tries, p.others = true, 0, c.commits
-		}
-		p.due = c.now.Add(min(minGap<<min(p.tries, 10), time.Second))
 	}
+}
+
+// onRefused lets the bundle of a member wait for the next transaction, or rejects it. single says that it had one for itself.
+func (c *committerState) onRefused(p *member, out kafka.Outcome, single bool) {
+	if p.tries++; single && out.Sick || single && p.alone && p.tries > commitTries && c.commits > p.others {
+		seq := p.bundle.Seq
+		p.bundle, p.alone = nil, false
+		c.out = append(c.out, decide{p.slot, p.incarnation, Decided{Seq: seq, Err: out.Err}})
+		return
+	}
+	if !p.alone && (out.Sick || p.tries == commitTries) {
+		p.alone, p.tries, p.others = true, 0, c.commits
+	}
+	p.due = c.now.Add(min(minGap<<min(p.tries, 10), time.Second))
 }
 
 func (c *committerState) lose(slots []int32, why error) {
@@ -279,7 +283,11 @@ func (c *committerState) onFound(m Found) {
 		case kafka.SlotCommitted:
 			c.committed(b)
 		case kafka.SlotNotCommitted:
-			p.due = c.now
+			if c.doubt.Sick {
+				c.onRefused(p, c.doubt, len(m.Bundles) == 1)
+			} else {
+				p.due = c.now
+			}
 		case kafka.SlotLost: // see above
 		}
 	}

@@ -20,6 +20,7 @@ type committerModel struct {
 	out     []*kafka.Bundle // with the producer
 	settle  bool            // it is asked what became of them
 	landed  bool            // they are committed, though nobody knows
+	stuck   bool            // a transaction with something sick in it cannot be aborted
 	opened  time.Time       // when partitions were asked to seal last
 	seen    map[string]int
 	decided map[*kafka.Bundle]int
@@ -48,6 +49,7 @@ func TestCommitterAnyOrder(t *testing.T) {
 		for slot := range int32(4) {
 			m.parts[slot] = &modelPart{slot: int64(slot)}
 		}
+		m.stuck = rapid.Bool().Draw(t, "stuck")
 		t.Repeat(map[string]func(*rapid.T){
 			"join": m.join, "part": m.part, "offer": m.offer, "nothing": m.nothing, "dry": m.dry, "tick": m.tick,
 			"done": m.done, "found": m.found, "stale": m.stale, "": func(*rapid.T) {},
@@ -57,7 +59,7 @@ func TestCommitterAnyOrder(t *testing.T) {
 	if testing.Short() {
 		return // too few histories to meet everything
 	}
-	for _, what := range []string{"committed", "aborted", "sick together", "rejected", "unknown", "settle failed", "slot lost", "early"} {
+	for _, what := range []string{"committed", "aborted", "sick together", "rejected", "unknown", "sick and unknown", "settle failed", "slot lost", "early"} {
 		require.Positive(t, seen[what], "%s never happened: %v", what, seen)
 	}
 }
@@ -206,20 +208,23 @@ func (m *committerModel) answer(verdict int) {
 	done := Done{Now: m.now, Bundles: bundles}
 	refused := errors.New("refused")
 	switch sick := m.isSick(bundles); {
-	case sick && verdict < 3:
+	case sick && verdict < 3 && !m.stuck:
 		done.Outcome = kafka.Outcome{Verdict: kafka.Aborted, Sick: true, Err: refused}
 		if len(bundles) > 1 {
 			m.seen["sick together"]++
 		}
-	case verdict == 1:
+	case verdict == 1 && !sick:
 		m.seen["aborted"]++
 		done.Outcome = kafka.Outcome{Verdict: kafka.Aborted, Err: refused}
-	case verdict == 2:
+	case verdict == 2 && !sick:
 		done.Outcome = kafka.Outcome{Verdict: kafka.Aborted, Err: refused, Lost: []int32{bundles[0].Slot}}
-	case verdict >= 3:
+	case sick || verdict >= 3:
 		m.seen["unknown"]++
 		m.landed = verdict == 3 && !sick
-		done.Outcome = kafka.Outcome{Verdict: kafka.Unknown, Err: refused}
+		done.Outcome = kafka.Outcome{Verdict: kafka.Unknown, Err: refused, Sick: sick}
+		if sick {
+			m.seen["sick and unknown"]++
+		}
 		m.step(done)
 		require.True(m.t, m.settle, "an unknown outcome is not looked into")
 		return

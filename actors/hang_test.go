@@ -125,7 +125,7 @@ func TestNodeHandlersThatHang(t *testing.T) {
 					<-release
 					return nil
 				}, topology.OnFailure(topology.Policy{
-					Attempts: 2, Deadline: 200 * time.Millisecond, Grace: 200 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
+					Attempts: 2, Deadline: 500 * time.Millisecond, Grace: 200 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
 				}))
 				n := w.node(t.TempDir(), topo)
 				t.Cleanup(func() { close(release) }) // before the node stops
@@ -134,7 +134,7 @@ func TestNodeHandlersThatHang(t *testing.T) {
 				letter := w.read("hang-dead-letters", 1)[0]
 				require.Equal(t, "bad", string(letter.Value))
 				require.Equal(t, "2", header(letter, "troupe.attempts"))
-				require.Regexp(t, "has passed its deadline of 200ms|the handler hangs", header(letter, "troupe.error"))
+				require.Regexp(t, "has passed its deadline of 500ms|the handler hangs", header(letter, "troupe.error"))
 				require.GreaterOrEqual(t, hung.Load(), int32(2))
 				if !heeds {
 					w.stop(n)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -91,7 +92,7 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 		cfg.CommitInterval = 100 * time.Millisecond
 	}
 	if cfg.CheckpointInterval == 0 {
-		cfg.CheckpointInterval = 5 * time.Second
+		cfg.CheckpointInterval = crashpoint.Pause(5 * time.Second)
 	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = 30 * time.Second
@@ -144,6 +145,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Hit("start.topics-checked")
 	if err := n.heed(ctx, admin); err != nil {
 		return err
 	}
@@ -151,6 +153,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Hit("start.slots-found")
 	group, err := n.driver.OpenGroup(kafka.GroupConfig{
 		Group: n.plan.Name, Instance: n.cfg.Instance, Nonce: n.cfg.Nonce, Advertise: n.cfg.Advertise,
 		KeepSlots: n.cfg.KeepSlots, ReleaseTimeout: n.cfg.StopTimeout / 2, AtLeastOnce: n.cfg.AtLeastOnce,
@@ -158,6 +161,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Hit("start.group-opened")
 	names := make([]string, len(n.plan.Topics))
 	for i, t := range n.plan.Topics {
 		names[i] = t.Name
@@ -167,6 +171,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.closes = append(n.closes, producer.Close)
+	crashpoint.Hit("start.producer-opened")
 	n.run(&root{
 		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}},
 		restorer: &restorer{
@@ -199,6 +204,7 @@ func (n *Node) run(r *root, top *topics) {
 	ready := make(chan struct{})
 	r.ready = ready
 	n.root = n.ground.Root(r, r)
+	crashpoint.Hit("start.running")
 	n.ground.Go(func() { n.watch(polling, r.admin, top) })
 	n.ground.Go(func() {
 		defer close(n.done)
@@ -208,9 +214,12 @@ func (n *Node) run(r *root, top *topics) {
 				n.fail(err)
 			}
 		}
+		crashpoint.Hit("stop.group-left")
 		kill()
 		n.ground.Stop(n.root)
+		crashpoint.Hit("stop.actors-stopped")
 		n.close()
+		crashpoint.Hit("stop.closed")
 	})
 }
 
@@ -272,6 +281,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.stopped = true
 	leave := n.leave
 	n.mu.Unlock()
+	crashpoint.Hit("stop.asked")
 	if leave != nil {
 		leave()
 	}

@@ -15,6 +15,7 @@ import (
 //	prepared     | itself             | -
 //	releaseSlots | the group          | on its channel: the slots released
 //	lostSlots    | the group          | -
+//	rebuild      | itself, later      | -
 //	nodeQuery    | Node.Status        | Status
 type (
 	takenSlots struct{ grants []kafka.Grant }
@@ -32,6 +33,11 @@ type (
 	lostSlots struct {
 		slots []int32
 		why   error
+	}
+	// rebuild tries again with a partition that could not be rebuilt.
+	rebuild struct {
+		slot        int32
+		incarnation int64
 	}
 	nodeQuery struct{}
 )

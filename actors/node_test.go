@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -35,9 +36,11 @@ const patience = time.Minute
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if code == 0 {
-		err := goleak.Find()
+		// librdkafka's consumer seldom hangs in its own Close, in the unassignment of its last revocation: the client gives up waiting then.
+		left := goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1")
+		err := goleak.Find(left)
 		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
-			err = goleak.Find()
+			err = goleak.Find(left)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -390,4 +393,19 @@ func hasCheckpoint(t *testing.T, dir string) bool {
 	}
 	walk(dir)
 	return found
+}
+
+// tick is the time between two looks of a test.
+const tick = 20 * time.Millisecond
+
+// keyIn returns a key that belongs into a partition of two.
+func keyIn(t *testing.T, partition int32) []byte {
+	t.Helper()
+	for i := range 100 {
+		if key := []byte(strconv.Itoa(i)); kafka.Murmur2().Hash(key, 2) == partition {
+			return key
+		}
+	}
+	t.Fatal("no key")
+	return nil
 }

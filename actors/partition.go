@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -84,8 +85,10 @@ func (p *partitionActor) Receive(c actor.Context) {
 		p.do(c, p.state.start())
 	case partitionMessage:
 		p.clock()
+		partitionStep(m)
 		p.do(c, p.state.step(m))
 	case shardBroken:
+		crashpoint.Hit("own.shard-broken")
 		c.Send(c.Parent(), partitionBroken{slot: p.state.grant.Slot, incarnation: p.state.grant.Incarnation, err: m.err})
 	case shardFinished:
 		if p.open--; p.open == 0 {
@@ -150,6 +153,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			c.Send(p.site.committer, x.msg)
 		case fetchFrom:
 			p.log.Info("partition running")
+			crashpoint.Hit("own.running")
 			c.Send(p.site.consumer, startFetch{p.state.grant, x.from, c.Self(), p.state.stage})
 		case pauseSource:
 			c.Send(p.site.consumer, pauseFetch{p.source(x.source)})
@@ -212,6 +216,8 @@ func (p *partitionActor) report(f recordFailure) {
 		p.log.Error("node stopped, as the policy says", args...)
 	case plan.ByPolicy, plan.Retry:
 		switch {
+		case f.again:
+			p.log.Debug("agent held back further", args...)
 		case f.paused > 0:
 			p.log.Warn("agent held back: what it calls is unavailable, or it fails too often; then one record is tried", append(args, "pause", f.paused)...)
 		case f.attempts > 1:
@@ -232,6 +238,7 @@ func (p *partitionActor) recovered(r recovered) {
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {
 	p.clean, p.open = clean, len(p.shards)
+	crashpoint.Hit("finish.partition")
 	for _, s := range p.shards {
 		c.Send(s, finishShard{})
 	}
@@ -241,14 +248,19 @@ func (p *partitionActor) finish(c actor.Context, clean bool) {
 }
 
 func (p *partitionActor) leave(c actor.Context) {
+	crashpoint.Hit("finish.left")
 	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
 }
+
+// stoppedState is the state of a partition that gives out nothing: a policy has stopped it, or it cannot be rebuilt.
+const stoppedState = "stopped"
 
 // PartitionStatus is what a partition is about.
 type PartitionStatus struct {
 	Stage      string
 	Partition  int32
-	State      string // restoring, running, undoing, stopping
+	State      string // restoring, running, undoing, stopping, stopped
+	Why        string // it is stopped
 	Retrying   string // topic/partition@offset of a record that is being retried; empty: none
 	Busy       bool   // something is not committed
 	Failures   int64
@@ -262,9 +274,15 @@ func (p *partitionActor) status() PartitionStatus {
 		Stage: s.stage.Key, Partition: s.partition, State: names[s.phase], Busy: s.isBusy(),
 		Failures: p.counts.failures, DeadLetter: p.counts.letters,
 	}
+	if s.halt != nil {
+		st.State, st.Why = stoppedState, s.halt.why.Error()
+	}
 	for _, a := range s.agents {
 		if a.attempts > 0 && a.failed >= 0 {
 			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.failed)
+		}
+		if len(a.parked) > 0 {
+			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.parked[0].offset)
 		}
 	}
 	return st

@@ -187,7 +187,8 @@ func (s *partitionState) backOff(i int, rec plan.Rec, f recordFailure, policy *p
 		a.failed, a.attempts, wait = -1, 0, 0 // the agent goes on at once, with other keys
 	}
 	if opens {
-		wait, a.half, f.paused = policy.Breaker.Pause, true, policy.Breaker.Pause
+		wait, f.paused, f.again = policy.Breaker.Pause, policy.Breaker.Pause, a.half
+		a.half = true
 	}
 	a.backing, a.retry = true, s.now.Add(wait)
 	if c := s.careful; c != nil && c.agent == i {

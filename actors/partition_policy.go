@@ -186,7 +186,7 @@ func (s *partitionState) rests() bool {
 
 // succeeded: an agent is through with what it had failed in.
 func (s *partitionState) succeeded(a *agentSlot) {
-	if a.attempts > 0 || a.half {
+	if (a.attempts > 0 || a.half) && a.parkedAt(a.failed) < 0 { // else unpark tells of it
 		topic := ""
 		if a.source >= 0 {
 			topic = s.sources[a.source].topic.Name

@@ -63,6 +63,7 @@ type recordFailure struct {
 	attempts int
 	decision plan.Decision
 	paused   time.Duration // the agent's breaker has opened for that long
+	again    bool          // and was open before
 	err      error
 	stack    string
 }

@@ -60,10 +60,9 @@ func (a *rawAgent) begin(c actor.Context, incarnation int64) {
 		panic(fmt.Sprintf("agent %s: its props are %T", a.agent.Name, a.agent.Raw.Props)) // refused when the topology was checked
 	}
 	if d := a.agent.Policy.Deadline; d > 0 {
-		props = props.Clone(actor.WithReceiverMiddleware(r.timed))
 		a.lookIn(self, incarnation, d)
 	}
-	a.child = g.Apart(props, a.guardian)
+	a.child = g.Apart(props.Clone(actor.WithReceiverMiddleware(r.watched)), a.guardian)
 	a.raw = r
 	a.guardian.own(a.child, r)
 }
@@ -154,15 +153,29 @@ type rawCall struct {
 	ended chan struct{}
 }
 
-// timed is a middleware that notes which goroutine handles a message.
-func (r *rawRun) timed(next actor.ReceiverFunc) actor.ReceiverFunc {
+// watched is a middleware. A message that ends its goroutine would end the actor's mailbox, and nobody would hear of it. With a deadline
+// it notes which goroutine handles a message.
+func (r *rawRun) watched(next actor.ReceiverFunc) actor.ReceiverFunc {
 	return func(c actor.ReceiverContext, m *actor.MessageEnvelope) {
-		x := &rawCall{goroutineID(), make(chan struct{})}
-		r.mu.Lock()
-		r.call = x
-		r.mu.Unlock()
-		defer close(x.ended)
+		if r.worker.agent.Policy.Deadline > 0 {
+			x := &rawCall{goroutineID(), make(chan struct{})}
+			r.mu.Lock()
+			r.call = x
+			r.mu.Unlock()
+			defer close(x.ended)
+		}
+		returned := false
+		defer func() {
+			if returned {
+				return
+			}
+			if reason := recover(); reason != nil {
+				panic(reason) // the guardian hears of it
+			}
+			r.failLast(errGoexit)
+		}()
 		next(c, m)
+		returned = true
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
@@ -115,6 +116,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 		c.Send(m.shard, rewind{reason})
 		m.from = -1
 	}
+	crashpoint.Hit("restore.located")
 	from := max(m.from, m.start)
 	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: r.ground.Now()}
 	if from >= m.end {
@@ -126,6 +128,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 		return
 	}
 	r.shards[m.tp] = s
+	crashpoint.Hit("restore.assigned")
 	r.log.Info("restoring", "table", m.table, "partition", m.tp.Partition, "from", from, "to", m.end)
 	r.again(c)
 }
@@ -194,6 +197,7 @@ func (r *restorer) onBatch(c actor.Context, b *kafka.Batch) {
 	if s.position >= s.end {
 		c.Send(s.shard, Restored{End: s.position})
 		r.remove(tp)
+		crashpoint.Hit("restore.read")
 		r.log.Info("restored", "table", s.table, "partition", tp.Partition, "offsets", s.end-s.start, "took", r.ground.Now().Sub(s.began).Round(time.Millisecond))
 	}
 }

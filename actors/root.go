@@ -12,11 +12,12 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// How often the slots of a partition that keeps breaking are taken anew before the node gives up.
+// How often the slot of a partition that keeps breaking is taken anew at once; then it is stopped for a while.
 const (
 	maxBreaks   = 5
 	breakWindow = time.Minute
@@ -50,6 +51,7 @@ type ownedSlot struct {
 	grant kafka.Grant
 	pid   *actor.PID // nil while its sources' ends are looked up
 	next  *prepared  // waits for the end of the partition before
+	why   error      // it cannot be rebuilt; nil: it can
 }
 
 // release is a Release under way.
@@ -74,6 +76,7 @@ func (r *root) Receive(c actor.Context) {
 		r.release(c, m)
 	case lostSlots:
 		r.log.Warn("slots lost", "slots", m.slots, "why", m.why)
+		crashpoint.Hit("own.lost")
 		for _, s := range m.slots {
 			r.drop(c, s)
 		}
@@ -83,6 +86,10 @@ func (r *root) Receive(c actor.Context) {
 		r.onLeft(c, m)
 	case partitionBroken:
 		r.onBroken(c, m)
+	case rebuild:
+		if o := r.parts[m.slot]; o != nil && o.grant.Incarnation == m.incarnation && o.why != nil {
+			r.retake(c, []int32{m.slot}, o.why)
+		}
 	case retake:
 		r.retake(c, m.slots, m.why)
 	case nodeFailed:
@@ -117,6 +124,7 @@ func (r *root) take(c actor.Context, g kafka.Grant) {
 	}
 	r.drop(c, g.Slot)
 	r.parts[g.Slot] = &ownedSlot{grant: g}
+	crashpoint.Hit("own.granted")
 	self := c.Self()
 	r.site.ground.Go(func() {
 		begin, err := r.begin(st, r.slots.numbers[g.Slot])
@@ -160,6 +168,7 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return
 	}
+	crashpoint.Hit("own.prepared")
 	state.recall(r.memories[m.grant.Slot])
 	delete(r.memories, m.grant.Slot)
 	p := &partitionActor{site: r.site, state: state, log: log}
@@ -182,6 +191,7 @@ func (r *root) onTerminated(c actor.Context, who *actor.PID) {
 		return
 	}
 	delete(r.ending, who.Id)
+	crashpoint.Hit("own.ended")
 	if o := r.parts[slot]; o != nil && o.next != nil {
 		m := *o.next
 		o.next = nil
@@ -205,6 +215,7 @@ func (r *root) drop(c actor.Context, slot int32) {
 	for _, x := range r.releases {
 		delete(x.waiting, slot)
 	}
+	crashpoint.Hit("own.dropped")
 	r.answer()
 }
 
@@ -226,6 +237,7 @@ func (r *root) release(c actor.Context, m releaseSlots) {
 			c.Send(o.pid, Leave{Now: now, Grace: max(m.by.Sub(now)/2, 0)})
 		}
 	}
+	crashpoint.Hit("own.leaving")
 	r.releases = append(r.releases, x)
 	r.answer()
 }
@@ -240,6 +252,7 @@ func (r *root) onLeft(c actor.Context, m partitionLeft) {
 			x.released = append(x.released, m.slot)
 		}
 	}
+	crashpoint.Hit("own.left")
 	r.drop(c, m.slot)
 }
 
@@ -254,8 +267,8 @@ func (r *root) answer() {
 	})
 }
 
-// onBroken takes the slot of a partition anew: its shards are rebuilt from their changelogs. One that keeps breaking ends
-// the node.
+// onBroken takes the slot of a partition anew: its shards are rebuilt from their changelogs. One that keeps breaking is stopped for a
+// while; the others go on.
 func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	o := r.parts[m.slot]
 	if o == nil || o.grant.Incarnation != m.incarnation {
@@ -267,20 +280,26 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
-	now := r.site.ground.Now()
+	now, log := r.site.ground.Now(), r.log.With("slot", m.slot, "stage", r.slots.stages[m.slot].Key, "partition", r.slots.numbers[m.slot])
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
-	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) >= maxBreaks {
-		r.failed(fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err))
+	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) < maxBreaks {
+		log.Error("partition broke: it is rebuilt", "error", m.err)
+		crashpoint.Hit("own.broken")
+		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
-	r.log.Error("partition broke: it is rebuilt", "slot", m.slot, "error", m.err)
-	r.retake(c, []int32{m.slot}, m.err)
+	log.Error("partition stopped: it cannot be rebuilt; other partitions go on, and it is tried again later", "error", m.err, "again_after", breakWindow)
+	r.drop(c, m.slot)
+	r.parts[m.slot] = &ownedSlot{grant: o.grant, why: fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err)}
+	g, self := r.site.ground, c.Self()
+	g.After(breakWindow, func() { g.Send(self, rebuild{m.slot, m.incarnation}) })
 }
 
 func (r *root) retake(c actor.Context, slots []int32, why error) {
 	for _, s := range slots {
 		r.drop(c, s)
 	}
+	crashpoint.Hit("own.given-up")
 	r.group.Retake(slots, why)
 }
 
@@ -289,9 +308,12 @@ func (r *root) status(c actor.Context) {
 	var asked []*actor.PID
 	st := Status{Owned: len(r.parts)}
 	for _, slot := range slices.Sorted(maps.Keys(r.parts)) {
-		if o := r.parts[slot]; o.pid != nil {
+		switch o := r.parts[slot]; {
+		case o.pid != nil:
 			asked = append(asked, o.pid)
-		} else {
+		case o.why != nil:
+			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: stoppedState, Why: o.why.Error(), Busy: true})
+		default:
 			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
@@ -73,10 +74,12 @@ func (a *shardActor) Receive(c actor.Context) {
 		a.step(c, m)
 	case rewind:
 		a.log.Warn("checkpoint dropped", "reason", m.reason)
+		crashpoint.Hit("restore.unfit")
 		if err := a.checkpoint.Drop(m.reason); err != nil {
 			c.Send(c.Parent(), shardBroken{err})
 		}
 		a.state.Clear()
+		crashpoint.Hit("restore.rewound")
 	case checkpointTick:
 		a.tick(c)
 	case changelogEnd:
@@ -99,10 +102,12 @@ func (a *shardActor) open(c actor.Context) {
 		c.Send(c.Parent(), shardBroken{err})
 		return
 	}
+	crashpoint.Hit("restore.opened")
 	from, written, ok := a.checkpoint.Offset()
 	if ok {
 		if err := a.checkpoint.Load(a.state); err != nil {
 			a.log.Warn("checkpoint dropped", "path", path, "reason", err)
+			crashpoint.Hit("restore.damaged")
 			if err := a.checkpoint.Drop(err.Error()); err != nil {
 				c.Send(c.Parent(), shardBroken{err})
 				return
@@ -111,6 +116,7 @@ func (a *shardActor) open(c actor.Context) {
 			ok = false
 		}
 	}
+	crashpoint.Hit("restore.loaded")
 	if !ok {
 		from = -1
 	}
@@ -135,15 +141,18 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 			return
 		}
 		a.replayed += int64(n)
+		crashpoint.Hit("restore.replayed")
 	case Restored:
 		if m.Err != nil {
 			c.Send(c.Parent(), shardBroken{m.Err})
 			return
 		}
 		a.restored = true
+		crashpoint.Hit("restore.done")
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
 		a.later(c, a.site.checkpoint)
 	case Apply, Seal, Undo, Settle, Answer:
+		shardStep(m)
 		if reply := a.machine.step(m); reply != nil {
 			c.Send(c.Parent(), reply)
 		}
@@ -199,6 +208,7 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 		return
 	}
 	a.end, a.covers = m.offset, a.machine.sealed
+	crashpoint.Hit("checkpoint.end-known")
 	a.write(c)
 }
 
@@ -236,6 +246,7 @@ func (a *shardActor) finish(c actor.Context) {
 	if a.checkpoint == nil || a.machine.lost || !a.restored && !plant.Is("checkpoint of a half restored shard") || a.state.Stats().Dirty == 0 {
 		return
 	}
+	crashpoint.Hit("finish.begun")
 	ctx, cancel := a.site.ground.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	asked := a.site.ground.Now()
@@ -249,4 +260,5 @@ func (a *shardActor) finish(c actor.Context) {
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)
 	}
+	crashpoint.Hit("finish.checkpointed")
 }

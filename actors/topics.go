@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -43,9 +44,11 @@ func checkTopics(ctx context.Context, p *plan.Plan, admin kafka.Admin, create bo
 		return nil, errors.Join(faults...)
 	}
 	if len(specs) > 0 {
+		crashpoint.Hit("create.topics-missing")
 		if err := admin.Create(ctx, specs...); err != nil {
 			return nil, err
 		}
+		crashpoint.Hit("create.topics-made")
 		if have, err = admin.Topics(ctx, names...); err != nil {
 			return nil, err
 		}

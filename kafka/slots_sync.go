@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 )
 
 // pollFor is how long ReadAll lets one Poll wait before it looks at its context again.
@@ -61,6 +63,7 @@ func (s slotSync) sync(ctx context.Context, stages []StageSize) (*SlotMap, error
 		if _, err := s.admin.Produce(ctx, []string{s.tp.Topic}, out); err != nil {
 			return nil, fmt.Errorf("append %d slots: %w", len(missing), err)
 		}
+		crashpoint.Hit("create.slots-appended")
 	}
 	return nil, fmt.Errorf("slots that were appended %d times are still not in it; does another program write this topic?", slotRounds)
 }
@@ -78,7 +81,12 @@ func (s slotSync) create(ctx context.Context, stages []StageSize) error {
 	for _, st := range stages {
 		n += st.Partitions
 	}
-	return s.admin.Create(ctx, SlotsSpec(s.topology, n))
+	crashpoint.Hit("create.slots-missing")
+	if err := s.admin.Create(ctx, SlotsSpec(s.topology, n)); err != nil {
+		return err
+	}
+	crashpoint.Hit("create.slots-made")
+	return nil
 }
 
 // SlotsSpec describes the slots topic of a topology: nothing in it is ever deleted.
@@ -147,7 +155,9 @@ func (s slotSync) grow(ctx context.Context, n int32) error {
 		case !ok:
 			return errors.New("it was deleted meanwhile; start again")
 		}
+		crashpoint.Hit("create.slots-short")
 		if last = s.admin.Grow(ctx, s.tp.Topic, n); last == nil {
+			crashpoint.Hit("create.slots-grown")
 			return nil
 		}
 	}

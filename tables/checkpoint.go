@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/troupe-stream/troupe/internal/crashpoint"
 )
 
 // Identity is what a checkpoint belongs to. One of another identity is dropped.
@@ -111,7 +113,12 @@ func (c *Checkpoint) open() (err error) {
 		return fmt.Errorf("it holds the foreign key %.40q", foreign)
 	case !found && len(pages) > 0:
 		// Its first round of writing was never finished. The pages go: a later meta record must not claim them.
-		return c.db.Write(pages)
+		crashpoint.Hit("checkpoint.unfinished")
+		if err := c.db.Write(pages); err != nil {
+			return err
+		}
+		crashpoint.Hit("checkpoint.cleared")
+		return nil
 	case !found:
 		return nil // it is new
 	}
@@ -257,9 +264,11 @@ func (c *Checkpoint) Write(s Shard, offset int64, maxPages int) (more bool, err 
 		changes[i] = Change{Key: pageKey(p.layout(), x.bucket), Value: c.sealPage(x.bytes)}
 		binary.LittleEndian.PutUint32(c.rounds[4*x.bucket:], c.round)
 	}
+	crashpoint.Hit("checkpoint.pages-due")
 	if err := c.db.Write(changes); err != nil {
 		return true, fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
+	crashpoint.Hit("checkpoint.pages-written")
 	c.writing = p.pagesLeft() > 0
 	return c.writing, nil
 }
@@ -279,17 +288,21 @@ func (c *Checkpoint) Mark(s Shard, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Hit("checkpoint.mark-due")
 	if err := c.db.Write([]Change{{Key: metaKey, Value: string(appendChecksum(b))}}); err != nil {
 		return fmt.Errorf("checkpoint %s: %w", c.path, err)
 	}
+	crashpoint.Hit("checkpoint.marked")
 	c.round++
 	c.end = -1
 	grown := c.ok && c.meta.Layout != m.Layout
 	c.meta, c.ok = m, true
 	for n := minBuckets; grown && n < m.Layout; n *= 2 {
+		crashpoint.Hit("checkpoint.layout-switched")
 		if err := c.forget(n); err != nil {
 			return err
 		}
+		crashpoint.Hit("checkpoint.layout-forgotten")
 	}
 	return nil
 }
@@ -311,15 +324,18 @@ func (c *Checkpoint) Drop(reason string) error { return c.drop(reason) }
 
 func (c *Checkpoint) drop(reason string) error {
 	c.dropped, c.ok, c.meta, c.round, c.rounds, c.writing, c.end = reason, false, meta{}, 0, nil, false, -1
+	crashpoint.Hit("checkpoint.drop-due")
 	if err := c.Close(); err != nil {
 		c.log.Warn("close a dropped checkpoint", "path", c.path, "error", err)
 	}
 	if err := c.disk.Remove(c.path); err != nil {
 		return fmt.Errorf("remove checkpoint %s: %w", c.path, err)
 	}
+	crashpoint.Hit("checkpoint.removed")
 	if err := c.open(); err != nil {
 		return fmt.Errorf("make checkpoint %s: %w; is the directory writable?", c.path, err)
 	}
+	crashpoint.Hit("checkpoint.made-anew")
 	return nil
 }
 

@@ -5,10 +5,11 @@ package main
 import (
 	"github.com/troupe-stream/troupe"
 	"github.com/troupe-stream/troupe/examples/audit"
+	"github.com/troupe-stream/troupe/examples/flaky"
 	"github.com/troupe-stream/troupe/examples/pageviews"
 	"github.com/troupe-stream/troupe/examples/wordcount"
 )
 
 func main() {
-	troupe.Main(wordcount.Topology(), audit.Topology(), pageviews.Topology())
+	troupe.Main(wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology())
 }

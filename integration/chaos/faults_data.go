@@ -83,7 +83,8 @@ func dataOlder(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	defer m.release()
 	older := m.dir + ".older"
 	defer os.RemoveAll(older) //nolint:errcheck // a copy that stays does no harm
-	err = errors.Join(m.end(false), os.CopyFS(older, os.DirFS(m.dir)), m.start())
+	// Its data may have been deleted just before, and not be there again yet.
+	err = errors.Join(m.end(false), os.MkdirAll(m.dir, 0o750), os.CopyFS(older, os.DirFS(m.dir)), m.start())
 	if err != nil {
 		return m.name, err
 	}

@@ -3,7 +3,7 @@
 // order.
 //
 //	go run ./integration/chaos --duration 10m --seed 1
-//	go run ./integration/chaos report FILE...
+//	go run ./integration/chaos report [--note TEXT] FILE...
 //
 // The second form makes docs/reliability.md from the files that --json wrote. A seed fixes the load and which faults come in
 // which order; when they hit is up to the machine. It needs a JDK (17 or newer) and Maven for the brokers. The exit

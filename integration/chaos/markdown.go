@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,13 @@ var found string
 var targets = map[string]int64{restartCommit: 1000, restartRunning: 1000, takeoverTime: 1000}
 
 // writeReport makes docs/reliability.md from the files of one or more runs.
-func writeReport(out io.Writer, files []string) error {
+func writeReport(out io.Writer, args []string) error {
+	f := flag.NewFlagSet("chaos report", flag.ContinueOnError)
+	note := f.String("note", "", "what a reader should know of the circumstances of the runs")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	files := f.Args()
 	if len(files) == 0 {
 		return errors.New("no file: name those that --json wrote")
 	}
@@ -36,7 +43,7 @@ func writeReport(out io.Writer, files []string) error {
 		}
 		all = append(all, r)
 	}
-	_, err := io.WriteString(out, markdown(all))
+	_, err := io.WriteString(out, markdown(all, *note))
 	return err
 }
 
@@ -45,7 +52,7 @@ type page struct{ strings.Builder }
 
 func (p *page) line(format string, args ...any) { _, _ = fmt.Fprintf(&p.Builder, format+"\n", args...) } // to memory
 
-func markdown(all []*report) string {
+func markdown(all []*report, note string) string {
 	p := new(page)
 	var records int64
 	var lost, doubled, other int64
@@ -68,6 +75,9 @@ func markdown(all []*report) string {
 	p.line("Made by `go run ./integration/chaos report FILE...` from the reports of the runs below; nothing in the tables is written by hand.")
 	p.line("What is promised, and under which settings, is in the README; how the runs are made, in ARCHITECTURE.md.\n")
 	p.line("**%d records, %d faults: %d lost, %d doubled, %d otherwise wrong** (out of order, another value, half a transfer, given up).\n", records, sum(injected), lost, doubled, other)
+	if note != "" {
+		p.line("%s\n", note)
+	}
 	p.runs(all)
 	p.faults(injected, recovery)
 	p.measurements(measured)

@@ -18,10 +18,15 @@ import (
 
 // Build builds the node command, with its crash points, into dir and returns its path.
 func Build(ctx context.Context, dir string) (string, error) {
+	return BuildPackage(ctx, dir, "cmd/node", "-tags", "crashpoints")
+}
+
+// BuildPackage builds a command of this module, named by its folder, with flags of `go build`, into dir and returns its path.
+func BuildPackage(ctx context.Context, dir, folder string, flags ...string) (string, error) {
 	path := filepath.Join(dir, "node")
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "crashpoints", "-o", path, "github.com/troupe-stream/troupe/cmd/node")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the node command: %w: %s", err, out)
+	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/troupe-stream/troupe/"+folder)
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", folder, err, out)
 	}
 	return path, nil
 }
@@ -77,6 +82,20 @@ func (n *Node) Await(ctx context.Context, enough func(output string) bool) error
 
 var errEnded = errors.New("ended")
 
+// Signal sends a signal; one that comes too late is no error.
+func (n *Node) Signal(sig os.Signal) error {
+	if err := n.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// Code is the exit code of a process that has ended; -1 if a signal ended it.
+func (n *Node) Code() int {
+	<-n.done
+	return n.cmd.ProcessState.ExitCode()
+}
+
 // Kill ends the process as kill -9 does, and waits for that.
 func (n *Node) Kill() {
 	_ = n.cmd.Process.Kill()
@@ -85,7 +104,7 @@ func (n *Node) Kill() {
 
 // Stop asks the process to stop in order, and returns how it ended.
 func (n *Node) Stop(ctx context.Context) error {
-	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := n.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	return n.Wait(ctx)
@@ -117,6 +136,18 @@ func (n *Node) Moment() (last string, begun int) {
 		}
 	}
 	return last, begun
+}
+
+// Steps returns how often the process has traced each of its crash points.
+func (n *Node) Steps() map[string]int {
+	count := map[string]int{}
+	for line := range strings.Lines(n.Output()) {
+		if rest, ok := strings.CutPrefix(line, "trace "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			count[name]++
+		}
+	}
+	return count
 }
 
 // Run runs the command to its end and returns its standard output, also where it fails.

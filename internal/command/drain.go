@@ -27,7 +27,9 @@ type drain struct {
 	plan  *plan.Plan
 	admin kafka.Admin
 	busy  func() bool
-	every time.Duration // between two looks; defaults to drainLook
+	// stopped says why a partition goes on no more; nil: none is asked.
+	stopped func() error
+	every   time.Duration // between two looks; defaults to drainLook
 }
 
 // look is what one look found: the position at which each source stands.
@@ -73,6 +75,11 @@ func (d *drain) wait(ctx context.Context, fed <-chan struct{}) error {
 
 // look looks once: nil if something is left to do.
 func (d *drain) look(ctx context.Context) (look, error) {
+	if d.stopped != nil {
+		if err := d.stopped(); err != nil {
+			return nil, err
+		}
+	}
 	if d.busy() {
 		return nil, nil //nolint:nilnil // nothing found and nothing wrong
 	}

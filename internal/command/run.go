@@ -231,7 +231,7 @@ func (r *running) work(ctx context.Context) error {
 	})
 	if r.run.drain {
 		g.Go(func() error {
-			d := drain{plan: r.plan, admin: r.host.Cluster.Admin, busy: r.busy}
+			d := drain{plan: r.plan, admin: r.host.Cluster.Admin, busy: r.busy, stopped: r.stopped}
 			if err := d.wait(ctx, fed); err != nil {
 				return err
 			}
@@ -265,6 +265,22 @@ func (r *running) busy() bool {
 		}
 	}
 	return false
+}
+
+// stopped says why a partition of the node goes on no more; nil if none has stopped.
+func (r *running) stopped() error {
+	nodes, err := r.host.Statuses()
+	if err != nil {
+		return nil //nolint:nilerr // it has no time to answer
+	}
+	for _, n := range nodes {
+		for _, p := range n.Partitions {
+			if p.Why != "" {
+				return fmt.Errorf("partition %s/%d is stopped, and nothing behind that is done: %s", p.Stage, p.Partition, p.Why)
+			}
+		}
+	}
+	return nil
 }
 
 // feedAll feeds all files at once and returns at the first error.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
@@ -148,6 +149,12 @@ func (s *show) wrap(err error) error { return fmt.Errorf("show %s: %w", s.table.
 func text(t plan.Text, b []byte) string {
 	if b == nil {
 		return "(null)"
+	}
+	if t.Format == nil { // a topic of many types, such as that of the dead letters
+		if utf8.Valid(b) {
+			return string(b)
+		}
+		return fmt.Sprintf("%q", b)
 	}
 	s, err := t.Format(b)
 	if err != nil {

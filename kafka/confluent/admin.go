@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +25,8 @@ const (
 	// unknownFor is how long a topic that the broker does not know is asked for again: one made just now may not have
 	// reached every broker.
 	unknownFor = 2 * time.Second
+	// awayFor is how long a broker that cannot be reached is asked for again: the others elect another leader meanwhile.
+	awayFor = 10 * time.Second
 	// internalPrefix begins the names of topics that belong to brokers and their tools.
 	internalPrefix = "__"
 )
@@ -350,7 +354,8 @@ func (a *admin) await(ctx context.Context, what string, done func(context.Contex
 	}
 }
 
-// retry calls f until it succeeds, fails for good, or ctx ends. A topic that is unknown stays so for two seconds at most.
+// retry calls f until it succeeds, fails for good, or ctx ends. A topic that is unknown stays so for two seconds at most, a broker that
+// cannot be reached for ten.
 func (a *admin) retry(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -360,7 +365,13 @@ func (a *admin) retry(ctx context.Context, f func(context.Context) error) error 
 		switch {
 		case err == nil:
 			return nil
-		case ctx.Err() != nil || !kerr.IsRetriable(err):
+		case ctx.Err() != nil:
+			return err
+		case isUnreachable(err):
+			if time.Since(began) > awayFor {
+				return err
+			}
+		case !kerr.IsRetriable(err):
 			return err
 		case errors.Is(err, kerr.UnknownTopicOrPartition) && time.Since(began) > unknownFor:
 			return err
@@ -369,6 +380,12 @@ func (a *admin) retry(ctx context.Context, f func(context.Context) error) error 
 			return err
 		}
 	}
+}
+
+// isUnreachable says whether one broker could not be reached, or has closed the connection.
+func isUnreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) || errors.Is(err, io.EOF)
 }
 
 // withText adds what the broker says beside an error code.

@@ -88,11 +88,16 @@ func (t *transactions) timed(what string, do func() error) error {
 func (t *transactions) abort(bundles []*kafka.Bundle, cause error) kafka.Outcome {
 	ctx, cancel := t.p.rt.WithTimeout(context.Background(), abortTimeout)
 	defer cancel()
-	if err := t.timed("abort transaction", func() error { return t.Abort(ctx) }); err != nil {
-		return t.unknown(bundles, errors.Join(cause, err))
+	err := t.timed("abort transaction", func() error { return t.Abort(ctx) })
+	if err == nil {
+		err = t.twice
 	}
-	if t.twice != nil {
-		return t.unknown(bundles, errors.Join(cause, t.twice))
+	if err != nil {
+		// What the broker refused, it would refuse again: a transaction of which nothing was accepted cannot even be
+		// aborted by this client (the broker knows of none).
+		out := t.unknown(bundles, errors.Join(cause, err))
+		out.Sick = isSick(cause)
+		return out
 	}
 	crashpoint.Hit("commit.aborted")
 	return kafka.Outcome{Verdict: kafka.Aborted, Err: cause, Sick: isSick(cause), Lost: lostBy(cause, bundles)}

@@ -100,6 +100,7 @@ func TestAnAbortThatFailsIsUnknown(t *testing.T) {
 		require.ErrorIs(w.t, out.Err, errBroker)
 		require.ErrorContains(w.t, out.Err, "abort transaction")
 		require.Equal(w.t, 5*time.Second, time.Since(began).Round(time.Second))
+		require.True(w.t, out.Sick, "what was refused would be refused again")
 	})
 }
 

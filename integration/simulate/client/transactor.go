@@ -93,6 +93,9 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	if len(tps) == 0 {
 		return nil
 	}
+	if t.d.net.S.Chance("client: records wait", 1000) { // in its queue, for brokers that are busy
+		t.d.net.S.Sleep(ctx, time.Duration(t.d.net.S.Rand().Int64N(int64(400*time.Millisecond))))
+	}
 	id := t.id
 	added := 0
 	for i, tp := range tps {

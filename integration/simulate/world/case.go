@@ -22,6 +22,8 @@ type Case struct {
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
 	Check func(o *Oracle) error
+	// Busy is how many times more records than usual are sent; 0: one.
+	Busy int
 	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then.
 	Compaction int
 	// Watch checks what must hold at every moment; nil: nothing.
@@ -76,7 +78,7 @@ func (h *Hooks) Fate(agent, value string) error {
 
 // Often is Fate, and bad luck is common.
 func (h *Hooks) Often(agent, value string) error {
-	if key := agent + "/" + value; h.failed[key] < maxBadLuck && h.s.Chance("handler: error, in a bad place", 1000) {
+	if key := agent + "/" + value; h.failed[key] < maxBadLuck && h.s.Chance("handler: error, in a bad place", 1200) {
 		h.failed[key]++
 		return errUnlucky
 	}

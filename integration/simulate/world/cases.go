@@ -290,18 +290,28 @@ func batches() *Case {
 }
 
 // timers counts, and reports at intervals: each partition, and the topology as a whole.
+// tocks are the intervals of timers that seldom fire, longer than the partition takes after a failure: one that has forgotten a firing
+// fires again for the same moment.
+var tocks = []time.Duration{
+	2300 * time.Millisecond, 2900 * time.Millisecond, 3100 * time.Millisecond, 3700 * time.Millisecond,
+	4100 * time.Millisecond, 4300 * time.Millisecond, 4700 * time.Millisecond, 5300 * time.Millisecond,
+}
+
 func timers() *Case {
 	return &Case{
-		Name: "timers",
+		Name: "timers", Busy: 3,
 		Define: func(h *Hooks, _ int) *topology.Topology {
 			t := topology.New("timers")
 			in, ticks, beats := topicOf(t, "in"), topicOf(t, "ticks"), topicOf(t, "beats")
 			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
 			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
-				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Often("update", e.Value) })
+				for _, place := range []string{"first", "second", "third"} { // rollbacks are to be common here
+					counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old, h.Fate(place, e.Value) })
+				}
+				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, nil })
 				return nil
-			}, topology.Writes(counts))
-			topology.Every(t, "tick", 150*time.Millisecond, func(ctx *topology.TaskContext) error {
+			}, topology.Writes(counts), topology.OnFailure(topology.Policy{Attempts: 3*maxBadLuck + 1}))
+			topology.Every(t, "tick", 100*time.Millisecond, func(ctx *topology.TaskContext) error {
 				sum := int64(0)
 				for _, n := range counts.All(ctx) {
 					sum += n
@@ -310,6 +320,13 @@ func timers() *Case {
 				ticks.Send(ctx, fmt.Sprint(ctx.Partition()), fmt.Sprintf("%d %d", ctx.Due.UnixMilli(), sum), topology.ToPartition(ctx.Partition()))
 				return nil
 			}, topology.Reads(counts), topology.Sends(ticks))
+			for _, every := range tocks {
+				out := topicOf(t, "tocks-"+every.String())
+				topology.Every(t, "tock-"+every.String(), every, func(ctx *topology.TaskContext) error {
+					out.Send(ctx, fmt.Sprint(ctx.Partition()), strconv.FormatInt(ctx.Due.UnixMilli(), 10), topology.ToPartition(ctx.Partition()))
+					return nil
+				}, topology.Reads(counts), topology.Sends(out))
+			}
 			topology.Every(t, "beat", 200*time.Millisecond, func(ctx *topology.TaskContext) error {
 				beats.Send(ctx, "beat", strconv.FormatInt(ctx.Due.UnixMilli(), 10), topology.ToPartition(0))
 				return nil
@@ -320,6 +337,11 @@ func timers() *Case {
 		Check: func(o *Oracle) error {
 			if err := o.firings("ticks", "tick"); err != nil {
 				return err
+			}
+			for _, every := range tocks {
+				if err := o.firings("tocks-"+every.String(), "tock-"+every.String()); err != nil {
+					return err
+				}
 			}
 			if err := o.firings("beats", "beat"); err != nil {
 				return err

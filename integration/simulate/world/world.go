@@ -32,7 +32,7 @@ type Options struct {
 // DefaultSteps is how many steps a run has before its faults stop.
 const DefaultSteps = 2000
 
-// settleSteps bounds how long it may take after that until everything is committed.
+// settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy.
 const settleSteps = 60_000
 
 // storms are the weathers of a run.
@@ -43,6 +43,9 @@ var storms = []func(name string) int{
 	func(name string) int { return 1 + 5*has(name, "EndTxn", "TxnOffsetCommit", "marker", "client:") },
 	func(name string) int {
 		return 1 + 2*has(name, "node:", "process", "disk:", "request ", "answer ", "marker")
+	},
+	func(name string) int { // of those who take slots and give them up
+		return 1 + 7*has(name, "OffsetFetch", "OffsetCommit", "JoinGroup", "SyncGroup", "Heartbeat", "client:") + 2*has(name, "node:")
 	},
 }
 
@@ -136,7 +139,7 @@ func build(opts Options) (*World, error) {
 		return nil, err
 	}
 	w.parts = 1 + int32(s.Rand().IntN(4)) //nolint:gosec // small
-	w.inputs, w.steps = cmpOr(opts.Inputs, 40+s.Rand().IntN(120)), DefaultSteps
+	w.inputs, w.steps = cmpOr(opts.Inputs, (40+s.Rand().IntN(120))*max(w.c.Busy, 1)), DefaultSteps
 	if s.Rand().IntN(4) == 0 { // a long run
 		w.steps *= 3
 	}
@@ -230,7 +233,8 @@ func (w *World) calm() {
 
 // settle runs until everything is committed.
 func (w *World) settle() error {
-	for i := range settleSteps {
+	limit := settleSteps * max(w.c.Busy, 1)
+	for i := range limit {
 		if err := w.s.Err(); err != nil {
 			return err
 		}
@@ -243,7 +247,7 @@ func (w *World) settle() error {
 		}
 	}
 	w.s.Logf("waiting: %v", w.s.Waiting())
-	return fmt.Errorf("%w after %d steps without faults: %s", errNotDone, settleSteps, w.lag())
+	return fmt.Errorf("%w after %d steps without faults: %s", errNotDone, limit, w.lag())
 }
 
 // revive starts a node if none runs, and ends an upgrade that is under way.

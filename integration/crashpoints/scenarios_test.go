@@ -1,0 +1,292 @@
+//go:build integration
+
+package crashpoints
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/troupe-stream/troupe/integration/nodes"
+	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// scenario brings a node to some crash points. Its nodes that are armed run on directory A, one after the other; it ends
+// with errAtPoint where the last of them has come to its point, and with nil when it is over without that.
+type scenario struct {
+	name string
+	run  func(ctx context.Context, x *trial) error
+}
+
+// scenarios are tried in this order: the first that comes to a point is the one for it.
+var scenarios = []scenario{
+	{"life", life},
+	{"growth", growth},
+	{"pair", pair},
+	{"frozen", frozen},
+	{"frozen beside another", frozenBeside},
+	{"damage", damage},
+	{"broken", broken},
+	{"denied", denied},
+	{"few slots", fewSlots},
+}
+
+// busy starts an armed node and waits until it has committed and checkpointed.
+func busy(ctx context.Context, x *trial) (*nodes.Node, error) {
+	n, err := x.arm()
+	if err != nil {
+		return nil, err
+	}
+	if err := x.steps(ctx, n, nil, "commit.committed", 4); err != nil {
+		return nil, err
+	}
+	return n, x.steps(ctx, n, nil, "checkpoint.marked", 2)
+}
+
+// life is that of a node which starts, works and stops, twice.
+func life(ctx context.Context, x *trial) error {
+	for range 2 {
+		n, err := busy(ctx, x)
+		if err == nil {
+			err = x.ended(ctx, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// growth is that of a node whose table outgrows the layout of its checkpoints.
+func growth(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for i := 0; i < 10_000; i += 20 {
+		var b strings.Builder
+		for j := range 20 {
+			fmt.Fprintf(&b, "x%d ", i+j)
+		}
+		lines = append(lines, b.String())
+	}
+	x.send(ctx, lines...)
+	if err := x.steps(ctx, n, nil, "checkpoint.layout-forgotten", 1); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// pair is that of a node that lets another have some of its slots, and takes them back when the other stops.
+func pair(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	b, err := x.other("B")
+	if err != nil {
+		return err
+	}
+	if err := x.both(ctx, n, b, "commit.committed", 2); err != nil {
+		return err
+	}
+	if err := x.ended(ctx, b); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, n.Steps(), "commit.committed", 3); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// both waits until another node has come to a step, or the armed node has ended before.
+func (x *trial) both(ctx context.Context, armed, other *nodes.Node, name string, times int) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-armed.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := x.steps(ctx, other, nil, name, times)
+	if err != nil && ctx.Err() != nil {
+		return x.judge(armed, err, "another node's "+name)
+	}
+	return err
+}
+
+// frozen is that of a node that stands still for longer than its session lasts, with nobody to take over.
+func frozen(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := n.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	if err := x.deserted(ctx); err != nil {
+		return err
+	}
+	before := n.Steps()
+	if err := n.Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, before, "take.offsets-read", 1); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, n.Steps(), "commit.committed", 2); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// frozenBeside is that of a node that stands still until another has taken over.
+func frozenBeside(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := n.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	b, err := x.other("B")
+	if err != nil {
+		return err
+	}
+	if err := x.steps(ctx, b, nil, "commit.committed", 3); err != nil {
+		return err
+	}
+	before := n.Steps()
+	if err := n.Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, before, "take.offsets-read", 1); err != nil {
+		return err
+	}
+	if err := x.ended(ctx, b); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, n.Steps(), "commit.committed", 2); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// damage is that of a node that finds its checkpoints begun but not finished, damaged, and too old.
+func damage(ctx context.Context, x *trial) error {
+	first, err := x.start("A", []string{"TROUPE_CRASHPOINT=checkpoint.pages-written@1"})
+	if err != nil {
+		return err
+	}
+	x.others = append(x.others, first)
+	if err := await(ctx, first.Done()); err != nil {
+		return err
+	}
+	for _, harm := range []func(context.Context) error{nil, x.flip, x.expire} {
+		if harm != nil {
+			if err := harm(ctx); err != nil {
+				return err
+			}
+		}
+		n, err := busy(ctx, x)
+		if err != nil {
+			return err
+		}
+		n.Kill()
+	}
+	return nil
+}
+
+// flip damages the pages of all checkpoints.
+func (x *trial) flip(context.Context) error {
+	paths, err := filepath.Glob(filepath.Join(host.StateDir(x.data("A"), x.name), "tables", "*.db"))
+	if err == nil && len(paths) == 0 {
+		err = fmt.Errorf("no checkpoints below %s", x.data("A"))
+	}
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for i := range 20 {
+			b[len(b)*(i+1)/22] ^= 4
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expire makes the changelog one whose deletions may be forgotten at once.
+func (x *trial) expire(ctx context.Context) error {
+	return x.configure(ctx, x.name+"-counts-changelog", "delete.retention.ms", "1")
+}
+
+// broken is that of a node that cannot open a checkpoint, until it can.
+func broken(ctx context.Context, x *trial) error {
+	in := filepath.Join(host.StateDir(x.data("A"), x.name), "tables", "counts-0.db")
+	if err := os.MkdirAll(in, 0o750); err != nil {
+		return err
+	}
+	n, err := x.arm()
+	if err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, nil, "retake.unassigned", 2); err != nil {
+		_ = os.Remove(in)
+		return err
+	}
+	if err := os.Remove(in); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, n.Steps(), "checkpoint.marked", 2); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// denied is that of a node that may not write a topic, until it may.
+func denied(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := x.deny(ctx, x.name+"-words"); err != nil {
+		return err
+	}
+	err = x.steps(ctx, n, nil, "undo.done", 2)
+	if allow := x.allow(ctx, x.name+"-words"); allow != nil {
+		return allow
+	}
+	if err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, n.Steps(), "checkpoint.marked", 2); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// fewSlots is that of a node that finds fewer slots than it needs: an older version of the program had fewer partitions.
+func fewSlots(ctx context.Context, x *trial) error {
+	spec := kafka.SlotsSpec(x.name, 1)
+	if err := x.admin.Create(ctx, spec); err != nil {
+		return err
+	}
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
