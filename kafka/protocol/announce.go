@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -21,12 +20,10 @@ func (g *Group) Announce(ctx context.Context, slot int32, incarnation int64, t k
 		return fmt.Errorf("announce for slot %d: %w", slot, err)
 	}
 	defer over()
-	crashpoint.Hit("announce.begun")
 	mark := kafka.Mark{Owners: []kafka.Owner{g.me}, Trying: t}
 	if err := g.wire.Mark(ctx, now.Member, map[int32]kafka.Mark{slot: mark}); err != nil {
 		return fmt.Errorf("announce for slot %d: %w", slot, err)
 	}
-	crashpoint.Hit("announce.marked")
 	return nil
 }
 
