@@ -46,6 +46,8 @@ type Grant struct {
 	Generation  int32  // the group's at that time: an owner that comes later has no lower one
 	Sources     []Position
 	Careful     bool // the owner before did not release it in order: it may have died of a record
+	// Suspects are records that processes have died with; zero: none. Its Open is false.
+	Suspects Trying
 }
 
 // GroupHandler is told what happens to this process's membership. Batches and Failed are called on the polling
@@ -82,6 +84,10 @@ type Group interface {
 	// Holds asks the broker whether a slot is still that of a grant, as of some moment after the call: a process that has
 	// stood still may not know yet that another one writes for it. It blocks until ctx ends at the latest.
 	Holds(ctx context.Context, slot int32, incarnation int64) (bool, error)
+	// Announce writes into the mark of a slot what is about to be given out; the zero Trying announces that nothing is. It may be
+	// called from any goroutine, once at a time for a slot, and blocks until the broker has it, for some ten seconds at most. After
+	// ErrNotHeld the slot is not that of the grant; after another error it may have been written or not, and may be tried again.
+	Announce(ctx context.Context, slot int32, incarnation int64, t Trying) error
 }
 
 // Bundle is what one slot did between two seals: committed whole or not at all.

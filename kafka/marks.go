@@ -42,27 +42,37 @@ func legalID(s string) bool {
 // topic, written by plain commits only. The zero Mark is that of a slot that was never taken.
 //
 // A slot with one owner belongs to it. "B/2 over A/1" is a slot that B is taking from A: both may have a transaction
-// open, so who finds it fences both.
+// open, so who finds it fences both. Behind the owners may stand what kills processes, see Trying: "A/1 trying 1 0 count@512" says
+// that A gives out records before 512 to agent count, in a window of level 1, with no deaths counted, "A/1 suspects 2 3 count@77"
+// that three processes before A died with record 76 in hand, and "released suspects 2 3 count@77" that A has let go of it since.
 type Mark struct {
 	// Owners are those who may have a transaction open on the slot: the taker first, then whom it takes the slot from.
 	Owners []Owner
 	// Released says that the last owner let go of the slot in order: all it did is known to be committed.
 	Released bool
+	// Trying says which records may kill the process that has them in hand. Open only with one owner.
+	Trying Trying
 }
 
 // Released is the mark of a slot that its owner let go of in order.
 func Released() Mark { return Mark{Released: true} }
 
-// ParseMark reads the text of a mark: empty, `released`, `instance/nonce`, or several of these with ` over ` between.
+// ParseMark reads the text of a mark: empty, `released`, `instance/nonce`, or several of these with ` over ` between. Behind them may
+// follow ` trying LEVEL DEATHS agent@offset agent@offset…` (of one owner only) or ` suspects …` in the same form.
 func ParseMark(text string) (Mark, error) {
-	switch text {
-	case "":
+	if text == "" {
 		return Mark{}, nil
-	case markReleased:
-		return Released(), nil
 	}
-	var m Mark
-	for part := range strings.SplitSeq(text, markOver) {
+	owners, trying, err := cutTrying(text)
+	if err != nil {
+		return Mark{}, err
+	}
+	m := Mark{Trying: trying}
+	if owners == markReleased && !trying.Open {
+		m.Released = true
+		return m, nil
+	}
+	for part := range strings.SplitSeq(owners, markOver) {
 		instance, nonce, ok := strings.Cut(part, "/")
 		o := Owner{instance, nonce}
 		if !ok || o.Validate() != nil {
@@ -70,19 +80,22 @@ func ParseMark(text string) (Mark, error) {
 		}
 		m.Owners = append(m.Owners, o)
 	}
+	if trying.Open && len(m.Owners) > 1 {
+		return Mark{}, fmt.Errorf("mark %q of a slot: only the one owner of a slot tries records; was it committed by another program?", text)
+	}
 	return m, nil
 }
 
 // String returns the mark as ParseMark reads it.
 func (m Mark) String() string {
 	if m.Released {
-		return markReleased
+		return markReleased + m.Trying.text()
 	}
 	parts := make([]string, len(m.Owners))
 	for i, o := range m.Owners {
 		parts[i] = o.String()
 	}
-	return strings.Join(parts, markOver)
+	return strings.Join(parts, markOver) + m.Trying.text()
 }
 
 // IsOf says whether the slot belongs to owner, and to no other.
@@ -91,7 +104,7 @@ func (m Mark) IsOf(owner Owner) bool { return len(m.Owners) == 1 && m.Owners[0] 
 // TakenBy returns the mark of a slot that owner is taking from those in m. An instance is named once, with its newest
 // nonce: it has one transactional id, which is fenced once.
 func (m Mark) TakenBy(owner Owner) Mark {
-	taken := Mark{Owners: []Owner{owner}}
+	taken := Mark{Owners: []Owner{owner}, Trying: m.suspects(owner)}
 	for _, o := range m.Owners {
 		if !slices.ContainsFunc(taken.Owners, func(x Owner) bool { return x.Instance == o.Instance }) {
 			taken.Owners = append(taken.Owners, o)

@@ -69,7 +69,7 @@ func TestOwnersAreChecked(t *testing.T) {
 }
 
 func FuzzParseMark(f *testing.F) {
-	for _, s := range []string{"", "released", "A/1", "B/2 over A/1", " over ", "A/1 over released", "é/1"} {
+	for _, s := range []string{"", "released", "A/1", "B/2 over A/1", " over ", "A/1 over released", "é/1", "A/1 trying 0 0 x@5 y@7", "B/2 over A/1 suspects 2 4 x@5", "released suspects 1 0 x@1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

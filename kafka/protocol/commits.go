@@ -15,20 +15,22 @@ import (
 // process has given up and is taking anew, as the same member, would be accepted after the take has read the offsets.
 type commits struct {
 	mu      sync.Mutex
-	granted map[int32]grantOf // what may be committed for
-	running chan struct{}     // closed when the commit under way is decided; nil: there is none
+	granted map[int32]grantOf       // what may be committed for
+	running chan struct{}           // closed when the commit under way is decided; nil: there is none
+	marking map[int32]chan struct{} // of slots whose mark is being written: closed when that has ended
 }
 
 type grantOf struct {
 	incarnation int64
+	member      string // that took it
 	sources     []kafka.TopicPartition
 }
 
 // grant lets bundles of a slot's incarnation be committed.
-func (c *commits) grant(slot int32, incarnation int64, sources []kafka.TopicPartition) {
+func (c *commits) grant(slot int32, incarnation int64, member string, sources []kafka.TopicPartition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.granted[slot] = grantOf{incarnation, sources}
+	c.granted[slot] = grantOf{incarnation, member, sources}
 }
 
 // revoke ends that. A commit under way goes on.

@@ -82,7 +82,7 @@ func NewGroup(cfg kafka.GroupConfig, log *slog.Logger, rt Runtime, wire Wire, op
 	}
 	g := &Group{
 		cfg: cfg, me: me, log: log, rt: rt, wire: wire,
-		commits: &commits{granted: map[int32]grantOf{}}, slots: map[int32]*slot{}, held: map[int32]bool{},
+		commits: &commits{granted: map[int32]grantOf{}, marking: map[int32]chan struct{}{}}, slots: map[int32]*slot{}, held: map[int32]bool{},
 		assigned: map[kafka.TopicPartition]bool{},
 	}
 	var err error

@@ -125,6 +125,10 @@ func (g *Group) markReleased(ids []int32) {
 	if len(ids) == 0 {
 		return
 	}
+	if err := g.bar(ids); err != nil {
+		g.log.Warn("slots cannot be marked as released; who takes them fences this process", "slots", ids, "err", err)
+		return
+	}
 	now, err := g.consumer.Member()
 	if err == nil && slices.ContainsFunc(ids, func(id int32) bool { return g.slots[id].grant.MemberID != now.ID }) {
 		err = fmt.Errorf("this process is member %s of the group now, not the one that took them", now.ID)
@@ -155,7 +159,7 @@ func (g *Group) ours(ids []int32) (map[int32]kafka.Mark, error) {
 	marks := make(map[int32]kafka.Mark, len(ids))
 	for _, id := range ids {
 		if m, err := kafka.ParseMark(texts[id]); err == nil && m.IsOf(g.me) {
-			marks[id] = kafka.Released()
+			marks[id] = m.LetGo()
 		}
 	}
 	return marks, nil

@@ -47,6 +47,7 @@ type taking struct {
 // taken is what a take found.
 type taken struct {
 	careful map[int32]bool
+	mine    map[int32]kafka.Mark // as it is written once those before are fenced
 	sources map[int32][]kafka.Position
 }
 
@@ -103,8 +104,8 @@ func (g *Group) onTake(t *take, got taken, err error) {
 	for _, s := range still {
 		g.incarnation++
 		s.granted, s.tries, g.held[s.id] = true, 0, true
-		s.grant = kafka.Grant{Slot: s.id, Incarnation: g.incarnation, MemberID: t.as.ID, Generation: t.as.Generation, Sources: got.sources[s.id], Careful: got.careful[s.id]}
-		g.commits.grant(s.id, s.grant.Incarnation, s.sources)
+		s.grant = kafka.Grant{Slot: s.id, Incarnation: g.incarnation, MemberID: t.as.ID, Generation: t.as.Generation, Sources: got.sources[s.id], Careful: got.careful[s.id], Suspects: got.mine[s.id].Trying}
+		g.commits.grant(s.id, s.grant.Incarnation, s.grant.MemberID, s.sources)
 		if len(s.sources) > 0 {
 			grants = append(grants, s.grant)
 		}
@@ -139,10 +140,12 @@ func (t *take) run(ctx context.Context) (taken, error) {
 	ctx, cancel := t.rt.WithTimeout(ctx, takeTimeout)
 	defer cancel()
 	crashpoint.Hit("take.start")
-	ids := make([]int32, len(t.slots))
+	if err := t.own.awaitMarks(ctx, t.rt, t.ids()); err != nil {
+		return taken{}, err
+	}
+	ids := t.ids()
 	var sources []kafka.TopicPartition
-	for i, s := range t.slots {
-		ids[i] = s.id
+	for _, s := range t.slots {
 		sources = append(sources, s.sources...)
 	}
 	texts, err := t.wire.Marks(ctx, ids)
@@ -150,8 +153,8 @@ func (t *take) run(ctx context.Context) (taken, error) {
 		return taken{}, err
 	}
 	crashpoint.Hit("take.marks-read")
-	got := taken{careful: map[int32]bool{}, sources: map[int32][]kafka.Position{}}
-	over, dead, err := t.judge(texts, got.careful)
+	got := taken{careful: map[int32]bool{}, mine: map[int32]kafka.Mark{}, sources: map[int32][]kafka.Position{}}
+	over, dead, err := t.judge(texts, got)
 	if err != nil {
 		return taken{}, err
 	}
@@ -175,11 +178,7 @@ func (t *take) run(ctx context.Context) (taken, error) {
 		}
 	}
 	crashpoint.Hit("take.fenced")
-	mine := make(map[int32]kafka.Mark, len(ids))
-	for _, id := range ids {
-		mine[id] = kafka.Mark{}.TakenBy(t.me)
-	}
-	if err := errors.Join(ctx.Err(), t.wire.Mark(ctx, t.as, mine)); err != nil {
+	if err := errors.Join(ctx.Err(), t.wire.Mark(ctx, t.as, got.mine)); err != nil {
 		return taken{}, err
 	}
 	crashpoint.Hit("take.marked")
@@ -200,16 +199,25 @@ func (t *take) run(ctx context.Context) (taken, error) {
 	return got, nil
 }
 
+func (t *take) ids() []int32 {
+	ids := make([]int32, len(t.slots))
+	for i, s := range t.slots {
+		ids[i] = s.id
+	}
+	return ids
+}
+
 // judge reads the marks that were found: which slots are taken over whom, and which instances may still have a
 // transaction open on them.
-func (t *take) judge(texts map[int32]string, careful map[int32]bool) (over map[int32]kafka.Mark, dead []string, err error) {
+func (t *take) judge(texts map[int32]string, got taken) (over map[int32]kafka.Mark, dead []string, err error) {
 	over = map[int32]kafka.Mark{}
 	for _, s := range t.slots {
 		m, err := kafka.ParseMark(texts[s.id])
 		if err != nil {
 			m = kafka.Mark{} // by another program: there is nobody to fence
 		}
-		careful[s.id] = texts[s.id] != "" && !m.Released
+		got.careful[s.id] = texts[s.id] != "" && !m.Released
+		got.mine[s.id] = m.Taken(t.me)
 		if twin, ok := m.Twin(t.me); ok && s.held {
 			return nil, nil, fmt.Errorf("slot %d of group %s, which this process %s held, is marked by %s: %w", s.id, t.group, t.me, twin, kafka.ErrDuplicateIdentity)
 		}
