@@ -372,7 +372,7 @@ func (s *partitionState) undone() {
 	}
 	if c := s.culprit; c != nil {
 		s.culprit = nil
-		s.careful.agent = c.agent
+		s.careful.agent, s.careful.rec = c.agent, c.rec
 		policy := s.agents[c.agent].agent.Policy
 		if s.causePolicy != nil {
 			policy = s.causePolicy

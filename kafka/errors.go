@@ -23,6 +23,5 @@ var ErrSlow = errors.New("it may have been sent twice")
 // ErrSuperseded says that another process has begun to do the same, and that this one must not go on.
 var ErrSuperseded = errors.New("another process has begun to do the same meanwhile, and goes on with it")
 
-
 // ErrNotHeld says that a slot is not that of a grant any more: given up, or granted to this process as another member.
 var ErrNotHeld = errors.New("the slot is not held any more")

@@ -142,7 +142,7 @@ func (d *deed) question(letters []*letter) string {
 	if d.receipt == kafka.ReceiptDropped {
 		verb = "Drop"
 	}
-	return fmt.Sprintf("%s %d dead letters of topology %s (%s)?", verb, len(letters), d.plan.Name, strings.Join(parts, ", "))
+	return fmt.Sprintf("%s %s of topology %s (%s)?", verb, count(len(letters), "dead letter", "dead letters"), d.plan.Name, strings.Join(parts, ", "))
 }
 
 // agent is the one that a letter's record goes to.
@@ -249,7 +249,7 @@ func (d *deed) run(ctx context.Context, letters []*letter) error {
 		}
 		done += closed
 	}
-	d.app.say("%d dead letters of topology %s %s", done, d.plan.Name, d.receipt)
+	d.app.say("%s of topology %s %s", count(done, "dead letter", "dead letters"), d.plan.Name, d.receipt)
 	return nil
 }
 

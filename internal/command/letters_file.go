@@ -116,7 +116,7 @@ func (m *mailbox) export(letters []*letter, file string) (err error) {
 	if err := buf.Flush(); err != nil {
 		return err
 	}
-	m.app.say("%d dead letters of topology %s exported", len(letters), m.plan.Name)
+	m.app.say("%s of topology %s exported", count(len(letters), "dead letter", "dead letters"), m.plan.Name)
 	return nil
 }
 

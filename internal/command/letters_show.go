@@ -150,7 +150,7 @@ func countErrors(w io.Writer, letters []*letter) error {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a.agent, b.agent), cmp.Compare(a.err, b.err))
 	})
 	var out strings.Builder
-	fmt.Fprintf(&out, "\n%d letters\n", len(letters))
+	fmt.Fprintf(&out, "\n%s\n", count(len(letters), "letter", "letters"))
 	for i, k := range kinds {
 		if i == errorsShown {
 			fmt.Fprintf(&out, "  and %d other kinds of errors\n", len(kinds)-i)

@@ -145,7 +145,7 @@ func TestLettersRedrive(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	require.Equal(t, exitWrongUse, s.run("dead-letters", "redrive").code, "it asks")
-	require.Contains(t, s.ok("dead-letters", "redrive", "--dry-run", "--key=2"), "\n1 letters\n")
+	require.Contains(t, s.ok("dead-letters", "redrive", "--dry-run", "--key=2"), "\n1 letter\n")
 	s.ok("--drain")
 	require.Empty(t, s.paid, "nothing was done")
 

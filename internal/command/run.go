@@ -201,7 +201,7 @@ func (r *running) tellLetters() {
 		}
 	}
 	if n > 0 {
-		r.app.say("%d records were given up: they are in the topic %s-dead-letters, each with its error in a header", n, r.plan.Name)
+		r.app.say("%s given up, see node dead-letters list: written to the topic %s-dead-letters, each with its error", count(int(n), "record was", "records were"), r.plan.Name)
 	}
 }
 

@@ -115,7 +115,7 @@ func TestRedrivenForAnAgentThatIsGone(t *testing.T) {
 	b := inOnly()
 	n := 0
 	for _, name := range []string{"one", "two"} {
-		topology.Each(b.topo, name, b.in, func(_ ctxOf, ev event) error { n++; return nil })
+		topology.Each(b.topo, name, b.in, func(_ ctxOf, _ event) error { n++; return nil })
 	}
 	d := one(t, b.topo)
 	pipe(d, b.in, "a")
