@@ -74,6 +74,9 @@ type Config struct {
 	Kafka map[string]string
 	// Logger takes the log. Defaults to none: nothing is logged.
 	Logger *slog.Logger
+	// LogValues logs keys and values of records that fail too, and what codecs say of them, which may quote them. Defaults to
+	// false: the log holds none, unless a handler's own error does.
+	LogValues bool
 	// Started is called once when all nodes are members of their groups and poll, on Run's goroutine. Defaults to nothing.
 	Started func()
 }
@@ -127,7 +130,7 @@ func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) erro
 	h, err := host.Open(ctx, host.Config{
 		Brokers: cfg.Brokers, Settings: cfg.Kafka, DataDir: cfg.DataDir, InstanceID: cfg.InstanceID,
 		AtLeastOnce: cfg.Guarantee == AtLeastOnce, CreateTopics: cfg.CreateTopics, KeepSlots: cfg.KeepSlots, Strict: cfg.Strict,
-		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger,
+		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger, LogValues: cfg.LogValues,
 	}, plans...)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -183,7 +183,7 @@ func (n *Node) heed(ctx context.Context, admin kafka.Admin) error {
 		return fmt.Errorf("look at the brokers' settings: %w", err)
 	}
 	if unseen != "" {
-		n.log.Info("settings not checked", "reason", unseen)
+		n.log.Info("settings not checked", "error", unseen)
 	}
 	if !n.cfg.Strict {
 		for _, d := range dangers {

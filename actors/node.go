@@ -32,6 +32,7 @@ type Config struct {
 	Strict         bool          // refuse settings of the brokers that endanger what is promised, instead of warning of them
 	Advertise      string        // address of this node for others
 	Logger         *slog.Logger  // Defaults to slog.Default
+	LogValues      bool          // keys and values of records that fail may be logged
 	// CheckpointInterval is how often a table that has changed is written to its checkpoint, while that takes less than 5 %
 	// of its time. Defaults to 5 s.
 	CheckpointInterval time.Duration
@@ -106,7 +107,7 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	if cfg.Ground == nil {
 		cfg.Ground = &realGround{log: cfg.Logger}
 	}
-	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name), ground: cfg.Ground, done: make(chan struct{})}, nil
+	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name, "node", cfg.Instance), ground: cfg.Ground, done: make(chan struct{})}, nil
 }
 
 // Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
@@ -173,7 +174,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.closes = append(n.closes, producer.Close)
 	crashpoint.Hit("start.producer-opened")
 	n.run(&root{
-		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}},
+		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}},
 		restorer: &restorer{
 			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -55,6 +56,8 @@ type world struct {
 	t       *testing.T
 	brokers []string
 	starts  int // of nodes
+	logs    io.Writer
+	values  bool // in logs
 }
 
 func newWorld(t *testing.T, partitions int32, topics ...string) *world {
@@ -110,13 +113,16 @@ func (w *world) node(dir string, topo *topology.Topology) *actors.Node {
 	if os.Getenv("TROUPE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
+	if w.logs != nil {
+		log = slog.New(slog.NewTextHandler(w.logs, nil))
+	}
 	d, err := confluent.New(confluent.Config{Brokers: w.brokers, Logger: log, Settings: map[string]string{
 		"session.timeout.ms": "6000", "heartbeat.interval.ms": "100", "fetch.wait.max.ms": "10",
 	}})
 	require.NoError(w.t, err)
 	w.starts++
 	n, err := actors.NewNode(p, d, actors.Config{
-		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log,
+		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

@@ -34,6 +34,7 @@ type site struct {
 	ends       func(context.Context, kafka.TopicPartition) (int64, error)
 	holds      func(ctx context.Context, slot int32, incarnation int64) (bool, error)
 	log        *slog.Logger
+	values     bool // the log may hold keys and values of records
 	strays     *sync.WaitGroup
 	hangs      *hangs
 	guardian   *guardian
@@ -71,6 +72,8 @@ type partitionActor struct {
 	clean  bool
 	log    *slog.Logger
 	counts counters
+	storms map[stormKey]*storm
+	calm   func() // stops the timer that ends their windows
 }
 
 type counters struct{ failures, letters, restarts int64 }
@@ -94,12 +97,15 @@ func (p *partitionActor) Receive(c actor.Context) {
 		if p.open--; p.open == 0 {
 			p.leave(c)
 		}
+	case sumUp:
+		p.sumUp(c, false)
 	case statusQuery:
 		c.Respond(p.status())
 	case *actor.Stopping:
 		if p.stop != nil {
 			p.stop()
 		}
+		p.sumUp(c, true)
 		for _, s := range p.shards {
 			c.Send(p.site.restorer, forget{s})
 		}
@@ -168,9 +174,9 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 		case answerAsk:
 			x.reply(x.err)
 		case report:
-			p.report(x.failure)
+			p.report(c, x.failure)
 		case recovered:
-			p.recovered(x)
+			p.recovered(c, x)
 		case wakeAt:
 			p.wakeAt(c, x.at)
 		}
@@ -192,48 +198,6 @@ func (p *partitionActor) wakeAt(c actor.Context, at time.Time) {
 	p.at = at
 	g, self := p.site.ground, c.Self()
 	p.stop = g.After(at.Sub(g.Now()), func() { g.Send(self, Wake{g.Now()}) })
-}
-
-// report tells of a failure: of the first one of a record, and of what is decided in the end.
-func (p *partitionActor) report(f recordFailure) {
-	p.counts.failures++
-	args := []any{"agent", f.agent, "attempt", f.attempts, "error", f.err}
-	if f.offset >= 0 {
-		args = append(args, "topic", f.topic, "offset", f.offset)
-	}
-	if f.stack != "" {
-		p.log.Debug("stack of a failure", "agent", f.agent, "stack", f.stack)
-	}
-	switch f.decision {
-	case plan.DeadLetter:
-		p.counts.letters++
-		p.log.Error("record given up: written to the dead letters", args...)
-	case plan.Skip:
-		p.log.Error("record given up: skipped, as its policy says", args...)
-	case plan.StopPartition:
-		p.log.Error("partition stopped: it goes on when it starts anew, on this node or another", args...)
-	case plan.StopNode:
-		p.log.Error("node stopped, as the policy says", args...)
-	case plan.ByPolicy, plan.Retry:
-		switch {
-		case f.again:
-			p.log.Debug("agent held back further", args...)
-		case f.paused > 0:
-			p.log.Warn("agent held back: what it calls is unavailable, or it fails too often; then one record is tried", append(args, "pause", f.paused)...)
-		case f.attempts > 1:
-			p.log.Debug("agent failed again", args...)
-		default:
-			p.log.Warn("agent failed: restarted, the record is tried again", args...)
-		}
-	}
-}
-
-func (p *partitionActor) recovered(r recovered) {
-	args := []any{"agent", r.agent, "attempts", r.attempts}
-	if r.offset >= 0 && r.topic != "" {
-		args = append(args, "topic", r.topic, "offset", r.offset)
-	}
-	p.log.Info("agent goes on: what had failed is done", args...)
 }
 
 func (p *partitionActor) finish(c actor.Context, clean bool) {

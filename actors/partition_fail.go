@@ -155,7 +155,7 @@ func (a *agentSlot) find(id int64) *given {
 // failRecord counts a failure of a record and does what the policy says. ofBatch says that it may not be the one at fault.
 func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f recordFailure, ofBatch bool) {
 	a := s.agents[i]
-	f.agent, f.offset = a.agent.Name, -1
+	f.agent, f.offset, f.rec = a.agent.Name, -1, rec
 	if rec.B != nil {
 		f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
 		if a.failed != f.offset {

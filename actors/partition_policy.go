@@ -96,6 +96,7 @@ func (s *partitionState) opens(a *agentSlot, b plan.Breaker, err error) bool {
 // giveUp does what a policy has decided about a record, or a turn of a timer or task, that is not tried again.
 func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 	a := s.agents[i]
+	f.rec = rec
 	if f.decision == plan.DeadLetter && rec.B != nil {
 		if err := s.bury(rec, f); err != nil { // nothing is dropped
 			f.decision, f.err = plan.StopPartition, fmt.Errorf("its dead letter cannot be written: %w; it failed: %w", err, f.err)

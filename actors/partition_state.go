@@ -67,6 +67,7 @@ type recordFailure struct {
 	again    bool          // and was open before
 	err      error
 	stack    string
+	rec      plan.Rec
 }
 
 // phase is what a partition is about.

@@ -42,7 +42,7 @@ func (a *producer) Receive(c actor.Context) {
 		case o.Verdict == kafka.Committed:
 			a.log.Debug("trace", "event", "commit-done", "commit", a.commits)
 		case o.Verdict == kafka.Unknown && errors.Is(o.Err, kafka.ErrSlow):
-			a.log.Info("commit slow: the broker is asked whether it is done", "bundles", len(m.bundles), "cause", o.Err)
+			a.log.Info("commit slow: the broker is asked whether it is done", "bundles", len(m.bundles), "error", o.Err)
 		default:
 			a.log.Warn("commit not done", "verdict", o.Verdict, "bundles", len(m.bundles), "sick", o.Sick, "lost", o.Lost, "error", o.Err)
 		}

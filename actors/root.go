@@ -75,7 +75,7 @@ func (r *root) Receive(c actor.Context) {
 	case releaseSlots:
 		r.release(c, m)
 	case lostSlots:
-		r.log.Warn("slots lost", "slots", m.slots, "why", m.why)
+		r.log.Warn("slots lost", "slots", m.slots, "error", m.why)
 		crashpoint.Hit("own.lost")
 		for _, s := range m.slots {
 			r.drop(c, s)

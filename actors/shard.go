@@ -73,7 +73,7 @@ func (a *shardActor) Receive(c actor.Context) {
 	case shardMessage:
 		a.step(c, m)
 	case rewind:
-		a.log.Warn("checkpoint dropped", "reason", m.reason)
+		a.log.Warn("checkpoint dropped", "error", m.reason)
 		crashpoint.Hit("restore.unfit")
 		if err := a.checkpoint.Drop(m.reason); err != nil {
 			c.Send(c.Parent(), shardBroken{err})
@@ -106,7 +106,7 @@ func (a *shardActor) open(c actor.Context) {
 	from, written, ok := a.checkpoint.Offset()
 	if ok {
 		if err := a.checkpoint.Load(a.state); err != nil {
-			a.log.Warn("checkpoint dropped", "path", path, "reason", err)
+			a.log.Warn("checkpoint dropped", "path", path, "error", err)
 			crashpoint.Hit("restore.damaged")
 			if err := a.checkpoint.Drop(err.Error()); err != nil {
 				c.Send(c.Parent(), shardBroken{err})

@@ -82,7 +82,7 @@ func OpenCheckpoint(disk Disk, path string, id Identity, log *slog.Logger) (*Che
 		return nil, fmt.Errorf("checkpoint %s is a directory: move it away", path)
 	}
 	if err := c.open(); err != nil {
-		log.Warn("checkpoint dropped: the changelog is replayed", "path", path, "reason", err)
+		log.Warn("checkpoint dropped: the changelog is replayed", "path", path, "error", err)
 		return c, c.drop(err.Error())
 	}
 	return c, nil

@@ -131,6 +131,11 @@ func (e *DecodeError) Error() string {
 	return fmt.Sprintf("decode the %s of %s/%d@%d as %s: %v", e.Part, e.Topic, e.Partition, e.Offset, e.Type, e.Err)
 }
 
+// Redacted is the error without what the codec says, which may quote the key or value: for logs.
+func (e *DecodeError) Redacted() string {
+	return fmt.Sprintf("decode the %s of %s/%d@%d as %s: the codec's own error, which may quote it, is logged with --log-values", e.Part, e.Topic, e.Partition, e.Offset, e.Type)
+}
+
 func (e *DecodeError) Unwrap() error { return e.Err }
 
 // Permanent says that trying again does not help.

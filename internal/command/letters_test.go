@@ -166,7 +166,7 @@ func TestLettersRedrive(t *testing.T) {
 	require.Contains(t, s.ok("dead-letters", "show", again), "letter "+place+": broken at 17")
 	require.Contains(t, s.ok("dead-letters", "show", place), "redriven to pay at")
 
-	require.Contains(t, s.ok("dead-letters", "drop", "--yes"), "1 dead letters of topology shop dropped")
+	require.Contains(t, s.ok("dead-letters", "drop", "--yes"), "1 dead letter of topology shop dropped")
 	require.Contains(t, s.ok("dead-letters", "list"), "has no such dead letters")
 	all := s.run("dead-letters", "list", "--all").out
 	require.Equal(t, 3, strings.Count(all, "redriven to pay"))

@@ -38,6 +38,7 @@ type runFlags struct {
 	instanceID     string
 	keepSlots      bool
 	strict         bool
+	logValues      bool
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
@@ -51,6 +52,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.DurationVar(&r.stopTimeout, "stop-timeout", host.DefaultStopTimeout, "how long a stop in order may take")
 	f.StringVar(&r.instanceID, "instance-id", "", "identity of this node in its group (default: made once and kept in the data directory)")
 	f.BoolVar(&r.strict, "strict", false, "refuse to start where settings of the brokers endanger the guarantee, instead of warning")
+	f.BoolVar(&r.logValues, "log-values", false, "log keys and values of records that fail, and what codecs say of them, which may quote them")
 	f.BoolVar(&r.keepSlots, "keep-slots", false, "stop without leaving the group: for rolling restarts")
 }
 
@@ -143,7 +145,7 @@ func (r *running) hostConfig() (host.Config, error) {
 	return host.Config{
 		Brokers: r.brokers, Settings: settings, DataDir: dir, InstanceID: f.instanceID,
 		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots, Strict: f.strict,
-		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log,
+		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log, LogValues: f.logValues,
 		OnRestore: newRestoreReport(r.app, r.log).report,
 	}, nil
 }

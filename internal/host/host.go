@@ -28,6 +28,7 @@ type Config struct {
 	CommitInterval time.Duration
 	StopTimeout    time.Duration // defaults to DefaultStopTimeout
 	Logger         *slog.Logger  // defaults to none
+	LogValues      bool          // keys and values of records that fail may be logged
 	// OnRestore is told twice a second how far restores of tables are. Defaults to nothing.
 	OnRestore func([]actors.Restoring)
 }
@@ -104,6 +105,7 @@ func (h *Host) nodeConfig(p *plan.Plan) actors.Config {
 		KeepSlots:      h.cfg.KeepSlots,
 		Strict:         h.cfg.Strict,
 		Logger:         h.cfg.Logger,
+		LogValues:      h.cfg.LogValues,
 		OnRestore:      h.cfg.OnRestore,
 	}
 }

@@ -64,7 +64,7 @@ func (d *Driver) OpenGroup(cfg kafka.GroupConfig) (kafka.Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := d.log.With("group", cfg.Group, "instance", cfg.Instance)
+	log := d.log.With("topology", cfg.Group, "node", cfg.Instance)
 	g, err := protocol.NewGroup(cfg, log, protocol.Real{}, groupWire{raw, cfg.Group}, func(events protocol.Events) (protocol.Consumer, error) {
 		if err := d.reach(context.Background(), raw); err != nil {
 			return nil, err

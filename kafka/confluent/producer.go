@@ -33,7 +33,7 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	}
 	topics = slices.Clone(topics)
 	wire := groupWire{raw, own.cfg.Group}
-	log := d.log.With("group", own.cfg.Group, "instance", own.cfg.Instance)
+	log := d.log.With("topology", own.cfg.Group, "node", own.cfg.Instance)
 	var p *protocol.Producer
 	if own.cfg.AtLeastOnce {
 		p, err = protocol.NewPlainProducer(ctx, own.Group, wire, func(context.Context) (protocol.Plain, error) {

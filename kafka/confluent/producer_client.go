@@ -112,7 +112,7 @@ func (c *client) serve() {
 			}
 			c.acked.Add(1)
 		case rdk.Error:
-			c.log.Warn("producer", "id", c.id, "err", e)
+			c.log.Warn("producer", "id", c.id, "error", e)
 		}
 	}
 }

@@ -244,7 +244,7 @@ func (g *Group) stop() {
 		return
 	}
 	if err := g.leave(who.Member); err != nil {
-		g.log.Warn("leaving the group failed: its slots move on only after the session timeout", "err", err)
+		g.log.Warn("leaving the group failed: its slots move on only after the session timeout", "error", err)
 	}
 	crashpoint.Hit("leave.left")
 }

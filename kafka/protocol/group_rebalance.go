@@ -126,7 +126,7 @@ func (g *Group) markReleased(ids []int32) {
 		return
 	}
 	if err := g.bar(ids); err != nil {
-		g.log.Warn("slots cannot be marked as released; who takes them fences this process", "slots", ids, "err", err)
+		g.log.Warn("slots cannot be marked as released; who takes them fences this process", "slots", ids, "error", err)
 		return
 	}
 	now, err := g.consumer.Member()
@@ -141,7 +141,7 @@ func (g *Group) markReleased(ids []int32) {
 		err = g.wire.Mark(context.Background(), now.Member, marks)
 	}
 	if err != nil {
-		g.log.Warn("slots cannot be marked as released; who takes them fences this process", "slots", ids, "err", err)
+		g.log.Warn("slots cannot be marked as released; who takes them fences this process", "slots", ids, "error", err)
 		return
 	}
 	crashpoint.Hit("release.marked")
@@ -176,7 +176,7 @@ func (g *Group) lose(ids []int32, why error) []kafka.TopicPartition {
 	crashpoint.Hit("lose.begun")
 	undo := g.drop(ids)
 	if len(granted) > 0 {
-		g.log.Warn("slots lost", "slots", granted, "why", why)
+		g.log.Warn("slots lost", "slots", granted, "error", why)
 		g.h.Lost(granted, why)
 	}
 	crashpoint.Hit("lose.told")

@@ -65,7 +65,7 @@ func (g *Group) maybeLook() {
 func (g *Group) onState(state GroupState, err error) {
 	g.looking = false
 	if err != nil {
-		g.log.Debug("the group cannot be looked at", "err", err)
+		g.log.Debug("the group cannot be looked at", "error", err)
 		return
 	}
 	before := g.orphans
@@ -81,7 +81,7 @@ func (g *Group) onState(state GroupState, err error) {
 	g.log.Warn("slots belong to nobody: this member leaves and joins again, so that they are assigned", "slots", state.orphans())
 	g.rt.Go(func() {
 		if err := g.wire.Leave(context.Background(), kafka.Member{ID: who.ID, Instance: who.Instance}); err != nil {
-			g.log.Warn("leaving the group for a new assignment failed; tried again later", "err", err)
+			g.log.Warn("leaving the group for a new assignment failed; tried again later", "error", err)
 		}
 	})
 }

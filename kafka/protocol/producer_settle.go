@@ -65,7 +65,7 @@ func (p *Producer) reopen(ctx context.Context) error {
 		return nil
 	}
 	if err := p.closeClient(); err != nil {
-		p.log.Warn("close producer", "err", err)
+		p.log.Warn("close producer", "error", err)
 	}
 	c, err := p.open(ctx, p)
 	if err != nil {

@@ -128,7 +128,7 @@ func (g *Group) onTakeFailed(still []*slot, err error) {
 		delete(g.slots, s.id)
 	}
 	wait := min(takeBackoff<<min(tries-1, 10), takeBackoffMax)
-	g.log.Warn("slots cannot be taken yet", "slots", ids, "try", tries, "again_after", wait, "err", err)
+	g.log.Warn("slots cannot be taken yet", "slots", ids, "try", tries, "again_after", wait, "error", err)
 	if tries == 10 {
 		g.h.Failed(fmt.Errorf("slots %s of group %s cannot be taken, after %d tries: %w", slotNames(ids), g.cfg.Group, tries, err), false)
 	}

@@ -1,0 +1,104 @@
+package actors_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+// with returns the lines that contain a text.
+func (l *lines) with(text string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []string
+	for line := range strings.Lines(l.buf.String()) {
+		if strings.Contains(line, text) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// Many failures are ten lines and a sum.
+func TestNodeLogsStorm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "in", "out")
+	log := new(lines)
+	w.logs = log
+	topo := echo("storm", func(_ string) error { return topology.Permanent(errors.New("no such customer")) }, fine)
+	n := w.node(t.TempDir(), topo)
+	const many = 300
+	values := make([]string, many)
+	for i := range values {
+		values[i] = strconv.Itoa(i)
+	}
+	w.send("in", values...)
+	w.read("storm-dead-letters", many)
+	w.stop(n)
+	given, sum := 0, 0
+	for _, line := range log.with("record given up") {
+		if _, count, ok := strings.Cut(line, " count="); ok {
+			require.Contains(t, line, `msg="the same again: record given up: written to the dead letters"`)
+			k, err := strconv.Atoi(strings.Fields(count)[0])
+			require.NoError(t, err)
+			sum += k
+			continue
+		}
+		given++
+	}
+	require.GreaterOrEqual(t, given, 10)
+	require.Less(t, given, many, "nothing was summed up")
+	require.Equal(t, many, given+sum, "all are counted")
+}
+
+// Values are in the log only when asked for.
+func TestNodeLogsValues(t *testing.T) {
+	t.Parallel()
+	type card struct{ Number int8 }
+	for _, values := range []bool{false, true} {
+		t.Run(fmt.Sprint(values), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1, "in")
+			log := new(lines)
+			w.logs, w.values = log, values
+			topo := topology.New("cards")
+			in := topology.NewTopic(topo, "in", codec.String, codec.JSON[card]())
+			topology.Each(topo, "pay", in, func(*topology.Context, topology.Event[string, card]) error {
+				return topology.Permanent(errors.New("the bank is closed"))
+			})
+			n := w.node(t.TempDir(), topo)
+			w.send("in", `{"Number":4711}`, `{"Number":47}`)
+			w.read("cards-dead-letters", 2)
+			w.stop(n)
+			decode := log.with("offset=0")
+			require.Len(t, decode, 1)
+			require.Contains(t, decode[0], "decode the value of in/0@0")
+			require.Equal(t, values, strings.Contains(decode[0], "4711"), decode[0])
+			require.Contains(t, log.with("offset=1")[0], "the bank is closed")
+			require.Equal(t, values, len(log.with(`value="{\"Number\":47}"`)) > 0)
+			require.Equal(t, values, len(log.with("key=")) > 0)
+		})
+	}
+}
