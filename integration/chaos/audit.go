@@ -16,11 +16,11 @@ import (
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
-// The topics of the three topologies: what the load writes, what nodes write, and what must stay empty.
+// The topics of the topologies: what the load writes, what nodes write, and where records that were given up are.
 var (
-	inputs  = []string{"lines", "transfers", "jobs"}
-	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered"}
-	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters"}
+	inputs  = []string{"lines", "transfers", "jobs", "orders"}
+	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered", "served", "keyed"}
+	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters", troublesLetters}
 	// sources are what each group reads, upstream first.
 	sources = []struct {
 		group  string
@@ -29,14 +29,24 @@ var (
 		{"wordcount", []string{"lines", "words"}},
 		{"ledger", []string{"transfers", "postings"}},
 		{"jobs", []string{"jobs"}},
+		{"troubles", []string{"orders"}},
 	}
 )
+
+// troublesLetters are the dead letters that there must be.
+const troublesLetters = "troubles-dead-letters"
 
 // origin is where a transfer was read: it tells which of two came first.
 type origin struct {
 	partition int32
 	offset    int64
 	transfer  work.Transfer
+}
+
+// letterOrigin is where a dead letter says that its order lies. The order itself may be read later.
+type letterOrigin struct {
+	id   int64
+	from string
 }
 
 // audit reads everything that the load and the nodes have written, committed records only, and folds it: what should
@@ -56,9 +66,13 @@ type audit struct {
 	halves              map[int64]int64 // transfers of which one posting was seen, with the sum so far
 	statements          map[string][]work.Statement
 	jobs                map[string][]int64
-	results             map[string]map[string][]int64 // of quickly, slowly, gathered, by key
-	deadLetters         []string
-	delays              *delays // where they are being measured
+	orders              map[string][]int64
+	ordersAt            map[int64]string              // topic/partition@offset
+	results             map[string]map[string][]int64 // of quickly, slowly, gathered, served, keyed, by key
+	poisoned            map[string]map[int64]int64    // dead letters of troubles, by agent and order
+	letterFrom          []letterOrigin
+	deadLetters         []string // that should not be there
+	delays              *delays  // where they are being measured
 }
 
 // startAudit begins to read. Dead letters are read once their topics exist.
@@ -74,8 +88,9 @@ func startAudit(c *cluster) (*audit, error) {
 		client: client, done: make(chan struct{}), next: map[place]int64{}, data: map[place]int64{},
 		wantWords: map[string]int64{}, gotWords: map[string]int64{}, transfers: map[int64]origin{}, postings: map[string][]work.Posting{},
 		halves: map[int64]int64{}, statements: map[string][]work.Statement{}, jobs: map[string][]int64{}, results: map[string]map[string][]int64{},
+		orders: map[string][]int64{}, ordersAt: map[int64]string{}, poisoned: map[string]map[int64]int64{work.Serve: {}, work.Keyed: {}},
 	}
-	for _, t := range []string{"quickly", "slowly", "gathered"} {
+	for _, t := range []string{"quickly", "slowly", "gathered", "served", "keyed"} {
 		a.results[t] = map[string][]int64{}
 	}
 	go a.read()
@@ -151,16 +166,22 @@ func (a *audit) take(r *kgo.Record) error {
 			return err
 		}
 		a.statements[key] = append(a.statements[key], s)
-	case "jobs", "quickly", "slowly", "gathered":
+	case "jobs", "orders", "quickly", "slowly", "gathered", "served", "keyed":
 		id, err := codec.Int64.Decode(r.Value)
 		if err != nil {
 			return err
 		}
-		if r.Topic == "jobs" {
+		switch r.Topic {
+		case "jobs":
 			a.jobs[key] = append(a.jobs[key], id)
-		} else {
+		case "orders":
+			a.orders[key] = append(a.orders[key], id)
+			a.ordersAt[id] = fmt.Sprintf("orders/%d@%d", r.Partition, r.Offset)
+		default:
 			a.results[r.Topic][key] = append(a.results[r.Topic][key], id)
 		}
+	case troublesLetters:
+		return a.letter(r)
 	default:
 		a.deadLetters = append(a.deadLetters, letterText(r))
 	}
@@ -180,6 +201,28 @@ func (a *audit) posting(account string, value []byte) error {
 		return nil
 	}
 	a.halves[p.ID] = sum
+	return nil
+}
+
+// letter takes a dead letter of troubles. One of an order that is not poison, or that does not say where its order lies, is
+// one too many.
+func (a *audit) letter(r *kgo.Record) error {
+	id, err := codec.Int64.Decode(r.Value)
+	if err != nil {
+		return err
+	}
+	h := map[string]string{}
+	for _, x := range r.Headers {
+		h[x.Key] = string(x.Value)
+	}
+	from := fmt.Sprintf("%s/%s@%s", h["troupe.topic"], h["troupe.partition"], h["troupe.offset"])
+	agent := h["troupe.agent"]
+	if a.poisoned[agent] == nil || !work.Poison(agent, id) || !strings.Contains(h["troupe.error"], work.ErrPoison.Error()) {
+		a.deadLetters = append(a.deadLetters, letterText(r))
+		return nil
+	}
+	a.poisoned[agent][id]++
+	a.letterFrom = append(a.letterFrom, letterOrigin{id, from})
 	return nil
 }
 

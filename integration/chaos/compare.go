@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/troupe-stream/troupe/integration/chaos/work"
 )
@@ -19,7 +20,7 @@ type verdict struct {
 	Disorder  int64    `json:"disorder"`  // keys whose records are all there in another order
 	Wrong     int64    `json:"wrong"`     // rows and statements with another value than the fold's
 	Unmatched int64    `json:"unmatched"` // transfers of which only one posting is there
-	Letters   int64    `json:"letters"`   // records that were given up
+	Letters   int64    `json:"letters"`   // records that were given up, and should not
 	Details   []string `json:"details,omitempty"`
 }
 
@@ -148,11 +149,40 @@ func (a *audit) outputs() *verdict {
 	for _, topic := range []string{"quickly", "slowly", "gathered"} {
 		lists(v, "topic "+topic, a.jobs, a.results[topic])
 	}
+	a.troubles(v)
 	v.Letters = int64(len(a.deadLetters))
 	for _, l := range a.deadLetters[:min(len(a.deadLetters), detailLines)] {
 		v.say("given up: %s", l)
 	}
 	return v
+}
+
+// troubles checks that each order is served once by each agent, in order per key, or else is one dead letter of that agent.
+func (a *audit) troubles(v *verdict) {
+	for agent, topic := range map[string]string{work.Serve: "served", work.Keyed: "keyed"} {
+		done, given := map[string][]int64{}, map[string]int64{}
+		for key, ids := range a.orders {
+			for _, id := range ids {
+				if work.Poison(agent, id) {
+					given[strconv.FormatInt(id, 10)]++
+				} else {
+					done[key] = append(done[key], id)
+				}
+			}
+		}
+		lists(v, "topic "+topic, done, a.results[topic])
+		got := map[string]int64{}
+		for id, n := range a.poisoned[agent] {
+			got[strconv.FormatInt(id, 10)] = n
+		}
+		v.counts("dead letters of agent "+agent, given, got)
+	}
+	for _, l := range a.letterFrom {
+		if at := a.ordersAt[l.id]; at != l.from {
+			v.Wrong++
+			v.say("the dead letter of order %d says it is %s, and it is %s", l.id, l.from, at)
+		}
+	}
 }
 
 // ledger checks postings and statements: the multiset of postings is that of the transfers; for one account they are in the
@@ -214,7 +244,7 @@ func countAll(postings map[string][]work.Posting) map[string]map[work.Posting]in
 }
 
 // tables are what the tables should hold.
-func (a *audit) tables() (counts, quicks map[string]int64, balances map[string]work.Balance) {
+func (a *audit) tables() (counts, quicks, serves map[string]int64, balances map[string]work.Balance) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	balances = map[string]work.Balance{}
@@ -229,5 +259,13 @@ func (a *audit) tables() (counts, quicks map[string]int64, balances map[string]w
 	for key, ids := range a.jobs {
 		quicks[key] = int64(len(ids))
 	}
-	return maps.Clone(a.wantWords), quicks, balances
+	serves = map[string]int64{}
+	for key, ids := range a.orders {
+		for _, id := range ids {
+			if !work.Poison(work.Serve, id) {
+				serves[key]++
+			}
+		}
+	}
+	return maps.Clone(a.wantWords), quicks, serves, balances
 }

@@ -16,7 +16,12 @@ func audited() *audit {
 		postings: map[string][]work.Posting{}, halves: map[int64]int64{}, statements: map[string][]work.Statement{},
 		jobs:    map[string][]int64{"j": {1, 2}, "k": {3}},
 		results: map[string]map[string][]int64{},
+		// 3 is poison to both agents, 4 to the table of one of them
+		orders: map[string][]int64{"o": {3, 5, 6}, "p": {4, 7}}, ordersAt: map[int64]string{3: "orders/0@7"},
+		poisoned: map[string]map[int64]int64{work.Serve: {3: 1, 4: 1}, work.Keyed: {3: 1}}, letterFrom: []letterOrigin{{3, "orders/0@7"}, {3, "orders/0@7"}},
 	}
+	a.results["served"] = map[string][]int64{"o": {5, 6}, "p": {7}}
+	a.results["keyed"] = map[string][]int64{"o": {5, 6}, "p": {4, 7}}
 	for _, topic := range []string{"quickly", "slowly", "gathered"} {
 		a.results[topic] = map[string][]int64{"j": {1, 2}, "k": {3}}
 	}
@@ -39,7 +44,7 @@ func TestNothingIsWrongWithWhatIsRight(t *testing.T) {
 	t.Parallel()
 	v := audited().outputs()
 	require.True(t, v.clean(), v.Details)
-	require.EqualValues(t, 3+4+4+9, v.Compared)
+	require.EqualValues(t, 3+4+4+9+10, v.Compared)
 }
 
 func TestEveryHarmIsSeen(t *testing.T) {
@@ -62,6 +67,12 @@ func TestEveryHarmIsSeen(t *testing.T) {
 		"posting lost":           {func(a *audit) { a.postings["x"], a.statements["x"] = nil, nil }, verdict{Lost: 1}},
 		"posting doubled":        {func(a *audit) { a.postings["z"] = append(a.postings["z"], a.postings["z"][0]) }, verdict{Doubled: 1, Lost: 1}},
 		"record given up":        {func(a *audit) { a.deadLetters = []string{"one"} }, verdict{Letters: 1}},
+		"order lost":             {func(a *audit) { a.results["served"]["o"] = []int64{6} }, verdict{Lost: 1}},
+		"orders out of order":    {func(a *audit) { a.results["keyed"]["p"] = []int64{7, 4} }, verdict{Disorder: 1}},
+		"poison is served":       {func(a *audit) { a.results["keyed"]["o"] = []int64{3, 5, 6} }, verdict{Doubled: 1}},
+		"dead letter lost":       {func(a *audit) { delete(a.poisoned[work.Serve], 4) }, verdict{Lost: 1}},
+		"dead letter doubled":    {func(a *audit) { a.poisoned[work.Keyed][3]++ }, verdict{Doubled: 1}},
+		"dead letter of another": {func(a *audit) { a.letterFrom[1].from = "orders/0@8" }, verdict{Wrong: 1}},
 		"record not understood":  {func(a *audit) { a.fault(errBusy) }, verdict{Wrong: 1}},
 		"transfer never carried": {func(a *audit) { a.transfers[4] = origin{0, 4, work.Transfer{ID: 4, From: "x", To: "z", Amount: 1}} }, verdict{Lost: 2}},
 	} {

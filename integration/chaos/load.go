@@ -85,6 +85,7 @@ func (l *load) run(ctx context.Context) {
 			l.put(ctx, "transfers", t.From, value)
 			value, _ = codec.Int64.Append(nil, id)
 			l.put(ctx, "jobs", "job-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
+			l.put(ctx, "orders", "customer-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
 		}
 		l.mu.Unlock()
 	}

@@ -80,7 +80,7 @@ func parse(args []string) (settings, error) {
 	f.IntVar(&s.count, "phases", 0, "with faults; everything is compared after each; 0: one for about every minute and a half")
 	f.StringVar(&s.names, "faults", "", "the faults to mix, NAME or NAME=WEIGHT, separated by commas; empty: all")
 	f.IntVar(&s.nodes, "nodes", 3, "that run")
-	f.Float64Var(&s.rate, "rate", 60, "records a second of each of three topics")
+	f.Float64Var(&s.rate, "rate", 60, "records a second of each topic of the load")
 	f.IntVar(&s.keys, "keys", 100_000, "that the table of words is filled with")
 	f.DurationVar(&s.gap, "gap", 2500*time.Millisecond, "between the beginnings of two faults, on average")
 	f.IntVar(&s.most, "at-once", 3, "faults at most")

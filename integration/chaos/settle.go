@@ -56,7 +56,7 @@ func (c *cluster) behind(ctx context.Context, a *audit) error {
 			}
 		}
 	}
-	return c.unread(ctx, a, places(outputs...))
+	return c.unread(ctx, a, append(places(outputs...), place{troublesLetters, 0}))
 }
 
 // unread says which partition the audit has not read to its end: of all that is written, transactions in flight included.
@@ -101,7 +101,7 @@ func scan(ctx context.Context, binary, brokers, dir, topology, table string) (ma
 
 // compareTables compares all tables with the fold.
 func (r *run) compareTables(ctx context.Context, v *verdict) error {
-	counts, quicks, balances := r.audit.tables()
+	counts, quicks, serves, balances := r.audit.tables()
 	number := func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
 	if err := compareTable(ctx, r, v, "wordcount", "counts", counts, number); err != nil {
 		return err
@@ -110,6 +110,9 @@ func (r *run) compareTables(ctx context.Context, v *verdict) error {
 		if err := compareTable(ctx, r, v, "jobs", table, quicks, number); err != nil {
 			return err
 		}
+	}
+	if err := compareTable(ctx, r, v, "troubles", "serves", serves, number); err != nil {
+		return err
 	}
 	return compareTable(ctx, r, v, "ledger", "balances", balances, func(s string) (b work.Balance, err error) {
 		return b, json.Unmarshal([]byte(s), &b)

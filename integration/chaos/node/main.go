@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs()}
+	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles()}
 	if len(os.Args) < 4 || os.Args[1] != "all" {
 		troupe.Main(topologies...)
 	}
