@@ -24,7 +24,7 @@ type (
 func (p *partitionActor) inspect() status.Partition {
 	s, now := p.state, p.site.ground.Now()
 	st := status.Partition{
-		Stage: s.stage.Key, Partition: s.partition, State: p.stateName(), Since: p.tally.since, Progress: 1, Incarnation: s.grant.Incarnation,
+		Stage: stageName(s.stage), Partition: s.partition, State: p.stateName(), Since: p.tally.since, Progress: 1, Incarnation: s.grant.Incarnation,
 		Lag: -1, EpochBytes: s.fill.bytes, Rates: status.Rates{In: s.rateIn.per(now), Out: s.rateOut.per(now)}, LastErrors: p.tally.last,
 	}
 	for _, q := range s.sources {
@@ -154,7 +154,7 @@ func (p *partitionActor) inspectShard(i int) status.Shard {
 // tree is the partition's actor with those below it.
 func (p *partitionActor) tree() status.Tree {
 	g, s := p.site.ground, p.state
-	t := p.site.leaf("partition", p.self, status.Name(s.stage.Key, s.partition))
+	t := p.site.leaf("partition", p.self, status.Name(stageName(s.stage), s.partition))
 	t.State, t.Incarnation = p.stateName(), s.grant.Incarnation
 	for i, pid := range p.agents {
 		a := s.agents[i]

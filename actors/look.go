@@ -74,7 +74,7 @@ func (r *root) owned() (with []asked, without []int32) {
 
 // bare is the status of a partition that does not speak for itself.
 func (r *root) bare(slot int32, state, why string) status.Partition {
-	p := status.Partition{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: state, Why: why, Lag: -1}
+	p := status.Partition{Stage: stageName(r.slots.stages[slot]), Partition: r.slots.numbers[slot], State: state, Why: why, Lag: -1}
 	if o := r.parts[slot]; o != nil {
 		p.Incarnation = o.grant.Incarnation
 	}
@@ -104,7 +104,10 @@ func (r *root) inspect(c actor.Context) {
 	for i, x := range with {
 		unanswered[i] = r.bare(x.slot, status.Busy, noAnswer)
 	}
-	errs, joined, g, to := slices.Clone(r.errs), r.joined, r.site.ground, c.Sender()
+	errs, joined, g, to := slices.Clone(r.errs), !r.joined.IsZero(), r.site.ground, c.Sender()
+	if len(r.granted) == 0 && r.site.ground.Now().Sub(r.joined) < noneWithin {
+		joined = false
+	}
 	r.ask(with, partitionQuery{}, func(answers []any) {
 		for i, x := range answers {
 			p, ok := x.(status.Partition)
@@ -142,7 +145,7 @@ func sumUp(st *status.Node, errs failures, joined bool) {
 	st.LastErrors = st.LastErrors[:min(len(st.LastErrors), keptFailures)]
 	switch {
 	case !joined:
-		st.State, st.Why = status.Joining, "the group has not taken this node in yet"
+		st.State, st.Why = status.Joining, "the group has not taken this node in yet, or given it no partitions"
 	case len(waits) > 0:
 		st.State, st.Why = status.Restoring, fmt.Sprintf("%d of %d partitions: %s", len(waits), len(st.Partitions), few(waits))
 	default:
@@ -178,7 +181,7 @@ func (r *root) tree(c actor.Context) {
 	with, _ := r.owned()
 	unanswered := make([]status.Tree, len(with))
 	for i, x := range with {
-		unanswered[i] = r.site.leaf("partition", x.pid, status.Name(r.slots.stages[x.slot].Key, r.slots.numbers[x.slot]))
+		unanswered[i] = r.site.leaf("partition", x.pid, status.Name(stageName(r.slots.stages[x.slot]), r.slots.numbers[x.slot]))
 		unanswered[i].State, unanswered[i].Incarnation = status.Busy, r.parts[x.slot].grant.Incarnation
 	}
 	g, to := r.site.ground, c.Sender()
@@ -198,11 +201,11 @@ func (r *root) tree(c actor.Context) {
 func (r *root) resume(c actor.Context, m resumeParts) {
 	var out []status.Resumed
 	result := func(slot int32, resumed bool, why string) status.Resumed {
-		return status.Resumed{Topology: r.site.plan.Name, Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], Resumed: resumed, Why: why}
+		return status.Resumed{Topology: r.site.plan.Name, Stage: stageName(r.slots.stages[slot]), Partition: r.slots.numbers[slot], Resumed: resumed, Why: why}
 	}
 	meant := func(slot int32) bool {
 		return m.wanted == nil || slices.ContainsFunc(m.wanted, func(w status.Wanted) bool {
-			return w.Is(r.slots.stages[slot].Key, r.slots.numbers[slot])
+			return w.Is(stageName(r.slots.stages[slot]), r.slots.numbers[slot])
 		})
 	}
 	with, without := r.owned()
@@ -240,6 +243,17 @@ func (r *root) resume(c actor.Context, m resumeParts) {
 	})
 }
 
+// noneWithin is how long a node that was given no partitions waits for some before it is ready: the group's first answer may come before
+// it knows of all partitions.
+const noneWithin = 2 * time.Second
+
+func (r *root) onJoined(m joinedGroup) {
+	if r.joined.IsZero() || r.member != m.member {
+		r.joined = r.site.ground.Now()
+	}
+	r.member, r.granted = m.member, m.slots
+}
+
 // noteError remembers what went wrong in the node, for those who look.
 func (r *root) noteError(what string, err error) {
 	r.errs.add(status.Failure{Time: r.site.ground.Now(), Error: fmt.Sprintf("%s: %v", what, err)})
@@ -260,7 +274,7 @@ func (r *root) named(slots []int32) []StagePartition {
 	var all []StagePartition
 	for _, s := range slots {
 		if st := r.slots.stages[s]; st != nil {
-			all = append(all, StagePartition{st.Key, r.slots.numbers[s]})
+			all = append(all, StagePartition{stageName(st), r.slots.numbers[s]})
 		}
 	}
 	return all

@@ -54,7 +54,8 @@ func TestMain(m *testing.M) {
 type world struct {
 	t       *testing.T
 	brokers []string
-	starts  int // of nodes
+	starts  int          // of nodes
+	hooks   actors.Hooks // of the nodes to come
 }
 
 func newWorld(t *testing.T, partitions int32, topics ...string) *world {
@@ -116,7 +117,7 @@ func (w *world) node(dir string, topo *topology.Topology) *actors.Node {
 	require.NoError(w.t, err)
 	w.starts++
 	n, err := actors.NewNode(p, d, actors.Config{
-		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log,
+		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, Hooks: w.hooks,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

@@ -115,7 +115,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 	case resumeQuery:
 		p.resume(c)
 	case *actor.Stopping:
-		p.site.hooks.tell(StateChange{p.site.ground.Now(), p.site.plan.Name, p.state.stage.Key, p.state.partition, p.tally.state, phaseNames[gone], ""})
+		p.site.hooks.tell(StateChange{p.site.ground.Now(), p.site.plan.Name, stageName(p.state.stage), p.state.partition, p.tally.state, phaseNames[gone], ""})
 		if p.stop != nil {
 			p.stop()
 		}

@@ -40,9 +40,9 @@ type root struct {
 	log      *slog.Logger
 
 	producerPID *actor.PID
-	member      string // in the group
-	joined      bool
-	granted     []int32 // slots that are ours by the group's decision, taken or not
+	member      string    // in the group
+	joined      time.Time // as who it is; zero: not yet
+	granted     []int32   // slots that are ours by the group's decision, taken or not
 	errs        failures
 
 	parts    map[int32]*ownedSlot
@@ -92,7 +92,7 @@ func (r *root) Receive(c actor.Context) {
 		}
 		r.tellRebalance(nil, nil, m.slots, m.why)
 	case joinedGroup:
-		r.joined, r.member, r.granted = true, m.member, m.slots
+		r.onJoined(m)
 	case *actor.Terminated:
 		r.onTerminated(c, m.Who)
 	case partitionLeft:
@@ -301,7 +301,7 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
-	r.noteError("partition "+status.Name(r.slots.stages[m.slot].Key, r.slots.numbers[m.slot])+" broke", m.err)
+	r.noteError("partition "+status.Name(stageName(r.slots.stages[m.slot]), r.slots.numbers[m.slot])+" broke", m.err)
 	now, log := r.site.ground.Now(), r.log.With("slot", m.slot, "stage", r.slots.stages[m.slot].Key, "partition", r.slots.numbers[m.slot])
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
 	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) < maxBreaks {

@@ -79,7 +79,7 @@ func (p *partitionActor) count(f recordFailure) {
 		case plan.DeadLetter:
 			t.letters++
 			m.deadLetters.Add(1)
-			p.site.hooks.tell(DeadLetter{now, p.site.plan.Name, p.state.stage.Key, p.state.partition, f.agent, f.topic, f.offset, f.attempts, f.err})
+			p.site.hooks.tell(DeadLetter{now, p.site.plan.Name, stageName(p.state.stage), p.state.partition, f.agent, f.topic, f.offset, f.attempts, f.err})
 		case plan.Skip:
 			t.skipped++
 			m.skipped.Add(1)
@@ -101,7 +101,7 @@ func (p *partitionActor) countRestart(i int, reason any) {
 	if !ok {
 		err = fmt.Errorf("%v", reason)
 	}
-	p.site.hooks.tell(Restart{p.site.ground.Now(), p.site.plan.Name, p.state.stage.Key, p.state.partition, a.Name, t.restarts, err})
+	p.site.hooks.tell(Restart{p.site.ground.Now(), p.site.plan.Name, stageName(p.state.stage), p.state.partition, a.Name, t.restarts, err})
 }
 
 // tellState tells of a change of the partition's state, if there is one.
@@ -114,7 +114,7 @@ func (p *partitionActor) tellState() {
 	if p.state.halt != nil {
 		why = p.state.halt.why.Error()
 	}
-	p.site.hooks.tell(StateChange{now, p.site.plan.Name, p.state.stage.Key, p.state.partition, p.tally.state, state, why})
+	p.site.hooks.tell(StateChange{now, p.site.plan.Name, stageName(p.state.stage), p.state.partition, p.tally.state, state, why})
 	p.tally.state, p.tally.since = state, now
 }
 
@@ -148,4 +148,12 @@ func (a *agentSlot) isRetrying() bool {
 		}
 	}
 	return false
+}
+
+// stageName is how those who look know a stage: by its sources. That of slot 0, which every topology has, reads nothing.
+func stageName(st *plan.Stage) string {
+	if st.Key == "" {
+		return "(leader)"
+	}
+	return st.Key
 }
