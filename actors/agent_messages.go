@@ -66,6 +66,7 @@ type Worked struct {
 	Round       int64   // answers the Flush of this round; 0: none
 	Out         outputs
 	Ops         []tableOps
+	Took        time.Duration // for the work that is finished with it; 0: not measured
 }
 
 // AgentFailed says that the turn at hand failed: Turn records from record Done of the work on. The agent's actor is about

@@ -121,6 +121,11 @@ func (h *groupHandler) Lost(slots []int32, why error) {
 	h.ground.Send(h.node, lostSlots{slots, why})
 }
 
+// Joined implements kafka.JoinHandler.
+func (h *groupHandler) Joined(member string, slots []int32) {
+	h.ground.Send(h.node, joinedGroup{member, slots})
+}
+
 // Batch implements kafka.GroupHandler.
 func (h *groupHandler) Batch(b *kafka.Batch) { h.ground.Send(h.consumer, fetched{b}) }
 

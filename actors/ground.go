@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -43,6 +44,66 @@ type realGround struct {
 	protocol.Real
 	log    *slog.Logger
 	system *actor.ActorSystem // from Root on
+	boxes  mailboxes
+}
+
+// mailboxes are those of the actors that live, by their ids. The dead are swept out whenever there are twice as many as lived the
+// last time.
+type mailboxes struct {
+	mu    sync.Mutex
+	boxes map[string]actor.Mailbox
+	sweep int
+}
+
+func (m *mailboxes) put(system *actor.ActorSystem, pid *actor.PID, box actor.Mailbox) {
+	if box == nil { // the user's props have a spawner of their own
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.boxes == nil {
+		m.boxes, m.sweep = map[string]actor.Mailbox{}, 64
+	}
+	m.boxes[pid.Id] = box
+	if len(m.boxes) < m.sweep {
+		return
+	}
+	for id := range m.boxes {
+		if _, lives := system.ProcessRegistry.GetLocal(id); !lives {
+			delete(m.boxes, id)
+		}
+	}
+	m.sweep = max(64, 2*len(m.boxes))
+}
+
+// waiting is how many messages wait for an actor; -1: not known.
+func (m *mailboxes) waiting(pid *actor.PID) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if box := m.boxes[pid.Id]; box != nil {
+		return box.UserMessageCount()
+	}
+	return -1
+}
+
+// boxed has actors made with a mailbox that is noted in box.
+func boxed(box *actor.Mailbox) actor.PropsOption {
+	produce := actor.Unbounded()
+	return actor.WithMailbox(func() actor.Mailbox {
+		*box = produce()
+		return *box
+	})
+}
+
+// Waiting is how many messages wait for an actor; -1: not known.
+func (g *realGround) Waiting(pid *actor.PID) int { return g.boxes.waiting(pid) }
+
+// waiting asks a ground, if it knows, how many messages wait for an actor.
+func waiting(g Ground, pid *actor.PID) int {
+	if w, ok := g.(interface{ Waiting(*actor.PID) int }); ok && pid != nil {
+		return w.Waiting(pid)
+	}
+	return -1
 }
 
 func (*realGround) After(d time.Duration, f func()) (stop func()) {
@@ -69,15 +130,21 @@ func (g *realGround) Root(a actor.Actor, strategy actor.SupervisorStrategy) *act
 	g.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(atLeast{g.log.Handler(), slog.LevelWarn})
 	}))
-	return g.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(strategy)))
+	var box actor.Mailbox
+	pid := g.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(strategy), boxed(&box)))
+	g.boxes.put(g.system, pid, box)
+	return pid
 }
 
-func (*realGround) Child(c actor.Context, name string, producer func() actor.Actor, strategy actor.SupervisorStrategy) *actor.PID {
-	props := actor.PropsFromProducer(producer)
+func (g *realGround) Child(c actor.Context, name string, producer func() actor.Actor, strategy actor.SupervisorStrategy) *actor.PID {
+	var box actor.Mailbox
+	props := actor.PropsFromProducer(producer, boxed(&box))
 	if strategy != nil {
 		props.Configure(actor.WithSupervisor(strategy))
 	}
-	return c.SpawnPrefix(props, name)
+	pid := c.SpawnPrefix(props, name)
+	g.boxes.put(g.system, pid, box)
+	return pid
 }
 
 func (g *realGround) Apart(props *actor.Props, guardian actor.SupervisorStrategy) *actor.PID {

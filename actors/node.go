@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -42,6 +41,8 @@ type Config struct {
 	Disk tables.Disk
 	// OnRestore is told twice a second how far restores are. Defaults to nothing.
 	OnRestore func([]Restoring)
+	// Hooks are told what happens. Defaults to none.
+	Hooks Hooks
 }
 
 // Validate returns every fault of the configuration.
@@ -82,6 +83,10 @@ type Node struct {
 	kill    context.CancelFunc // ends everything
 	strays  sync.WaitGroup
 	closes  []func() error
+	meters  *meters
+	hooks   *hooks
+	began   time.Time
+	lags    lags
 }
 
 // NewNode makes a node that runs a plan on the cluster of a driver.
@@ -107,7 +112,7 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	if cfg.Ground == nil {
 		cfg.Ground = &realGround{log: cfg.Logger}
 	}
-	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name, "node", cfg.Instance), ground: cfg.Ground, done: make(chan struct{})}, nil
+	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name, "node", cfg.Instance), ground: cfg.Ground, done: make(chan struct{}), meters: newMeters(p)}, nil
 }
 
 // Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
@@ -120,7 +125,7 @@ func (n *Node) Start(ctx context.Context) error {
 		n.mu.Unlock()
 		return errors.New("a node can be started once only")
 	}
-	n.started, n.leave = true, cancel
+	n.started, n.leave, n.began = true, cancel, n.ground.Now()
 	n.mu.Unlock()
 	err := n.open(ctx)
 	if err != nil {
@@ -173,8 +178,13 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.closes = append(n.closes, producer.Close)
 	crashpoint.Hit("start.producer-opened")
+	n.lags.open(admin)
+	hooks := newHooks(n.cfg.Hooks, n.log)
+	n.mu.Lock()
+	n.hooks = hooks
+	n.mu.Unlock()
 	n.run(&root{
-		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}},
+		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, meters: n.meters, hooks: hooks},
 		restorer: &restorer{
 			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },
@@ -204,7 +214,10 @@ func (n *Node) run(r *root, top *topics) {
 	n.mu.Unlock()
 	ready := make(chan struct{})
 	r.ready = ready
-	n.root = n.ground.Root(r, r)
+	pid := n.ground.Root(r, r)
+	n.mu.Lock()
+	n.root = pid
+	n.mu.Unlock()
 	crashpoint.Hit("start.running")
 	n.ground.Go(func() { n.watch(polling, r.admin, top) })
 	n.ground.Go(func() {
@@ -217,9 +230,11 @@ func (n *Node) run(r *root, top *topics) {
 		}
 		crashpoint.Hit("stop.group-left")
 		kill()
-		n.ground.Stop(n.root)
+		n.ground.Stop(pid)
 		crashpoint.Hit("stop.actors-stopped")
+		n.lags.close()
 		n.close()
+		r.site.hooks.end(hookPatience)
 		crashpoint.Hit("stop.closed")
 	})
 }
@@ -309,22 +324,6 @@ func (n *Node) Err() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.err
-}
-
-// Status asks the node's actors what they are about. It waits for up to two seconds.
-func (n *Node) Status() (Status, error) {
-	if n.root == nil {
-		return Status{}, errors.New("the node does not run")
-	}
-	x, err := n.ground.Ask(n.root, nodeQuery{}, 2*time.Second)
-	if err != nil {
-		return Status{}, fmt.Errorf("ask the node for its status: %w", err)
-	}
-	st, ok := x.(Status)
-	if !ok {
-		return Status{}, errors.New("ask the node for its status: " + strconv.Quote(fmt.Sprint(x)))
-	}
-	return st, nil
 }
 
 // atLeast passes on log records from a level up: the actor library reports each restart at Info.

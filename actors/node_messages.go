@@ -17,6 +17,10 @@ import (
 //	lostSlots    | the group          | -
 //	rebuild      | itself, later      | -
 //	nodeQuery    | Node.Status        | Status
+//	joinedGroup  | the group          | -
+//	inspectNode  | Node.Inspect       | status.Node
+//	inspectTree  | Node.Tree          | status.Tree
+//	resumeParts  | Node.Resume        | []status.Resumed
 type (
 	takenSlots struct{ grants []kafka.Grant }
 	// prepared is a grant whose sources' ends are known.

@@ -57,7 +57,8 @@ type world struct {
 	brokers []string
 	starts  int // of nodes
 	logs    io.Writer
-	values  bool // in logs
+	values  bool         // in logs
+	hooks   actors.Hooks // of the nodes to come
 }
 
 func newWorld(t *testing.T, partitions int32, topics ...string) *world {
@@ -122,7 +123,7 @@ func (w *world) node(dir string, topo *topology.Topology) *actors.Node {
 	require.NoError(w.t, err)
 	w.starts++
 	n, err := actors.NewNode(p, d, actors.Config{
-		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values,
+		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

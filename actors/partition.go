@@ -38,6 +38,8 @@ type site struct {
 	strays     *sync.WaitGroup
 	hangs      *hangs
 	guardian   *guardian
+	meters     *meters
+	hooks      *hooks
 }
 
 // What a partition tells its node.
@@ -73,7 +75,9 @@ type partitionActor struct {
 	log    *slog.Logger
 	counts counters
 	storms map[stormKey]*storm
-	calm   func() // stops the timer that ends their windows
+	calm   func()        // stops the timer that ends their windows
+	gauges []*shardGauge // of shards
+	tally  tally
 }
 
 type counters struct{ failures, letters, restarts int64 }
@@ -83,13 +87,21 @@ func (p *partitionActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		p.self = c.Self()
+		p.tally.agents, p.tally.tables = make([]agentTally, len(p.state.agents)), make([]tableTally, len(p.state.tables))
 		c.Send(p.site.committer, memberLink{p.state.grant.Slot, c.Self()}) // before anything that the state has to say to it
 		p.spawn(c)
+		p.tellState()
 		p.do(c, p.state.start())
+		p.tellState()
 	case partitionMessage:
 		p.clock()
 		partitionStep(m)
+		if w, ok := m.(Worked); ok && w.Took > 0 {
+			p.site.meters.byAgent[p.state.agents[w.Agent].agent].work.observe(w.Took)
+		}
 		p.do(c, p.state.step(m))
+		p.publish()
+		p.tellState()
 	case shardBroken:
 		crashpoint.Hit("own.shard-broken")
 		c.Send(c.Parent(), partitionBroken{slot: p.state.grant.Slot, incarnation: p.state.grant.Incarnation, err: m.err})
@@ -101,7 +113,14 @@ func (p *partitionActor) Receive(c actor.Context) {
 		p.sumUp(c, false)
 	case statusQuery:
 		c.Respond(p.status())
+	case partitionQuery:
+		c.Respond(p.inspect())
+	case partitionTree:
+		c.Respond(p.tree())
+	case resumeQuery:
+		p.resume(c)
 	case *actor.Stopping:
+		p.site.hooks.tell(StateChange{p.site.ground.Now(), p.site.plan.Name, stageName(p.state.stage), p.state.partition, p.tally.state, phaseNames[gone], ""})
 		if p.stop != nil {
 			p.stop()
 		}
@@ -127,13 +146,14 @@ func (p *partitionActor) spawn(c actor.Context) {
 			cfg.Generation = uint64(max(s.grant.Generation, 0)) + 1 // 0 stands for none
 		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
-		log := p.log.With("table", t.Name)
+		log, gauge := p.log.With("table", t.Name), new(shardGauge)
+		p.gauges = append(p.gauges, gauge)
 		deadline, grace := deadlineIn(s.stage, t)
 		if deadline > 0 {
 			cfg.Calls = new(atomic.Int64)
 		}
 		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
-			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace}
+			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace, gauge: gauge}
 		}, nil))
 	}
 	for i, a := range s.stage.Agents {
@@ -260,6 +280,7 @@ func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Su
 			continue
 		}
 		p.counts.restarts++
+		p.countRestart(i, reason)
 		supervisor.RestartChildren(child)
 		if err, ok := reason.(error); ok && errors.As(err, new(failure)) {
 			return // the partition has been told

@@ -211,6 +211,10 @@ func (s *partitionState) onWorked(m Worked) {
 		s.throughOne(a, m.Work, i)
 	}
 	s.fill.add(m.Out)
+	if m.Out != nil && m.Out.Len() > 0 {
+		a.out += int64(m.Out.Len())
+		s.rateOut.add(m.Out.Len(), s.now)
+	}
 	for _, x := range m.Ops {
 		t := s.tables[x.Table]
 		t.sent, t.touched = t.sent+1, true
@@ -237,6 +241,8 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 		}
 		n = min(n, len(w.records))
 		if n > w.done {
+			a.in += int64(n - w.done)
+			s.rateIn.add(n-w.done, s.now)
 			a.records -= n - w.done
 			w.done = n
 			s.advance(a, w)

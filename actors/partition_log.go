@@ -39,6 +39,7 @@ type stormKey struct {
 // report tells of a failure: of the first one of a record, and of what is decided in the end.
 func (p *partitionActor) report(c actor.Context, f recordFailure) {
 	p.counts.failures++
+	p.count(f)
 	args := []any{"agent", f.agent, "attempt", f.attempts, "error", errorText(f.err, p.site.values)}
 	if f.offset >= 0 {
 		args = append(args, "topic", f.topic, "offset", f.offset)

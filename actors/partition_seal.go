@@ -95,6 +95,10 @@ func (s *partitionState) onApplied(m Applied) {
 		return
 	}
 	s.tables[m.Table].applied = m.Count
+	if m.Out != nil && m.Out.Len() > 0 {
+		s.tables[m.Table].out += int64(m.Out.Len())
+		s.rateOut.add(m.Out.Len(), s.now)
+	}
 	if s.seal != nil && s.seal.parts != nil && m.Count <= s.seal.upTo[m.Table] {
 		s.seal.parts.add(m.Out)
 	} else {
@@ -110,6 +114,9 @@ func (s *partitionState) onSealed(m Sealed) {
 		return
 	}
 	s.seal.parts.add(m.Out)
+	if m.Out != nil {
+		s.tables[m.Table].journaled += int64(m.Out.Len())
+	}
 	if s.seal.shards--; s.seal.shards == 0 {
 		s.becomeWhole()
 	}

@@ -128,6 +128,7 @@ type agentSlot struct {
 	parked      []parked    // wait while others go on, by offset
 	ranges      int         // of done offsets beyond a gap that there may be
 	flush       int64       // waiting for the answer to this round
+	in, out     int64       // records done and sent, for those who look
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -138,6 +139,8 @@ type tableSlot struct {
 	touched bool // in the epoch being filled
 	ready   bool
 	undone  bool
+	// For those who look: records sent by functions inside it, and journaled.
+	out, journaled int64
 }
 
 // parts is what a bundle will be made of.
@@ -231,6 +234,8 @@ type partitionState struct {
 	culprit        *careful // the record that was at hand when it began
 	leaveBy        time.Time
 	flushed        int // agents that a stop waits for
+	rateIn         rate
+	rateOut        rate
 	out            []any
 }
 

@@ -25,6 +25,8 @@ type producer struct {
 	ground  Ground
 	ctx     context.Context // ends when the node must stop at once
 	log     *slog.Logger
+	meters  *meters
+	hooks   *hooks
 	commits int64
 	trouble time.Time // since when settling fails
 }
@@ -37,7 +39,11 @@ func (a *producer) Receive(c actor.Context) {
 		a.log.Debug("trace", "event", "commit-begin", "commit", a.commits, "bundles", len(m.bundles))
 		ctx, cancel := a.ground.WithTimeout(a.ctx, commitTimeout)
 		defer cancel()
+		began := a.ground.Now()
 		o := a.client.Commit(ctx, m.bundles)
+		took := a.ground.Now().Sub(began)
+		a.meters.committed(o.Verdict, took, len(m.bundles))
+		a.hooks.tell(Commit{began.Add(took), a.meters.topology, len(m.bundles), took, o.Verdict, o.Err})
 		switch {
 		case o.Verdict == kafka.Committed:
 			a.log.Debug("trace", "event", "commit-done", "commit", a.commits)

@@ -210,6 +210,7 @@ type rawWork struct {
 	done  []bool
 	count int
 	from  int // the first record that is not done
+	began time.Time
 }
 
 // rawTurn is one record of it. It implements plan.Input.
@@ -223,7 +224,7 @@ type rawTurn struct {
 func (r *rawRun) add(w *Work) *rawWork {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	x := &rawWork{run: r, work: w, turns: make([]*rawTurn, len(w.Records)), done: make([]bool, len(w.Records))}
+	x := &rawWork{run: r, work: w, began: r.worker.now(), turns: make([]*rawTurn, len(w.Records)), done: make([]bool, len(w.Records))}
 	r.works = append(r.works, x)
 	return x
 }
@@ -288,6 +289,9 @@ func (w *rawWork) Done(i int) error {
 				m.Ops = append(m.Ops, tableOps{w.run.worker.tableAt[id], ops})
 			}
 		}
+	}
+	if m.Finished {
+		m.Took = w.run.worker.now().Sub(w.began)
 	}
 	w.run.worker.post(m)
 	if m.Finished {

@@ -30,6 +30,7 @@ type (
 		from    int64
 		written time.Time // of the checkpoint that ends at from
 		shard   *actor.PID
+		gauge   *shardGauge
 	}
 	// forget ends a restore whose shard is gone.
 	forget struct{ shard *actor.PID }
@@ -119,6 +120,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 	crashpoint.Hit("restore.located")
 	from := max(m.from, m.start)
 	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: r.ground.Now()}
+	m.gauge.toRestore.Store(max(m.end-from, 0))
 	if from >= m.end {
 		c.Send(m.shard, Restored{End: m.end})
 		return
@@ -194,6 +196,7 @@ func (r *restorer) onBatch(c actor.Context, b *kafka.Batch) {
 		c.Send(s.shard, Replay{b})
 	}
 	s.position = b.Next
+	s.gauge.restored.Store(s.position - s.start)
 	if s.position >= s.end {
 		c.Send(s.shard, Restored{End: s.position})
 		r.remove(tp)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -38,6 +38,12 @@ type root struct {
 	handler  *groupHandler
 	failed   func(error)
 	log      *slog.Logger
+
+	producerPID *actor.PID
+	member      string    // in the group
+	joined      time.Time // as who it is; zero: not yet
+	granted     []int32   // slots that are ours by the group's decision, taken or not
+	errs        failures
 
 	parts    map[int32]*ownedSlot
 	releases []*release
@@ -67,9 +73,12 @@ func (r *root) Receive(c actor.Context) {
 	case *actor.Started:
 		r.spawn(c)
 	case takenSlots:
-		for _, g := range m.grants {
+		slots := make([]int32, len(m.grants))
+		for i, g := range m.grants {
+			slots[i] = g.Slot
 			r.take(c, g)
 		}
+		r.tellRebalance(slots, nil, nil, nil)
 	case prepared:
 		r.onPrepared(c, m)
 	case releaseSlots:
@@ -77,9 +86,13 @@ func (r *root) Receive(c actor.Context) {
 	case lostSlots:
 		r.log.Warn("slots lost", "slots", m.slots, "error", m.why)
 		crashpoint.Hit("own.lost")
+		r.noteError(fmt.Sprintf("slots %v lost", m.slots), m.why)
 		for _, s := range m.slots {
 			r.drop(c, s)
 		}
+		r.tellRebalance(nil, nil, m.slots, m.why)
+	case joinedGroup:
+		r.onJoined(m)
 	case *actor.Terminated:
 		r.onTerminated(c, m.Who)
 	case partitionLeft:
@@ -96,6 +109,12 @@ func (r *root) Receive(c actor.Context) {
 		r.failed(m.err)
 	case nodeQuery:
 		r.status(c)
+	case inspectNode:
+		r.inspect(c)
+	case inspectTree:
+		r.tree(c)
+	case resumeParts:
+		r.resume(c, m)
 	}
 }
 
@@ -106,7 +125,8 @@ func (r *root) spawn(c actor.Context) {
 	spawn := func(name string, a actor.Actor) *actor.PID {
 		return g.Child(c, name, func() actor.Actor { return a }, nil)
 	}
-	p := spawn("producer", &producer{client: r.producer, ground: g, ctx: r.ctx, log: r.log})
+	p := spawn("producer", &producer{client: r.producer, ground: g, ctx: r.ctx, log: r.log, meters: r.site.meters, hooks: r.site.hooks})
+	r.producerPID = p
 	r.site.committer = spawn("committer", &committer{
 		state: newCommitterState(r.interval, g.Now()), ground: g, producer: p, members: map[int32]*actor.PID{}, log: r.log,
 	})
@@ -262,6 +282,7 @@ func (r *root) answer() {
 		if len(x.waiting) > 0 {
 			return false
 		}
+		r.tellRebalance(nil, x.released, nil, nil)
 		x.reply(x.released)
 		return true
 	})
@@ -280,6 +301,7 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
+	r.noteError("partition "+status.Name(stageName(r.slots.stages[m.slot]), r.slots.numbers[m.slot])+" broke", m.err)
 	now, log := r.site.ground.Now(), r.log.With("slot", m.slot, "stage", r.slots.stages[m.slot].Key, "partition", r.slots.numbers[m.slot])
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
 	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) < maxBreaks {
@@ -303,27 +325,24 @@ func (r *root) retake(c actor.Context, slots []int32, why error) {
 	r.group.Retake(slots, why)
 }
 
-// status asks all partitions, and answers when they have.
+// status asks all partitions, and answers when they have, or after a second.
 func (r *root) status(c actor.Context) {
-	var asked []*actor.PID
 	st := Status{Owned: len(r.parts)}
-	for _, slot := range slices.Sorted(maps.Keys(r.parts)) {
-		switch o := r.parts[slot]; {
-		case o.pid != nil:
-			asked = append(asked, o.pid)
-		case o.why != nil:
-			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: stoppedState, Why: o.why.Error(), Busy: true})
-		default:
-			st.Partitions = append(st.Partitions, PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true})
+	with, without := r.owned()
+	for _, slot := range without {
+		p := PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true}
+		if o := r.parts[slot]; o.why != nil {
+			p.State, p.Why = stoppedState, o.why.Error()
 		}
+		st.Partitions = append(st.Partitions, p)
 	}
 	g, to := r.site.ground, c.Sender()
-	g.Go(func() {
-		for _, pid := range asked {
-			x, err := g.Ask(pid, statusQuery{}, time.Second)
+	r.ask(with, statusQuery{}, func(answers []any) {
+		for i, x := range answers {
 			p, ok := x.(PartitionStatus)
-			if err != nil || !ok {
-				p = PartitionStatus{State: "unknown", Busy: true}
+			if !ok {
+				slot := with[i].slot
+				p = PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "unknown", Busy: true}
 			}
 			st.Partitions = append(st.Partitions, p)
 		}

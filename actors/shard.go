@@ -49,6 +49,7 @@ type shardActor struct {
 	log      *slog.Logger
 	deadline time.Duration // for each call of a user's function; 0: none
 	grace    time.Duration
+	gauge    *shardGauge
 
 	state      tables.Shard
 	machine    *shardState
@@ -120,7 +121,7 @@ func (a *shardActor) open(c actor.Context) {
 	if !ok {
 		from = -1
 	}
-	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self()})
+	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self(), gauge: a.gauge})
 }
 
 func (a *shardActor) close() {
@@ -141,6 +142,7 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 			return
 		}
 		a.replayed += int64(n)
+		a.measure()
 		crashpoint.Hit("restore.replayed")
 	case Restored:
 		if m.Err != nil {
@@ -148,6 +150,8 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 			return
 		}
 		a.restored = true
+		a.gauge.ready.Store(true)
+		a.measure()
 		crashpoint.Hit("restore.done")
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
 		a.later(c, a.site.checkpoint)
@@ -156,7 +160,18 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		if reply := a.machine.step(m); reply != nil {
 			c.Send(c.Parent(), reply)
 		}
+		a.measure()
 	}
+}
+
+// measure notes how large the shard is, unless a function that hangs may be changing it.
+func (a *shardActor) measure() {
+	if a.machine.lost {
+		return
+	}
+	st := a.state.Stats()
+	a.gauge.entries.Store(int64(st.Entries))
+	a.gauge.bytes.Store(st.Bytes)
 }
 
 // later asks for a checkpoint after a while.

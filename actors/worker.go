@@ -44,14 +44,15 @@ type worker struct {
 	cancel      context.CancelFunc
 
 	// Of the program's goroutine.
-	work     *Work
-	next     int     // the record of work after the turn at hand
-	turn     int     // records in the turn at hand; 0: none is at hand
-	prior    []*Work // works that the turn at hand began in and ran beyond
-	begun    bool    // the running call of the program has been given a record
-	returned bool    // the running call of the program has ended
-	cur      plan.Effects
-	err      error // fails the turn at hand
+	work      *Work
+	workBegan time.Time
+	next      int     // the record of work after the turn at hand
+	turn      int     // records in the turn at hand; 0: none is at hand
+	prior     []*Work // works that the turn at hand began in and ran beyond
+	begun     bool    // the running call of the program has been given a record
+	returned  bool    // the running call of the program has ended
+	cur       plan.Effects
+	err       error // fails the turn at hand
 
 	mu       sync.Mutex
 	reported *Work // the work that done is about
@@ -108,7 +109,7 @@ func (k *worker) Next() (plan.Rec, bool) {
 		if !ok {
 			return plan.Rec{}, false
 		}
-		k.work, k.next = w, 0
+		k.work, k.next, k.workBegan = w, 0, k.now()
 	}
 	if !k.beginTurn(1) {
 		return plan.Rec{}, false
@@ -241,6 +242,9 @@ func (k *worker) report(round int64, finished bool) {
 	w := Worked{Agent: k.index, Incarnation: k.incarnation, Round: round, Finished: finished, Done: k.done}
 	if k.reported != nil {
 		w.Work = k.reported.ID
+	}
+	if finished && !k.workBegan.IsZero() {
+		w.Took = k.now().Sub(k.workBegan)
 	}
 	if k.out.Len() > 0 {
 		w.Out, k.out = k.out, new(kafka.Outputs)

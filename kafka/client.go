@@ -68,6 +68,12 @@ type GroupHandler interface {
 	Failed(err error, fatal bool)
 }
 
+// JoinHandler is a GroupHandler that wants to know when a rebalance has ended: as which member, and with which slots, taken or
+// not. It is called on the polling goroutine and must not block.
+type JoinHandler interface {
+	Joined(member string, slots []int32)
+}
+
 // Group is this process's membership in the consumer group of a topology, on its slots topic, with static membership and
 // cooperative-sticky assignment. It takes slots (marks, fences), reads records of their sources and lets go of them.
 type Group interface {

@@ -36,6 +36,14 @@ func (g *Group) onAssigned(ids []int32) {
 		g.retake(g.owned(), fmt.Errorf("this process is member %s of the group now, not the one that took them", now.ID))
 	}
 	g.start(slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return g.slots[id] != nil }))
+	g.tellJoined()
+}
+
+// tellJoined tells a handler that wants to know what the group has decided.
+func (g *Group) tellJoined() {
+	if h, ok := g.h.(kafka.JoinHandler); ok {
+		h.Joined(g.member.ID, g.owned())
+	}
 }
 
 // onRevoked is the consumer's callback for slots that the group takes away.
@@ -54,11 +62,13 @@ func (g *Group) onRevoked(ids []int32) {
 		undo := g.lose(ids, fmt.Errorf("group %s has taken slots %s from this process: its session has ended", g.cfg.Group, slotNames(ids)))
 		g.unassign(undo)
 		crashpoint.Hit("lose.unassigned")
+		g.tellJoined()
 		return
 	}
 	undo := g.release(ids)
 	g.unassign(undo)
 	crashpoint.Hit("release.unassigned")
+	g.tellJoined()
 }
 
 // rebalance begins a rebalance: all that was read goes to the handler first. It returns who we are now.
