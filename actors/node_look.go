@@ -57,9 +57,23 @@ var errNotRunning = errors.New("the node does not run")
 // Status asks the node's actors what they are about. It waits for up to two seconds.
 func (n *Node) Status() (Status, error) { return askRoot[Status](n, nodeQuery{}) }
 
-// Inspect returns all that is to be said of the node, for those who look, with lags. It waits for up to four seconds: a partition
-// that does not answer is shown as busy, and so is the node.
+// Inspect returns what Look does, with lags. It waits for up to four seconds.
 func (n *Node) Inspect(ctx context.Context) status.Node {
+	st, known := n.look()
+	if known {
+		st.LagUnknown = n.lags.fill(ctx, n.ground.Now(), st.Partitions)
+	}
+	return st
+}
+
+// Look returns all that is to be said of the node without asking the brokers, for those who look. It waits for up to two seconds: a
+// partition that does not answer is shown as busy, and so is the node.
+func (n *Node) Look() status.Node {
+	st, _ := n.look()
+	return st
+}
+
+func (n *Node) look() (st status.Node, known bool) {
 	n.mu.Lock()
 	started, stopped, err, began := n.started, n.stopped, n.err, n.began
 	n.mu.Unlock()
@@ -81,10 +95,7 @@ func (n *Node) Inspect(ctx context.Context) status.Node {
 	case askErr != nil:
 		st.State, st.Why = status.Busy, askErr.Error()
 	}
-	if askErr == nil {
-		st.LagUnknown = n.lags.fill(ctx, n.ground.Now(), st.Partitions)
-	}
-	return st
+	return st, askErr == nil
 }
 
 // Tree returns the tree of actors as it lives. It waits for up to two seconds.

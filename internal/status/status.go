@@ -161,3 +161,10 @@ type Resumed struct {
 	Resumed   bool   `json:"resumed"`       // it was stopped, and goes on
 	Why       string `json:"why,omitempty"` // it does not
 }
+
+// Resumes is the answer to a wish to resume partitions.
+type Resumes struct {
+	Resumed     []Resumed     `json:"resumed"`
+	Failed      []Unreachable `json:"failed,omitempty"` // nodes that could not say
+	Unreachable []Unreachable `json:"unreachable,omitempty"`
+}

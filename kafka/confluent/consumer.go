@@ -100,7 +100,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 		"enable.partition.eof": true, "go.events.channel.enable": false, "go.application.rebalance.enable": false,
 	})
 	if cfg.Advertise != "" {
-		own(cm, map[string]rdk.ConfigValue{"client.id": cfg.Advertise})
+		own(cm, map[string]rdk.ConfigValue{"client.id": fmt.Sprintf("%v@%s", (*cm)["client.id"], cfg.Advertise)})
 	}
 	unless(cm, map[string]rdk.ConfigValue{
 		"session.timeout.ms": 45000, "heartbeat.interval.ms": 3000, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
