@@ -35,7 +35,7 @@ var layers = map[string][]string{
 	"internal/gateway":      {"internal/status"},
 	"internal/host":         {"actors", "internal/gateway", "kafka", "kafka/confluent", "kafka/embedded", "tables", "topology", "topology/plan"},
 	"internal/command":      {"actors", "internal/gateway", "internal/host", "internal/status", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
-	"":                      {"internal/command", "internal/host", "topology", "topology/plan"},
+	"":                      {"actors", "internal/command", "internal/gateway", "internal/host", "topology", "topology/plan"},
 	"examples":              {"", "topology", "topology/codec"},
 	"cmd":                   {"", "examples"},
 	"integration":           {"*"},

@@ -75,13 +75,13 @@ func (p *partitionActor) explain(st *status.Partition) {
 	}
 }
 
-// whyRetrying reads "7: orders/3@18201 in 2.1 s: the gateway is busy": the seventh attempt is next.
+// whyRetrying reads "attempt 7: orders/3@18201 in 2.1 s: the gateway is busy": the seventh attempt is next.
 func whyRetrying(a status.Agent) string {
 	what := a.Record
 	if what == "" {
 		what = a.Role + " " + a.Name
 	}
-	why := fmt.Sprintf("%d: %s", a.Attempts+1, what)
+	why := fmt.Sprintf("attempt %d: %s", a.Attempts+1, what)
 	if a.State == heldBack {
 		why = a.Name + " is held back, one record is tried: " + what
 	}

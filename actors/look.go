@@ -87,6 +87,11 @@ var noAnswer = fmt.Sprintf("it has not answered for %v", answerWithin)
 // inspect answers with what the node is about.
 func (r *root) inspect(c actor.Context) {
 	st := status.Node{Member: r.member, Partitions: []status.Partition{}}
+	for slot, stage := range r.slots.stages {
+		if stage != nil {
+			st.All = append(st.All, status.Name(stageName(stage), r.slots.numbers[slot]))
+		}
+	}
 	with, without := r.owned()
 	for _, slot := range without {
 		if why := r.parts[slot].why; why != nil {

@@ -47,7 +47,7 @@ below it). A flag wins over the environment, the environment over the file.
 Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 		Example: fmt.Sprintf(`  %[1]s --topology wordcount --feed lines=book.txt --show counts
   %[1]s --topology wordcount --feed lines=book.txt --drain && %[1]s scan counts --topology wordcount`, c.app.Name),
-		Version:           version(),
+		Version:           Version(),
 		Args:              c.noCommand,
 		SilenceErrors:     true,
 		SilenceUsage:      true,

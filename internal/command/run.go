@@ -164,7 +164,7 @@ func (r *running) gatewayConfig() *gateway.Config {
 	if r.run.http == httpOff {
 		return nil
 	}
-	return &gateway.Config{Addr: r.run.http, Advertise: r.run.advertise, Security: r.web, Debug: r.debug, Version: version()}
+	return &gateway.Config{Addr: r.run.http, Advertise: r.run.advertise, Security: r.web, Debug: r.debug, Version: Version()}
 }
 
 // errDrained ends a node that has nothing left to do.

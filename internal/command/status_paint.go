@@ -47,7 +47,7 @@ func stateColour(state string) lipgloss.ANSIColor {
 	switch state {
 	case status.Running:
 		return 2
-	case status.Stopped, unreachable:
+	case status.Stopped, status.Unassigned, unreachable:
 		return 1
 	case status.Restoring, status.Starting, status.Joining, status.Stopping:
 		return 4

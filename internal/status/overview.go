@@ -76,22 +76,44 @@ func overview(name string, a Answer) Overview {
 	for _, p := range parts {
 		o.Rows = append(o.Rows, row(p.Partition, p.instance))
 	}
+	o.Rows = append(o.Rows, o.missing()...)
 	slices.SortStableFunc(o.Errors, func(a, b Failure) int { return b.Time.Compare(a.Time) })
 	o.Errors = o.Errors[:min(len(o.Errors), maxErrors)]
 	o.Headline = o.headline()
 	return o
 }
 
+// missing are the partitions that no node that answers has.
+func (o Overview) missing() []Row {
+	var names []string
+	for _, n := range o.Nodes {
+		names = append(names, n.All...)
+	}
+	slices.Sort(names)
+	var rows []Row
+	for _, name := range slices.Compact(names) {
+		if slices.ContainsFunc(o.Rows, func(r Row) bool { return r.Name == name }) {
+			continue
+		}
+		r := Row{Name: name, Instance: "-", State: Unassigned, Why: "no node has it: the group is about to give it to one, or its last node is gone and its session has not ended"}
+		if len(o.Unreachable) > 0 {
+			r.State, r.Why = Unknown, "no node that answers has it"
+		}
+		r.Label, r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries, r.Bytes = r.State, "?", "?", "?", "?", "?", "?", "?", "?"
+		rows = append(rows, r)
+	}
+	return rows
+}
+
 // headline sums up a topology in one line.
 func (o Overview) headline() string {
 	states := map[string]int{}
-	lag, known, total := int64(0), true, 0
+	lag, known := int64(0), true
 	var in, out float64
 	for _, n := range o.Nodes {
-		in, out, total = in+n.Rates.In, out+n.Rates.Out, total+len(n.Partitions)
+		in, out = in+n.Rates.In, out+n.Rates.Out
 		known = known && n.LagUnknown == ""
 		for _, p := range n.Partitions {
-			states[p.State]++
 			if p.Lag >= 0 {
 				lag += p.Lag
 			}
@@ -99,13 +121,17 @@ func (o Overview) headline() string {
 			known = known && (p.Lag >= 0 || !slices.ContainsFunc(p.Agents, func(a Agent) bool { return a.Topic != "" }))
 		}
 	}
+	for _, r := range o.Rows {
+		states[r.State]++
+		known = known && r.State != Unassigned && r.State != Unknown
+	}
 	s := plural(len(o.Nodes)+len(o.Unreachable), "node")
 	if n := len(o.Unreachable); n > 0 {
 		s += fmt.Sprintf(" (%d unreachable: what they have is not shown)", n)
 	}
-	s += ", " + plural(total, "partition")
+	s += ", " + plural(len(o.Rows), "partition")
 	var each []string
-	for _, state := range []string{Running, Retrying, Stopped, Restoring, Undoing, Busy, Stopping} {
+	for _, state := range []string{Running, Retrying, Stopped, Restoring, Undoing, Busy, Stopping, Unassigned, Unknown} {
 		if states[state] > 0 {
 			each = append(each, fmt.Sprintf("%d %s", states[state], state))
 		}

@@ -18,15 +18,17 @@ type Unreachable struct {
 
 // States of a node.
 const (
-	Starting  = "starting"  // it looks at its topics
-	Joining   = "joining"   // it waits for the group to take it in
-	Restoring = "restoring" // a partition of it reads its tables' changelogs, or is about to
-	Running   = "running"
-	Stopping  = "stopping"
-	Stopped   = "stopped" // of a partition: it gives out nothing until it is resumed
-	Retrying  = "retrying"
-	Undoing   = "undoing" // a partition goes back to what is whole
-	Busy      = "busy"    // a partition, or the whole node, does not answer in time
+	Starting   = "starting"  // it looks at its topics
+	Joining    = "joining"   // it waits for the group to take it in
+	Restoring  = "restoring" // a partition of it reads its tables' changelogs, or is about to
+	Running    = "running"
+	Stopping   = "stopping"
+	Stopped    = "stopped" // of a partition: it gives out nothing until it is resumed
+	Retrying   = "retrying"
+	Undoing    = "undoing"    // a partition goes back to what is whole
+	Unassigned = "unassigned" // of a partition: no node has it just now
+	Unknown    = "unknown"    // of a partition: no node that answers has it
+	Busy       = "busy"       // a partition, or the whole node, does not answer in time
 )
 
 // Node is one topology in one process.
@@ -42,6 +44,7 @@ type Node struct {
 	Address    string      `json:"address,omitempty"`
 	Guarantee  string      `json:"guarantee"`
 	Partitions []Partition `json:"partitions"`
+	All        []string    `json:"all"` // the names of all partitions of the topology, whoever has them
 	Rates      Rates       `json:"rates"`
 	Commits    Commits     `json:"commits"`
 	LastErrors []Failure   `json:"last_errors,omitempty"` // newest first

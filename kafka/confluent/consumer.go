@@ -103,7 +103,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 		own(cm, map[string]rdk.ConfigValue{"client.id": fmt.Sprintf("%v@%s", (*cm)["client.id"], cfg.Advertise)})
 	}
 	unless(cm, map[string]rdk.ConfigValue{
-		"session.timeout.ms": 45000, "heartbeat.interval.ms": 3000, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
+		"session.timeout.ms": 45000, "heartbeat.interval.ms": 1000, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
 		"queued.max.messages.kbytes": 65536, "queued.min.messages": 100000, "fetch.message.max.bytes": 4 << 20,
 	})
 	client, err := rdk.NewConsumer(cm)
