@@ -32,7 +32,7 @@ var layers = map[string][]string{
 	"internal/status":       {},
 	"actors":                {"internal/crashpoint", "internal/status", "internal/plant", "kafka", "kafka/protocol", "tables", "topology", "topology/codec", "topology/plan"},
 	"licenses":              {},
-	"internal/gateway":      {"internal/status"},
+	"internal/gateway":      {"internal/status", "kafka"},
 	"internal/host":         {"actors", "internal/gateway", "kafka", "kafka/confluent", "kafka/embedded", "tables", "topology", "topology/plan"},
 	"internal/command":      {"actors", "internal/gateway", "internal/host", "internal/status", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
 	"":                      {"actors", "internal/command", "internal/gateway", "internal/host", "topology", "topology/plan"},

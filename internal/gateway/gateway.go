@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/troupe-stream/troupe/internal/status"
+	"github.com/troupe-stream/troupe/kafka"
 )
 
 // DefaultAddr is where a node listens if nobody says otherwise.
@@ -70,6 +71,7 @@ type Gateway struct {
 	mu      sync.Mutex // of what comes later
 	nodes   map[string]Node
 	members Members
+	figures func() []kafka.ClientFigures
 }
 
 // Listen begins to serve. Errors say what is wrong with the configuration, or with the address.
@@ -170,18 +172,27 @@ func (g *Gateway) Set(topology string, n Node, m Members) {
 	g.nodes[topology], g.members = n, m
 }
 
+// SetFigures tells the gateway whom to ask for what the Kafka clients say of themselves.
+func (g *Gateway) SetFigures(ask func() []kafka.ClientFigures) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.figures = ask
+}
+
+func (g *Gateway) clients() []kafka.ClientFigures {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.figures == nil {
+		return nil
+	}
+	return g.figures()
+}
+
 // node is the node of a topology; nil: it does not run yet.
 func (g *Gateway) node(topology string) (Node, Members) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.nodes[topology], g.members
-}
-
-// Forget makes the gateway ask nobody any more: nodes and connections are about to close.
-func (g *Gateway) Forget() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.members = nil
 }
 
 // Close lets answers be finished, for two seconds at most.

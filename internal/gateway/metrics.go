@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/troupe-stream/troupe/internal/status"
+	"github.com/troupe-stream/troupe/kafka"
 )
 
 // collector makes metrics of what nodes have counted and of what they are about, when it is asked.
@@ -67,6 +68,9 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	defer cancel()
 	x := exposition{to: to}
 	to <- prometheus.MustNewConstMetric(buildInfo, prometheus.GaugeValue, 1, c.g.cfg.Version, c.g.cfg.Instance)
+	for _, f := range c.g.clients() {
+		client(to, f)
+	}
 	for _, topology := range c.g.cfg.Topologies {
 		n, _ := c.g.node(topology)
 		if x.topology = topology; n == nil {
@@ -79,6 +83,66 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		if t, err := n.Tree(); err == nil {
 			x.mailboxes(t, "")
 		}
+	}
+}
+
+// Of Kafka's clients, as librdkafka tells them every ten seconds.
+var (
+	ofClient = []string{"client", "role"}
+	ofBroker = []string{"client", "broker"}
+
+	kafkaQueued       = clientDesc("queued_records", "Records that wait for the broker's acknowledgement.", ofClient)
+	kafkaQueuedBytes  = clientDesc("queued_bytes", "Bytes that wait for the broker's acknowledgement.", ofClient)
+	kafkaFetched      = clientDesc("fetched_records", "Records that were fetched and wait to be polled.", ofClient)
+	kafkaFetchedBytes = clientDesc("fetched_bytes", "Bytes that were fetched and wait to be polled.", ofClient)
+	kafkaRecordsOut   = clientDesc("records_out_total", "Records that were sent to brokers.", ofClient)
+	kafkaRecordsIn    = clientDesc("records_in_total", "Records that came from brokers.", ofClient)
+	kafkaBytesOut     = clientDesc("bytes_out_total", "Bytes that were sent to brokers.", ofClient)
+	kafkaBytesIn      = clientDesc("bytes_in_total", "Bytes that came from brokers.", ofClient)
+	kafkaRequests     = clientDesc("requests_total", "Requests to brokers.", ofClient)
+	kafkaUp           = clientDesc("broker_up", "1 if there is a connection to a broker.", ofBroker)
+	kafkaConnects     = clientDesc("broker_connects_total", "Connections to a broker that were tried.", ofBroker)
+	kafkaDisconnects  = clientDesc("broker_disconnects_total", "Connections to a broker that ended.", ofBroker)
+	kafkaErrors       = clientDesc("broker_errors_total", "Errors of sending to or receiving from a broker.", ofBroker)
+	kafkaRetries      = clientDesc("broker_retries_total", "Requests to a broker that were tried again.", ofBroker)
+	kafkaTimeouts     = clientDesc("broker_timeouts_total", "Requests that a broker did not answer in time.", ofBroker)
+	kafkaRTT          = clientDesc("broker_rtt_p99_seconds", "99th percentile of how long a broker took to answer.", ofBroker)
+	kafkaThrottle     = clientDesc("broker_throttle_seconds", "How long a broker made the client wait at most.", ofBroker)
+)
+
+func clientDesc(name, help string, labels []string) *prometheus.Desc {
+	return prometheus.NewDesc("troupe_kafka_"+name, help, labels, nil)
+}
+
+// client writes the metrics of one Kafka client.
+func client(to chan<- prometheus.Metric, f kafka.ClientFigures) {
+	emit := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v int64) { emit(d, prometheus.CounterValue, float64(v), f.Client, f.Role) }
+	gauge := func(d *prometheus.Desc, v int64) { emit(d, prometheus.GaugeValue, float64(v), f.Client, f.Role) }
+	gauge(kafkaQueued, f.Queued)
+	gauge(kafkaQueuedBytes, f.QueuedBytes)
+	gauge(kafkaFetched, f.Fetched)
+	gauge(kafkaFetchedBytes, f.FetchedBytes)
+	count(kafkaRecordsOut, f.RecordsOut)
+	count(kafkaRecordsIn, f.RecordsIn)
+	count(kafkaBytesOut, f.BytesOut)
+	count(kafkaBytesIn, f.BytesIn)
+	count(kafkaRequests, f.Requests)
+	for _, b := range f.Brokers {
+		up := 0.0
+		if b.Up {
+			up = 1
+		}
+		emit(kafkaUp, prometheus.GaugeValue, up, f.Client, b.Name)
+		emit(kafkaConnects, prometheus.CounterValue, float64(b.Connects), f.Client, b.Name)
+		emit(kafkaDisconnects, prometheus.CounterValue, float64(b.Disconnects), f.Client, b.Name)
+		emit(kafkaErrors, prometheus.CounterValue, float64(b.Errors), f.Client, b.Name)
+		emit(kafkaRetries, prometheus.CounterValue, float64(b.Retries), f.Client, b.Name)
+		emit(kafkaTimeouts, prometheus.CounterValue, float64(b.Late), f.Client, b.Name)
+		emit(kafkaRTT, prometheus.GaugeValue, b.RTT99.Seconds(), f.Client, b.Name)
+		emit(kafkaThrottle, prometheus.GaugeValue, b.Throttle.Seconds(), f.Client, b.Name)
 	}
 }
 

@@ -79,6 +79,9 @@ func Open(ctx context.Context, cfg Config, plans ...*plan.Plan) (*Host, error) {
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	if d, ok := h.Cluster.Driver.(interface{ Figures() []kafka.ClientFigures }); ok && h.Gateway != nil {
+		h.Gateway.SetFigures(d.Figures)
+	}
 	return h, nil
 }
 
