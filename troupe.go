@@ -88,15 +88,21 @@ type Config struct {
 	Started func()
 }
 
-// Functions that are told what happens in a node, and what they are told. See package actors for when and how they are called.
 type (
-	Hooks          = actors.Hooks
-	Restart        = actors.Restart
-	DeadLetter     = actors.DeadLetter
-	StateChange    = actors.StateChange
-	Rebalance      = actors.Rebalance
+	// Hooks are functions that are told what happens in a node. See actors.Hooks for when and how they are called.
+	Hooks = actors.Hooks
+	// Restart says that an agent was restarted.
+	Restart = actors.Restart
+	// DeadLetter says that a record was given up.
+	DeadLetter = actors.DeadLetter
+	// StateChange says that a partition has come into another state.
+	StateChange = actors.StateChange
+	// Rebalance says that partitions came to this node or left it.
+	Rebalance = actors.Rebalance
+	// StagePartition is one partition of a stage.
 	StagePartition = actors.StagePartition
-	Commit         = actors.Commit
+	// Commit says how a commit ended.
+	Commit = actors.Commit
 )
 
 // HTTP says how a process serves HTTP for its nodes: /healthz and /readyz for probes, /status and /tree (JSON), /metrics (Prometheus), and

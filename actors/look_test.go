@@ -149,7 +149,7 @@ func TestNodeIsLookedAt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "it is not stopped", got[0].Why)
 
-	letter := has(t, &told, func(e actors.DeadLetter) bool { return true })
+	letter := has(t, &told, func(actors.DeadLetter) bool { return true })
 	require.Equal(t, "in", letter.Topic)
 	require.ErrorIs(t, letter.Err, errBank)
 	require.ErrorIs(t, has(t, &told, func(e actors.Restart) bool { return e.Agent == "echo" && e.Restarts >= 3 }).Err, errBank)

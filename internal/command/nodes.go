@@ -57,7 +57,7 @@ type place struct{ at, instance string }
 // several: then an address, or a data directory, has to be named.
 func (a *asking) first(ctx context.Context, ask func(ctx context.Context, at string, q gateway.Query) error) error {
 	topology := a.topology
-	if topology != "" || a.address == "" && a.dataDir == "" {
+	if topology != "" || len(a.app.Topologies) == 1 || a.address == "" && (a.dataDir == "" || len(a.brokers) > 0) {
 		p, err := a.chosen()
 		if err != nil {
 			return err
@@ -92,7 +92,7 @@ func (a *asking) first(ctx context.Context, ask func(ctx context.Context, at str
 	if at != "" && try([]place{{at, instance}}) {
 		return nil
 	}
-	if len(a.brokers) > 0 && topology != "" {
+	if len(a.brokers) > 0 {
 		all, err := a.members(ctx, topology)
 		if err != nil {
 			return errors.Join(append(errs, err)...)

@@ -119,11 +119,12 @@ func listen(addr string) (net.Listener, error) {
 	if addr == "" {
 		addr = DefaultAddr
 	}
-	l, err := net.Listen("tcp", addr)
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if asked == "" {
 			host, _, _ := net.SplitHostPort(DefaultAddr)
-			return net.Listen("tcp", net.JoinHostPort(host, "0"))
+			return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
 		}
 		return nil, fmt.Errorf("--http %s: another process listens there: stop it, name another port, or let any be taken with port 0", addr)
 	}

@@ -148,7 +148,8 @@ func TestGather(t *testing.T) {
 	t.Parallel()
 	a, b, c := listen(t, "a", nil), listen(t, "b", nil), listen(t, "c", nil)
 	na, nb, nc := node("a"), node("b"), node("c")
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	closed, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	gone := "http://" + closed.Addr().String()
 	require.NoError(t, closed.Close())
