@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -278,6 +280,18 @@ func TestMetrics(t *testing.T) {
 		}())
 	}
 	require.NotContains(t, body, `actor="raw"`, "what is not known is not told")
+
+	doc, err := os.ReadFile("../../docs/operations.md")
+	require.NoError(t, err)
+	listed := regexp.MustCompile("`(troupe_[a-z0-9_]+)`").FindAllStringSubmatch(string(doc), -1)
+	told := regexp.MustCompile(`(?m)^# HELP (troupe_\w+) `).FindAllStringSubmatch(body, -1)
+	require.NotEmpty(t, told)
+	for _, m := range told {
+		require.Contains(t, string(doc), "`"+m[1]+"`", "docs/operations.md lists all metrics")
+	}
+	for _, m := range listed {
+		require.Contains(t, body, "# HELP "+m[1]+" ", "docs/operations.md lists a metric that there is not")
+	}
 }
 
 // What is asked for in JSON has the names that other versions of the commands know.
