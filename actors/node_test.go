@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 
 // world is a broker in this process and a client that looks from outside.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	brokers []string
 	starts  int // of nodes
 	logs    io.Writer
@@ -61,7 +61,7 @@ type world struct {
 	hooks   actors.Hooks // of the nodes to come
 }
 
-func newWorld(t *testing.T, partitions int32, topics ...string) *world {
+func newWorld(t testing.TB, partitions int32, topics ...string) *world {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.DefaultNumPartitions(int(partitions)),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}), kfake.SeedTopics(partitions, topics...))
