@@ -40,15 +40,24 @@ func TestMain(m *testing.M) {
 		// librdkafka's consumer seldom hangs in its own Close, in the unassignment of its last revocation: the client gives up waiting then.
 		left := goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1")
 		err := goleak.Find(left)
-		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
+		for end := time.Now().Add(10 * time.Second); err != nil && !isBroken(err) && time.Now().Before(end); {
 			err = goleak.Find(left)
 		}
-		if err != nil {
+		if err != nil && !isBroken(err) {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 	}
 	os.Exit(code)
+}
+
+// broken counts consumers that met a fatal error of their own: they cannot be closed, and each leaves the goroutine that reads its log.
+var broken atomic.Int32
+
+// isBroken says whether no more is left than what broken consumers leave.
+func isBroken(err error) bool {
+	left := strings.Count(err.Error(), "pollLogEvents.func1(")
+	return left == int(broken.Load()) && left == strings.Count(err.Error(), "oroutine ")-strings.Count(err.Error(), "in goroutine ")
 }
 
 // world is a broker in this process and a client that looks from outside.
@@ -58,6 +67,7 @@ type world struct {
 	starts  int // of nodes
 	logs    io.Writer
 	values  bool         // in logs
+	ends    error        // with which nodes may end
 	hooks   actors.Hooks // of the nodes to come
 }
 
@@ -138,7 +148,9 @@ func (w *world) stop(n *actors.Node) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	require.NoError(w.t, n.Stop(ctx))
+	if err := n.Stop(ctx); w.ends == nil || !errors.Is(err, w.ends) {
+		require.NoError(w.t, err)
+	}
 }
 
 func owned(n *actors.Node) int {
