@@ -18,6 +18,8 @@ type (
 	partitionTree struct{}
 	// resumeQuery asks to go on after a stop. It is answered with true if there was one.
 	resumeQuery struct{}
+	// digestQuery asks the shard of a table for a status.Digest.
+	digestQuery struct{ table string }
 )
 
 // inspect says what the partition is about.
@@ -149,6 +151,17 @@ func (p *partitionActor) inspectShard(i int) status.Shard {
 		x.State = status.Restoring
 	}
 	return x
+}
+
+// digest hands a question for a digest on to the shard.
+func (p *partitionActor) digest(c actor.Context, q digestQuery) {
+	for i, t := range p.state.tables {
+		if t.table.Name == q.table {
+			c.Forward(p.shards[i])
+			return
+		}
+	}
+	c.Respond(status.Digest{Why: "it has no such table"})
 }
 
 // tree is the partition's actor with those below it.

@@ -25,7 +25,9 @@ const (
 )
 
 // askRoot asks the actor at the top.
-func askRoot[A any](n *Node, q any) (A, error) {
+func askRoot[A any](n *Node, q any) (A, error) { return askRootFor[A](n, q, nodeAnswers) }
+
+func askRootFor[A any](n *Node, q any, limit time.Duration) (A, error) {
 	n.mu.Lock()
 	pid := n.root
 	n.mu.Unlock()
@@ -38,7 +40,7 @@ func askRoot[A any](n *Node, q any) (A, error) {
 		return none, errNotRunning
 	default:
 	}
-	x, err := n.ground.Ask(pid, q, nodeAnswers)
+	x, err := n.ground.Ask(pid, q, limit)
 	if err != nil {
 		if errors.Is(err, actor.ErrDeadLetter) {
 			return none, errNotRunning
@@ -105,6 +107,15 @@ func (n *Node) Tree() (status.Tree, error) { return askRoot[status.Tree](n, insp
 // that another node owns nothing. It waits for up to two seconds.
 func (n *Node) Resume(wanted []status.Wanted) ([]status.Resumed, error) {
 	return askRoot[[]status.Resumed](n, resumeParts{wanted})
+}
+
+// digestWithin is how long a shard may take for its digest.
+const digestWithin = 30 * time.Second
+
+// Digest asks a shard for its digest. The shard does nothing else meanwhile, some 0.2 s for a million entries. It waits for up to 30
+// seconds.
+func (n *Node) Digest(table string, partition int32) (status.Digest, error) {
+	return askRootFor[status.Digest](n, digestShard{table, partition}, digestWithin)
 }
 
 // Meters returns what the node has counted. It asks nobody.

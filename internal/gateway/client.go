@@ -84,6 +84,14 @@ func (c *Client) Resume(ctx context.Context, at string, q Query, wanted []status
 	return ask[status.Resumes](ctx, c, http.MethodPost, at, "/resume", v)
 }
 
+// Digest asks the node that has a shard for its digest.
+func (c *Client) Digest(ctx context.Context, at string, q Query, table string, partition int32) (status.Digest, error) {
+	v := q.values()
+	v.Set("table", table)
+	v.Set("partition", status.Number(partition))
+	return ask[status.Digest](ctx, c, http.MethodGet, at, "/digest", v)
+}
+
 // ask asks a question; the errors name the address and what to do.
 func ask[A any](ctx context.Context, c *Client, method, at, path string, values url.Values) (A, error) {
 	var answer A

@@ -45,6 +45,7 @@ type Node interface {
 	Inspect(ctx context.Context) status.Node // with them
 	Tree() (status.Tree, error)
 	Resume(wanted []status.Wanted) ([]status.Resumed, error)
+	Digest(table string, partition int32) (status.Digest, error)
 	Meters() status.Meters
 	HooksDropped() int64
 }

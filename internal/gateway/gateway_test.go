@@ -34,7 +34,13 @@ type fake struct {
 
 func (f *fake) Look() status.Node                   { return f.st }
 func (f *fake) Inspect(context.Context) status.Node { return f.st }
-func (f *fake) HooksDropped() int64                 { return 3 }
+func (f *fake) Digest(table string, partition int32) (status.Digest, error) {
+	if table != "paid" {
+		return status.Digest{}, errors.New("no such table")
+	}
+	return status.Digest{Known: true, Entries: int64(partition), Sum: 1<<64 - 1}, nil
+}
+func (f *fake) HooksDropped() int64 { return 3 }
 func (f *fake) Tree() (status.Tree, error) {
 	return status.Tree{Name: "root", Kind: "root", Children: []status.Tree{{Name: "orders/0", Kind: "partition", Mailbox: 7}, {Name: "raw", Kind: "agent", Mailbox: -1}}}, f.treeErr
 }
@@ -201,6 +207,13 @@ func TestGather(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, na.resumed)
 	require.Equal(t, 2, na.asked)
+
+	digest, err := cl.Digest(t.Context(), a.URL(), gateway.Query{Topology: "shop", Instance: "a"}, "paid", 7)
+	require.NoError(t, err)
+	require.Equal(t, status.Digest{Known: true, Entries: 7, Sum: 1<<64 - 1}, digest)
+	digest, err = cl.Digest(t.Context(), a.URL(), gateway.Query{Topology: "shop"}, "other", 7)
+	require.NoError(t, err)
+	require.Equal(t, "no such table", digest.Why)
 
 	_, err = cl.Status(t.Context(), a.URL(), gateway.Query{Topology: "other"})
 	require.ErrorContains(t, err, `topology "other" does not run here: there is shop`)

@@ -24,6 +24,7 @@ func (g *Gateway) handler() http.Handler {
 	guarded.HandleFunc("GET /{$}", g.page)
 	guarded.HandleFunc("GET /status", g.status)
 	guarded.HandleFunc("GET /tree", g.tree)
+	guarded.HandleFunc("GET /digest", g.digest)
 	guarded.HandleFunc("POST /resume", g.resume)
 	guarded.Handle("GET /metrics", promhttp.HandlerFor(g.metrics, promhttp.HandlerOpts{Timeout: askTimeout}))
 	if g.cfg.Debug {
@@ -220,6 +221,29 @@ func (g *Gateway) ownResume(topology string, wanted []status.Wanted) status.Resu
 		return failed(err.Error())
 	}
 	return status.Resumes{Resumed: done}
+}
+
+// digest tells what a shard of this node holds, in short.
+func (g *Gateway) digest(w http.ResponseWriter, r *http.Request) {
+	q, ok := g.question(w, r)
+	if !ok {
+		return
+	}
+	p, err := status.ParseWanted(r.FormValue("partition"))
+	if err != nil || q.topology == "" {
+		http.Error(w, "name a topology, a table and a partition, as in ?topology=wordcount&table=counts&partition=3", http.StatusBadRequest)
+		return
+	}
+	n, _ := g.node(q.topology)
+	if n == nil {
+		reply(w, status.Digest{Why: "it connects to the brokers"})
+		return
+	}
+	d, err := n.Digest(r.FormValue("table"), p.Partition)
+	if err != nil {
+		d = status.Digest{Why: err.Error()}
+	}
+	reply(w, d)
 }
 
 func reply(w http.ResponseWriter, answer any) {

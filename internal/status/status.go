@@ -171,3 +171,13 @@ type Resumes struct {
 	Failed      []Unreachable `json:"failed,omitempty"` // nodes that could not say
 	Unreachable []Unreachable `json:"unreachable,omitempty"`
 }
+
+// Digest is what a shard of a running node holds that is committed, in short: see tables.Digest.
+type Digest struct {
+	Known       bool   `json:"known"`
+	Why         string `json:"why,omitempty"` // it is not
+	Entries     int64  `json:"entries"`
+	Sum         uint64 `json:"sum,string"`
+	Committed   int64  `json:"committed"`   // the epoch that was committed last
+	Incarnation int64  `json:"incarnation"` // of the slot, on this node
+}

@@ -52,8 +52,8 @@ type Group struct {
 	incarnation int64
 	held        map[int32]bool // slots that this process has marked as its own, and not let go of in order
 	fatal       error
-	replaced    error     // the group has another member of our identity, says the consumer, and is of no use any more
-	rejoined    time.Time // after that, last
+	replaced    error                         // the group has another member of our identity, says the consumer, and is of no use any more
+	rejoined    time.Time                     // after that, last
 	looking     bool                          // at the group's state
 	looked      time.Time                     // last
 	orphans     []int32                       // slots of nobody, as of then
