@@ -71,13 +71,13 @@ type world struct {
 	hooks   actors.Hooks // of the nodes to come
 }
 
-func newWorld(t testing.TB, partitions int32, topics ...string) *world {
-	t.Helper()
+func newWorld(tb testing.TB, partitions int32, topics ...string) *world {
+	tb.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.DefaultNumPartitions(int(partitions)),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}), kfake.SeedTopics(partitions, topics...))
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return &world{t: t, brokers: c.ListenAddrs()}
+	require.NoError(tb, err)
+	tb.Cleanup(c.Close)
+	return &world{t: tb, brokers: c.ListenAddrs()}
 }
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {
