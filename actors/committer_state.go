@@ -195,6 +195,10 @@ func (c *committerState) onDone(m Done) {
 			c.committed(b)
 		}
 	}
+	if errors.Is(m.Outcome.Err, kafka.ErrDenied) {
+		c.out = append(c.out, giveUp{m.Outcome.Err})
+		return
+	}
 	switch m.Outcome.Verdict {
 	case kafka.Committed:
 		c.commits++
@@ -256,6 +260,10 @@ func (c *committerState) lose(slots []int32, why error) {
 func (c *committerState) onFound(m Found) {
 	if errors.Is(m.Err, kafka.ErrDuplicateIdentity) {
 		c.out = append(c.out, giveUp{fmt.Errorf("another process has this node's identity: %w; give each node a data directory of its own", m.Err)})
+		return
+	}
+	if errors.Is(m.Err, kafka.ErrDenied) {
+		c.out = append(c.out, giveUp{m.Err})
 		return
 	}
 	if m.Err != nil {

@@ -147,6 +147,9 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.closes = append(n.closes, reader.Close)
+	if err := checkRights(ctx, n.plan, admin); err != nil {
+		return err
+	}
 	top, err := checkTopics(ctx, n.plan, admin, n.cfg.CreateTopics)
 	if err != nil {
 		return err
@@ -259,7 +262,10 @@ func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			n.fail(err)
+			n.mu.Lock()
+			root := n.root
+			n.mu.Unlock()
+			n.ground.Send(root, nodeFailed{err})
 			return
 		}
 	}

@@ -169,6 +169,9 @@ func (r *restorer) poll(c actor.Context) {
 			return
 		}
 		b, err := r.reader.Poll(restorePoll)
+		if errors.Is(err, kafka.ErrDenied) {
+			c.Send(c.Parent(), nodeFailed{fmt.Errorf("restore tables: %w", err)})
+		}
 		if err != nil {
 			for _, tp := range slices.SortedFunc(maps.Keys(r.shards), kafka.TopicPartition.Compare) {
 				s := r.shards[tp]

@@ -47,6 +47,7 @@ type root struct {
 
 	parts    map[int32]*ownedSlot
 	releases []*release
+	denied   bool // a right is missing: nothing more can be committed, and to wait for it is no use
 	breaks   map[int32][]time.Time
 	memories map[int32]*memory // of partitions that gave way, for their successors
 	ending   map[string]int32  // slots by the id of partition actors that were told to stop: their checkpoints are open still
@@ -106,6 +107,7 @@ func (r *root) Receive(c actor.Context) {
 	case retake:
 		r.retake(c, m.slots, m.why)
 	case nodeFailed:
+		r.denied = r.denied || errors.Is(m.err, kafka.ErrDenied)
 		r.failed(m.err)
 	case nodeQuery:
 		r.status(c)
@@ -250,6 +252,8 @@ func (r *root) release(c actor.Context, m releaseSlots) {
 		case r.slots.stages[s] == nil:
 			x.released = append(x.released, s)
 		case o == nil:
+		case r.denied:
+			r.drop(c, s)
 		case o.pid == nil: // nothing has begun
 			r.drop(c, s)
 			x.released = append(x.released, s)

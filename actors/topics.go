@@ -221,6 +221,9 @@ func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin)
 		names = append(names, t.Name)
 	}
 	have, err := admin.Topics(ctx, names...)
+	if errors.Is(err, kafka.ErrDenied) {
+		return err
+	}
 	if err != nil {
 		return nil //nolint:nilerr // the clients report that the broker is away, and wait for it
 	}

@@ -134,7 +134,7 @@ var verdicts = [...]string{Committed: "committed", Aborted: "aborted", Unknown: 
 type Outcome struct {
 	Verdict Verdict
 	Err     error   // why not Committed
-	Sick    bool    // the broker refused something in the bundles and would again: too large, denied, no such topic; also with Unknown
+	Sick    bool    // the broker refused something in the bundles and would again: too large, no such topic; also with Unknown
 	Lost    []int32 // slots whose grants are no longer valid; only with Aborted
 }
 

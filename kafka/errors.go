@@ -25,3 +25,7 @@ var ErrSuperseded = errors.New("another process has begun to do the same meanwhi
 
 // ErrNotHeld says that a slot is not that of a grant any more: given up, or granted to this process as another member.
 var ErrNotHeld = errors.New("the slot is not held any more")
+
+// ErrDenied says that the brokers refuse a request because the client has not the right to it, or refuse its login. No record is
+// at fault, and waiting does not mend it: the process that finds it stops. The error that it is in names the right, or the user.
+var ErrDenied = errors.New("the brokers deny it")

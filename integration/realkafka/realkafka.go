@@ -48,6 +48,8 @@ type Config struct {
 	// that come by a lane to use that lane's addresses, such as those of proxies. Lanes[l][i] is what broker i, counted
 	// from 0, advertises on lane l, host:port; Lane tells where the broker itself listens. Defaults to none.
 	Lanes [][]string
+	// Listeners are further doors with TLS, logins or both; Kafka.Listener tells their addresses. Defaults to none.
+	Listeners []Listener
 	// Properties are set over those of the package, the same for each broker. Defaults to none.
 	Properties map[string]string
 }
@@ -61,6 +63,11 @@ func (c Config) Validate() error {
 	for l, lane := range c.Lanes {
 		if len(lane) != max(c.Brokers, 1) {
 			errs = append(errs, fmt.Errorf("lane %d has %d addresses: it needs one for each of %d brokers", l, len(lane), max(c.Brokers, 1)))
+		}
+	}
+	for i, l := range c.Listeners {
+		if err := l.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("listener %d: %w", i, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -81,6 +88,7 @@ type broker struct {
 	port       int
 	controller int
 	lanes      []int // the ports of its lanes
+	secure     []int // and of its listeners with security
 	process    *proc.Process
 }
 
@@ -127,14 +135,14 @@ func (k *Kafka) create(ctx context.Context, n int) (err error) {
 			k.nodes = nil
 		}
 	}()
-	each := 2 + len(k.cfg.Lanes)
+	each, lanes := 2+len(k.cfg.Lanes)+len(k.cfg.Listeners), 2+len(k.cfg.Lanes)
 	ports, err := freePorts(each * n)
 	if err != nil {
 		return err
 	}
 	for i := range n {
 		own := ports[each*i : each*(i+1)]
-		k.nodes = append(k.nodes, &broker{id: i + 1, dir: filepath.Join(k.dir, fmt.Sprintf("broker-%d", i+1)), port: own[0], controller: own[1], lanes: own[2:]})
+		k.nodes = append(k.nodes, &broker{id: i + 1, dir: filepath.Join(k.dir, fmt.Sprintf("broker-%d", i+1)), port: own[0], controller: own[1], lanes: own[2:lanes], secure: own[lanes:]})
 	}
 	for _, b := range k.nodes {
 		if err := k.format(ctx, b); err != nil {
@@ -242,7 +250,11 @@ func (k *Kafka) format(ctx context.Context, b *broker) error {
 	if err := os.MkdirAll(b.dir, 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(k.config(b), []byte(k.properties(b)), 0o600); err != nil {
+	secured, err := k.secured(b)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(k.config(b), []byte(k.properties(b, secured)), 0o600); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -267,7 +279,7 @@ func (k *Kafka) launch(i int) error {
 }
 
 // properties is the configuration of a broker.
-func (k *Kafka) properties(b *broker) string {
+func (k *Kafka) properties(b *broker, secured []string) string {
 	voters := make([]string, len(k.nodes))
 	for i, v := range k.nodes {
 		voters[i] = fmt.Sprintf("%d@127.0.0.1:%d", v.id, v.controller)
@@ -301,13 +313,14 @@ func (k *Kafka) properties(b *broker) string {
 		fmt.Sprintf("min.insync.replicas=%d", inSync),
 		"log.cleaner.dedupe.buffer.size=16777216",
 	}
+	lines = append(lines, secured...)
 	for _, name := range slices.Sorted(maps.Keys(k.cfg.Properties)) { // of two lines with one name, the later counts
 		lines = append(lines, name+"="+k.cfg.Properties[name])
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// listeners are where a broker listens, what it tells clients, and that none of it is encrypted.
+// listeners are where a broker listens, what it tells clients, and with which security.
 func (k *Kafka) listeners(b *broker) (listeners, advertised, protocols string) {
 	at := []string{fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", b.port), fmt.Sprintf("CONTROLLER://127.0.0.1:%d", b.controller)}
 	tells := []string{fmt.Sprintf("PLAINTEXT://127.0.0.1:%d", b.port)}
@@ -316,6 +329,11 @@ func (k *Kafka) listeners(b *broker) (listeners, advertised, protocols string) {
 		at = append(at, fmt.Sprintf("LANE%d://127.0.0.1:%d", l, port))
 		tells = append(tells, fmt.Sprintf("LANE%d://%s", l, k.cfg.Lanes[l][b.id-1]))
 		speaks = append(speaks, fmt.Sprintf("LANE%d:PLAINTEXT", l))
+	}
+	for i, port := range b.secure {
+		at = append(at, fmt.Sprintf("SECURE%d://127.0.0.1:%d", i, port))
+		tells = append(tells, fmt.Sprintf("SECURE%d://127.0.0.1:%d", i, port))
+		speaks = append(speaks, fmt.Sprintf("SECURE%d:%s", i, k.cfg.Listeners[i].Protocol))
 	}
 	return strings.Join(at, ","), strings.Join(tells, ","), strings.Join(speaks, ",")
 }

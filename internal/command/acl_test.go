@@ -128,7 +128,8 @@ func TestACLs(t *testing.T) {
 			require.Contains(t, r.err, "topology wordcount has no members")
 			r = run("reset", "--yes")
 			require.Equal(t, exitFailed, r.code)
-			require.Contains(t, r.err, "delete group wordcount: GROUP_AUTHORIZATION_FAILED")
+			require.Contains(t, r.err, "delete group wordcount: User:troupe lacks Delete on group wordcount: grant with `kafka-acls.sh --bootstrap-server ")
+			require.Contains(t, r.err, " --add --allow-principal User:troupe --operation Delete --group wordcount` (GROUP_AUTHORIZATION_FAILED")
 		})
 	}
 	t.Run("reset", func(t *testing.T) {

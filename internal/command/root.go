@@ -161,7 +161,7 @@ func (c *cli) connect(ctx context.Context, topology string) (*host.Cluster, erro
 	if err != nil {
 		return nil, err
 	}
-	cfg := host.ClusterConfig{Brokers: c.brokers, Settings: settings, Transient: true, Logger: c.quietLogger()}
+	cfg := host.ClusterConfig{Brokers: c.brokers, Settings: settings, Topologies: []string{topology}, Transient: true, Logger: c.quietLogger()}
 	if len(c.brokers) == 0 {
 		if cfg.DataDir, err = c.directory(topology); err != nil {
 			return nil, err

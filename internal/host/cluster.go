@@ -42,7 +42,9 @@ type ClusterConfig struct {
 	Brokers  []string          // host:port; empty: the embedded broker of the data directory
 	Settings map[string]string // of librdkafka
 	ClientID string            // defaults to "troupe"
-	DataDir  string            // where the embedded broker keeps its data; not needed with Brokers
+	// Topologies are those that it is for, by name: so that a missing right is mended for all that belongs to one.
+	Topologies []string
+	DataDir    string // where the embedded broker keeps its data; not needed with Brokers
 	// Transient says that this process is a command that ends soon: a node that starts meanwhile waits for an embedded
 	// broker that it started, instead of using it and losing it.
 	Transient bool
@@ -83,7 +85,7 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 		return nil, &ConfigError{err}
 	}
 	if c.Admin, err = openOperator(c.Driver); err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", strings.Join(c.Brokers, ","), err)
+		return nil, err // it names the brokers
 	}
 	c.closers = append(c.closers, c.Admin.Close)
 	reach, cancel := context.WithTimeout(ctx, ReachTimeout)

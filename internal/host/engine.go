@@ -12,7 +12,7 @@ func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
 	if id == "" {
 		id = "troupe"
 	}
-	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Logger: cfg.Logger})
+	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Topologies: cfg.Topologies, Logger: cfg.Logger})
 }
 
 // findEmbedded looks for a running embedded broker of a data directory.

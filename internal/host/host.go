@@ -75,7 +75,11 @@ func Open(ctx context.Context, cfg Config, plans ...*plan.Plan) (*Host, error) {
 	if err := h.listen(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
-	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Logger: cfg.Logger})
+	names := make([]string, len(plans))
+	for i, p := range plans {
+		names[i] = p.Name
+	}
+	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Topologies: names, Logger: cfg.Logger})
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}

@@ -34,13 +34,16 @@ const (
 // admin implements kafka.Operator with requests of the protocol. Its methods may be called from any goroutine.
 type admin struct {
 	driver *Driver
-	raw    *kgo.Client
+	raw    *requester
 
 	mu     sync.Mutex
 	limits map[string]int32 // max.message.bytes of topics that were produced to
 }
 
-var _ kafka.Operator = (*admin)(nil)
+var (
+	_ kafka.Operator = (*admin)(nil)
+	_ kafka.Rights   = (*admin)(nil)
+)
 
 // openAdmin opens an admin once a broker answers, which it waits ten seconds for.
 func openAdmin(d *Driver) (kafka.Operator, error) {
@@ -58,7 +61,7 @@ func openAdmin(d *Driver) (kafka.Operator, error) {
 		raw.Close()
 		return nil, err
 	}
-	a.raw = raw
+	a.raw = &requester{raw, d.who}
 	return a, nil
 }
 

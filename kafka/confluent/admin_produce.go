@@ -42,7 +42,7 @@ func (a *admin) Produce(ctx context.Context, names []string, out *kafka.Outputs)
 	if err := a.learnLimits(ctx, names, out); err != nil {
 		return nil, err
 	}
-	return a.produce(ctx, a.raw, names, out)
+	return a.produce(ctx, a.raw.Client, names, out)
 }
 
 // produce writes records with a client, and waits for all.
@@ -97,6 +97,7 @@ func (a *admin) joinFaults(names []string, out *kafka.Outputs, faults []error) e
 		}
 		r := out.Records[i]
 		topic := names[r.Topic]
+		err = a.driver.who.denied(err, right("Write", kafka.OnTopic, topic))
 		if errors.Is(err, kerr.MessageTooLarge) {
 			err = fmt.Errorf("%d bytes are over the topic's limit of %d (max.message.bytes): %w", out.Size(i), a.limit(topic), err)
 		}
@@ -132,7 +133,7 @@ func (a *admin) learnLimits(ctx context.Context, names []string, out *kafka.Outp
 		return nil
 	}
 	return a.retry(ctx, func(ctx context.Context) error {
-		r, err := rq.RequestWith(ctx, a.raw)
+		r, err := rq.RequestWith(ctx, a.raw.Client) // where it is denied, that is known below
 		if err != nil {
 			return fmt.Errorf("limits of topics: %w", err)
 		}

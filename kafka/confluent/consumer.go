@@ -20,6 +20,7 @@ var errClosed = errors.New("the node has left its group")
 // block of its fields belongs to the goroutine that polls.
 type consumer struct {
 	cfg    kafka.GroupConfig
+	driver *Driver
 	log    *slog.Logger
 	rdk    *rdk.Consumer
 	events protocol.Events
@@ -66,7 +67,7 @@ func (d *Driver) OpenGroup(cfg kafka.GroupConfig) (kafka.Group, error) {
 		return nil, err
 	}
 	log := d.log.With("topology", cfg.Group, "node", cfg.Instance)
-	g, err := protocol.NewGroup(cfg, log, protocol.Real{}, groupWire{raw, cfg.Group}, func(events protocol.Events) (protocol.Consumer, error) {
+	g, err := protocol.NewGroup(cfg, log, protocol.Real{}, groupWire{&requester{raw, d.who}, cfg.Group}, func(events protocol.Events) (protocol.Consumer, error) {
 		if err := d.reach(context.Background(), raw); err != nil {
 			return nil, err
 		}
@@ -111,7 +112,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{cfg: cfg, log: log, rdk: client, events: events, says: &d.figures, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
+	c := &consumer{cfg: cfg, driver: d, log: log, rdk: client, events: events, says: &d.figures, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
 	go forward(log, client.Logs(), c.done)
 	if _, err := c.Member(); err != nil {
 		closesInTime(func() { _ = client.Close() })

@@ -3,6 +3,7 @@ package confluent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -157,6 +158,10 @@ func (c *consumer) onError(e rdk.Error) {
 		c.fail(c.explainReset(e))
 	case code == rdk.ErrFencedInstanceID:
 		c.fail(fmt.Errorf("group %s has another member with the instance id %s: %w; give each node a data directory, or an --instance-id, of its own (%w)", c.cfg.Group, c.cfg.Instance, kafka.ErrDuplicateIdentity, e))
+	case deniedKind(code) != "":
+		c.fail(fmt.Errorf("consumer of group %s: %w", c.cfg.Group, c.denied(e)))
+	case code == rdk.ErrAuthentication:
+		c.fail(fmt.Errorf("consumer of group %s: %w", c.cfg.Group, c.driver.who.refused(e)))
 	case e.IsFatal():
 		c.fail(fmt.Errorf("consumer of group %s: %w", c.cfg.Group, e))
 	case code == rdk.ErrUnknownTopicOrPart || code == rdk.ErrUnknownTopic || code == rdk.ErrUnknownPartition:
@@ -164,6 +169,17 @@ func (c *consumer) onError(e rdk.Error) {
 	default:
 		c.events.Failed(fmt.Errorf("consumer of group %s: %w", c.cfg.Group, e), false)
 	}
+}
+
+// denied names the right that is missing: librdkafka does not say of which topic.
+func (c *consumer) denied(e rdk.Error) error {
+	rights := []kafka.Right{right("Read", kafka.OnGroup, c.cfg.Group)}
+	for tp := range c.parts {
+		if r := right("Read", kafka.OnTopic, tp.Topic); !slices.Contains(rights, r) {
+			rights = append(rights, r)
+		}
+	}
+	return c.driver.denied(e, rights...)
 }
 
 // explainReset finds the partition whose next offset is not in the log; librdkafka's error does not say it.

@@ -4,22 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"strings"
-	"syscall"
 	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/kafka"
 )
 
 // reachTimeout is how long opening a client waits for the first answer of a broker.
 const reachTimeout = 10 * time.Second
+
+const (
+	// pingTimeout is how long each try of opening a client waits: a broker may take a connection and say nothing.
+	pingTimeout = 5 * time.Second
+	// diagnoseTimeout is how long one broker may take to show what is wrong with it.
+	diagnoseTimeout = 3 * time.Second
+)
 
 // closeTimeout is how long closing a client of librdkafka may take: Close is known to hang now and then.
 const closeTimeout = 10 * time.Second
@@ -32,6 +37,9 @@ type Config struct {
 	Settings map[string]string
 	// ClientID is how the clients name themselves to the broker. Defaults to "troupe".
 	ClientID string
+	// Topologies are those that the clients are for, by name: what is missing in rights for one of their topics or transactional
+	// ids is then mended for all of them. Defaults to none.
+	Topologies []string
 	// Logger takes what the clients have to say. Defaults to slog's discarding handler.
 	Logger *slog.Logger
 }
@@ -40,6 +48,7 @@ type Config struct {
 // offer. It holds no connection itself; its methods may be called from any goroutine.
 type Driver struct {
 	cfg     Config
+	who     identity
 	log     *slog.Logger
 	figures figures
 }
@@ -60,7 +69,7 @@ func New(cfg Config) (*Driver, error) {
 	if err := Validate(cfg.Settings); err != nil {
 		return nil, err
 	}
-	d := &Driver{cfg: cfg, log: cfg.Logger}
+	d := &Driver{cfg: cfg, who: identityOf(cfg), log: cfg.Logger}
 	for _, role := range []string{roleGroup, roleProducer} {
 		if _, err := d.config(role); err != nil {
 			return nil, err
@@ -99,7 +108,7 @@ func (d *Driver) config(role string) (*rdk.ConfigMap, error) {
 }
 
 // openRaw opens a client for single requests of the protocol, once a broker answers.
-func (d *Driver) openRaw(ctx context.Context) (*kgo.Client, error) {
+func (d *Driver) openRaw(ctx context.Context) (*requester, error) {
 	raw, err := rawClient(d.cfg.Brokers, d.cfg.Settings, d.cfg.ClientID)
 	if err != nil {
 		return nil, err
@@ -108,7 +117,7 @@ func (d *Driver) openRaw(ctx context.Context) (*kgo.Client, error) {
 		raw.Close()
 		return nil, err
 	}
-	return raw, nil
+	return &requester{raw, d.who}, nil
 }
 
 // own sets what the engine relies on.
@@ -125,35 +134,53 @@ func unless(cm *rdk.ConfigMap, values map[string]rdk.ConfigValue) {
 	}
 }
 
-// reach waits until a broker answers, ten seconds at most.
+// reach waits until a broker answers, ten seconds at most; not that long for what waiting does not mend.
 func (d *Driver) reach(ctx context.Context, raw *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	var cause error
+	var last error
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := raw.Ping(ctx)
-		if err == nil {
+		if d.answers(ctx, raw) {
 			return nil
 		}
-		if cause == nil || ctx.Err() == nil {
-			cause = err
-		}
-		at := strings.Join(d.cfg.Brokers, ",")
-		if errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.UnsupportedSaslMechanism) || errors.Is(err, kerr.IllegalSaslState) {
-			return fmt.Errorf("the broker at %s refuses the SASL login: %w; check the settings sasl.mechanism, sasl.username and sasl.password", at, err)
+		// Until the deadline only what lasts is of interest; at the end it is what is wrong now.
+		if faults, lasting := d.faults(ctx); len(faults) > 0 && (ctx.Err() == nil || last == nil) {
+			if last = errors.Join(faults...); lasting {
+				return last
+			}
 		}
 		if !pause(ctx, wait) {
-			return fmt.Errorf("no broker answers at %s within %v: %w; check --brokers%s", at, reachTimeout, cause, hangUpHint(cause))
+			if last == nil {
+				last = ctx.Err()
+			}
+			return fmt.Errorf("no broker answers at %s within %v: %w", strings.Join(d.cfg.Brokers, ","), reachTimeout, last)
 		}
 	}
 }
 
-// hangUpHint says what else to check where a broker takes the connection and drops it.
-func hangUpHint(cause error) string {
-	if errors.Is(cause, io.EOF) || errors.Is(cause, syscall.ECONNRESET) {
-		return " and security.protocol: the connection is taken and dropped, as by a broker that wants TLS or SASL, or another login"
+// answers says whether a broker answers at once, and one of those that it tells of does.
+func (d *Driver) answers(ctx context.Context, raw *kgo.Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if raw.Ping(ctx) != nil {
+		return false
 	}
-	return ""
+	told := raw.DiscoveredBrokers()
+	answers := make(chan bool, len(told))
+	for _, b := range told {
+		go func() {
+			_, err := b.Request(ctx, kmsg.NewPtrApiVersionsRequest())
+			answers <- err == nil
+		}()
+	}
+	found := len(told) == 0
+	for range told {
+		if <-answers {
+			found = true
+			cancel() // the others need not be waited for
+		}
+	}
+	return found
 }
 
 // pause waits and says whether ctx is still alive.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -24,7 +23,7 @@ const retryEvery = 2 * time.Millisecond
 
 // groupWire implements protocol.Wire: it speaks for one group to its coordinator, where librdkafka does not.
 type groupWire struct {
-	raw   *kgo.Client
+	raw   *requester
 	group string
 }
 

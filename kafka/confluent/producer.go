@@ -50,7 +50,7 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 			if err != nil {
 				return nil, err
 			}
-			return &transactor{sender: sender{client: c, topics: topics}}, nil
+			return &transactor{sender: sender{client: c, topics: topics}, group: own.cfg.Group}, nil
 		})
 	}
 	if err != nil {
@@ -69,13 +69,14 @@ func (p *producer) Close() error {
 // transactor implements protocol.Transactor with librdkafka's producer.
 type transactor struct {
 	sender
+	group   string
 	explain bool // ask for delivery reports: the transaction before failed for a reason that was not told
 }
 
 var _ protocol.Transactor = (*transactor)(nil)
 
 // Begin implements protocol.Transactor.
-func (t *transactor) Begin() error { return classify(t.BeginTransaction()) }
+func (t *transactor) Begin() error { return classify(t.denied(t.BeginTransaction())) }
 
 // Produce implements protocol.Transactor.
 func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
@@ -97,12 +98,13 @@ func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, a
 	if !ok {
 		return fmt.Errorf("send offsets: the group's metadata is a %T, not of this client", as.Metadata)
 	}
-	return t.explained(t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata))
+	err := t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
+	return t.explained(t.driver.denied(err, t.rights(bundles)...))
 }
 
 // Commit implements protocol.Transactor.
 func (t *transactor) Commit(ctx context.Context) error {
-	err := t.CommitTransaction(ctx)
+	err := t.denied(t.CommitTransaction(ctx))
 	if codeOf(err) == rdk.ErrInconsistent { // it was not sent; why records failed may be known
 		return protocol.WithKind(t.explained(err), protocol.Inconsistent)
 	}
@@ -113,10 +115,41 @@ func (t *transactor) Commit(ctx context.Context) error {
 }
 
 // Abort implements protocol.Transactor.
-func (t *transactor) Abort(ctx context.Context) error { return classify(t.AbortTransaction(ctx)) }
+func (t *transactor) Abort(ctx context.Context) error {
+	return classify(t.denied(t.AbortTransaction(ctx)))
+}
+
+// denied names the right that ending a transaction needs, if that is missing.
+func (t *transactor) denied(err error) error {
+	return t.driver.who.denied(err, right("Write", kafka.OnTransactionalID, t.id))
+}
 
 // Close implements protocol.Transactor.
 func (t *transactor) Close() error { return t.close() }
+
+// rights are those that a transaction with bundles needs. That of a record which the broker would not have added to the
+// transaction shows only when the offsets are sent.
+func (t *transactor) rights(bundles []*kafka.Bundle) []kafka.Right {
+	rights := []kafka.Right{{Op: "Read", Kind: kafka.OnGroup, Name: t.group}, {Op: "Write", Kind: kafka.OnTransactionalID, Name: t.id}}
+	add := func(op, topic string) {
+		if r := (kafka.Right{Op: op, Kind: kafka.OnTopic, Name: topic}); !slices.Contains(rights, r) {
+			rights = append(rights, r)
+		}
+	}
+	for _, b := range bundles {
+		for i := range b.Offsets {
+			add("Read", b.Offsets[i].Topic)
+		}
+		for _, o := range b.Outputs {
+			for i := range o.Records {
+				if id := o.Records[i].Topic; id >= 0 && int(id) < len(t.topics) {
+					add("Write", t.topics[id])
+				}
+			}
+		}
+	}
+	return rights
+}
 
 // explained adds to the error of a transaction that is to be aborted what the delivery reports say. If they are not
 // there, and the error does not tell, they are asked for the next time.
@@ -137,7 +170,7 @@ func (t *transactor) reported() error {
 		select {
 		case ev := <-t.reports:
 			if m, ok := ev.(*rdk.Message); ok && m.TopicPartition.Error != nil {
-				return fmt.Errorf("topic %s, partition %d: %w", *m.TopicPartition.Topic, m.TopicPartition.Partition, m.TopicPartition.Error)
+				return t.undelivered(m.TopicPartition)
 			}
 		default:
 			return nil

@@ -11,6 +11,7 @@ import (
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/protocol"
 )
 
@@ -30,6 +31,7 @@ const (
 type client struct {
 	*rdk.Producer
 	id     string
+	driver *Driver
 	log    *slog.Logger
 	says   *figures
 	done   chan struct{} // closed when the producer is
@@ -57,7 +59,7 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open producer %s: end the transactions of an earlier one: %w", id, err), c.close())
+		return nil, errors.Join(fmt.Errorf("open producer %s: end the transactions of an earlier one: %w", id, c.driver.who.denied(err, right("Write", kafka.OnTransactionalID, id))), c.close())
 	}
 	return c, nil
 }
@@ -95,7 +97,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	if err != nil {
 		return nil, fmt.Errorf("open producer %s: %w", id, err)
 	}
-	c := &client{Producer: p, id: id, log: log, says: &d.figures, done: make(chan struct{})}
+	c := &client{Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{})}
 	go forward(log, p.Logs(), c.done)
 	go c.serve()
 	return c, nil
@@ -107,7 +109,7 @@ func (c *client) serve() {
 		switch e := ev.(type) {
 		case *rdk.Message:
 			if err := e.TopicPartition.Error; err != nil {
-				err = fmt.Errorf("topic %s, partition %d: %w", *e.TopicPartition.Topic, e.TopicPartition.Partition, err)
+				err = c.undelivered(e.TopicPartition)
 				c.why.Store(&err)
 				c.failed.Add(1)
 				continue
@@ -119,6 +121,11 @@ func (c *client) serve() {
 			c.says.take(c.log, e.String())
 		}
 	}
+}
+
+// undelivered is why a record was not delivered.
+func (c *client) undelivered(tp rdk.TopicPartition) error {
+	return fmt.Errorf("topic %s, partition %d: %w", *tp.Topic, tp.Partition, c.driver.who.denied(tp.Error, right("Write", kafka.OnTopic, *tp.Topic)))
 }
 
 // drain waits until nothing that was produced is under way any more. Flush would wait for 100 ms at a time.
@@ -142,11 +149,11 @@ func (c *client) close() error {
 }
 
 // classify says what an error of the client or of the broker means to the protocol; one that neither has given a code for
-// stays as it is.
+// stays as it is, and so does one of a missing right, which is nothing that the protocol could do something about.
 func classify(err error) error {
 	switch code := codeOf(err); {
-	case err == nil:
-		return nil
+	case err == nil || errors.Is(err, kafka.ErrDenied):
+		return err
 	case isSick(err):
 		return protocol.WithKind(err, protocol.Sick)
 	case isFenced(err):
@@ -179,7 +186,7 @@ func isSick(err error) bool {
 	}
 	switch codeOf(err) {
 	case rdk.ErrMsgSizeTooLarge, rdk.ErrRecordListTooLarge, rdk.ErrInvalidMsgSize, rdk.ErrInvalidMsg, rdk.ErrInvalidRecord,
-		rdk.ErrInvalidTimestamp, rdk.ErrTopicAuthorizationFailed, rdk.ErrUnknownTopicOrPart, rdk.ErrUnknownTopic,
+		rdk.ErrInvalidTimestamp, rdk.ErrUnknownTopicOrPart, rdk.ErrUnknownTopic,
 		rdk.ErrUnknownPartition, rdk.ErrTopicException, rdk.ErrOffsetMetadataTooLarge, rdk.ErrInvalidCommitOffsetSize,
 		rdk.ErrPolicyViolation, rdk.ErrUnsupportedForMessageFormat, rdk.ErrUnsupportedCompressionType:
 		return true

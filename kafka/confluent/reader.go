@@ -29,6 +29,7 @@ var errReaderClosed = errors.New("the reader is closed")
 // consumer: so no record of an assignment that was removed can follow the Remove, and none is polled after Close, which
 // would crash the process.
 type reader struct {
+	driver   *Driver
 	mu       sync.Mutex
 	consumer *rdk.Consumer
 	closed   bool
@@ -77,7 +78,7 @@ func openReader(d *Driver) (kafka.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open reader: %w", secretless(d.cfg.Settings, err))
 	}
-	r := &reader{consumer: c, done: make(chan struct{}), parts: map[kafka.TopicPartition]*reading{}}
+	r := &reader{driver: d, consumer: c, done: make(chan struct{}), parts: map[kafka.TopicPartition]*reading{}}
 	go forward(d.log, c.Logs(), r.done)
 	return r, nil
 }
@@ -257,8 +258,16 @@ func (r *reader) fault(e rdk.Error) error {
 	switch e.Code() {
 	case rdk.ErrAutoOffsetReset, rdk.ErrOffsetOutOfRange:
 		return r.outOfRange(e)
-	case rdk.ErrUnknownTopic, rdk.ErrUnknownTopicOrPart, rdk.ErrUnknownPartition, rdk.ErrTopicAuthorizationFailed,
-		rdk.ErrAuthentication, rdk.ErrBadMsg, rdk.ErrBadCompression:
+	case rdk.ErrTopicAuthorizationFailed:
+		var rights []kafka.Right
+		for tp := range r.parts {
+			rights = append(rights, kafka.Right{Op: "Read", Kind: kafka.OnTopic, Name: tp.Topic})
+		}
+		return fmt.Errorf("read: %w", r.driver.denied(e, rights...))
+	case rdk.ErrAuthentication:
+		return fmt.Errorf("read: %w", r.driver.who.refused(e))
+	case rdk.ErrUnknownTopic, rdk.ErrUnknownTopicOrPart, rdk.ErrUnknownPartition,
+		rdk.ErrBadMsg, rdk.ErrBadCompression:
 		return fmt.Errorf("read: %w", e)
 	}
 	if e.IsFatal() {

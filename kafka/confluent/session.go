@@ -34,7 +34,7 @@ func (a *admin) Session(ctx context.Context, id string) (kafka.Session, error) {
 		again := errors.Is(err, kerr.ConcurrentTransactions) || kerr.IsRetriable(err)
 		if ctx.Err() != nil || !again || !pause(ctx, fenceEvery) {
 			raw.Close()
-			return nil, fmt.Errorf("begin to write as %s: %w", id, err)
+			return nil, fmt.Errorf("begin to write as %s: %w", id, a.driver.who.denied(err, right("Write", kafka.OnTransactionalID, id)))
 		}
 	}
 }
@@ -71,7 +71,7 @@ func (s *session) wrap(err error) error {
 	case errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.InvalidProducerIDMapping):
 		return fmt.Errorf("write as %s: %w (%w)", s.id, kafka.ErrSuperseded, err)
 	}
-	return fmt.Errorf("write as %s: %w", s.id, err)
+	return fmt.Errorf("write as %s: %w", s.id, s.admin.driver.who.denied(err, right("Write", kafka.OnTransactionalID, s.id)))
 }
 
 // Close closes the connections.

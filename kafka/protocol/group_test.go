@@ -3,6 +3,7 @@ package protocol_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -154,6 +155,18 @@ func TestATakeThatFailsIsTriedAgain(t *testing.T) {
 		require.Len(w.t, w.failed, 1)
 		require.ErrorContains(w.t, w.failed[0], "slots 1 of group g cannot be taken, after 10 tries")
 		require.NoError(w.t, w.fatal)
+	})
+}
+
+// TestATakeThatIsDeniedIsFatal: to try again does not give the right that is missing.
+func TestATakeThatIsDeniedIsFatal(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.marks[1] = "Z/9"
+		w.next("fence", fault{err: fmt.Errorf("end the transactions of g-Z: %w", kafka.ErrDenied)})
+		w.con.assign(1)
+		<-w.ran
+		require.ErrorIs(w.t, w.fatal, kafka.ErrDenied)
+		require.Empty(w.t, w.grants)
 	})
 }
 

@@ -116,7 +116,7 @@ func (g *Group) onTake(t *take, got taken, err error) {
 }
 
 func (g *Group) onTakeFailed(still []*slot, err error) {
-	if errors.Is(err, kafka.ErrDuplicateIdentity) {
+	if errors.Is(err, kafka.ErrDuplicateIdentity) || errors.Is(err, kafka.ErrDenied) {
 		g.fail(err)
 		return
 	}
