@@ -195,6 +195,12 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			x.reply(x.err)
 		case report:
 			p.report(c, x.failure)
+		case announce:
+			c.Send(c.Parent(), announceSlot{p.state.grant.Slot, p.state.grant.Incarnation, x.trying})
+		case askTurn:
+			c.Send(c.Parent(), askedTurn{p.state.grant.Slot, p.state.grant.Incarnation, x.number})
+		case endTurn:
+			c.Send(c.Parent(), endedTurn{p.state.grant.Slot, p.state.grant.Incarnation})
 		case recovered:
 			p.recovered(c, x)
 		case wakeAt:

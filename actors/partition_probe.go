@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -15,6 +16,10 @@ const (
 	wideMost    = 32 * 1024 // at most
 	narrowLeast = 16        // offsets in a window of level 1: the square root of what is suspect, but no fewer
 	maxDeaths   = 5         // of processes with one record in hand, then it has failed
+
+	// probePatience is how long nothing else runs while what is suspect can not be given out: its records have not come, or wait behind
+	// one that is retried.
+	probePatience = 10 * time.Second
 )
 
 type (
@@ -40,11 +45,12 @@ func (processExit) Unwrap() error { return plan.ErrProcessExit }
 func (processExit) Permanent() bool { return true }
 
 // probe is how a partition finds the record that kills its processes. What is suspect is given out only behind an announcement in the
-// slot's mark. At level 0 windows are wide and roll, and nothing waits but at their ends. From level 1 on, a window is open only in the
-// node's exclusive turn, nothing else of the partition runs meanwhile, and it is over when everything of it is committed; at the finest
-// level it is one record. A process that dies inside a window leaves it to the next, which is one level finer (kafka.Mark).
+// slot's mark. At level 0 windows are wide and roll, and nothing waits but at their ends. From level 1 on, nothing else of the partition
+// runs; a window is open only in the node's exclusive turn, and over when everything of it is committed; at the finest level it is one
+// record. A process that dies inside a window leaves it to the next, which is one level finer (kafka.Mark).
 //
-// What has failed with an error has not killed: it is passed, and its further attempts are like those of any record.
+// What has failed with an error has not killed: it is passed, and its further attempts are like those of any record. What cannot be given
+// out for a while is suspect at level 0 from then on, so that the rest can go on.
 type probe struct {
 	level  int
 	deaths int       // with the record before the end of the one span; finest level only
@@ -60,6 +66,7 @@ type probe struct {
 	held   bool          // it is ours
 	failed bool          // the record was failed for the deaths: what comes now is up to the policy
 	tried  map[trial]bool
+	until  time.Time // patience ends; zero: nothing is waited for
 }
 
 // trial is a record that an agent has failed in, with an error.
@@ -114,7 +121,7 @@ func (s *partitionState) allows(i int, offset int64) bool {
 	case p == nil:
 		return true
 	case !p.isSuspect(i, offset):
-		return p.level == 0 || !p.held
+		return p.level == 0 || p.tried[trial{i, offset}]
 	case p.level == kafka.FinestLevel:
 		return offset == p.open[i]-1
 	}
@@ -222,15 +229,16 @@ func (s *partitionState) probeWide() {
 		s.endProbe()
 		return
 	}
-	t, wanted := kafka.Trying{Open: true}, false
+	t, wanted, rests := kafka.Trying{Open: true}, false, true
 	for _, idle := range []bool{false, true} { // those that need it first: there may be no room for all
 		for i, a := range s.agents {
 			at, ok := s.nextSuspect(i)
 			if (!ok && len(a.works) == 0) != idle || p.span[i].to == 0 {
 				continue
 			}
+			rests = rests && idle && a.source < 0 // but timers that are not due
 			to := p.open[i]
-			if ok && at+p.size/2 >= to && to < p.span[i].to {
+			if ok && at+p.size/4 >= to && to < p.span[i].to { // half of it is through: size is that of the next
 				to = min(at+p.size, p.span[i].to)
 			}
 			if to > 0 && t.Add(a.agent.Name, to) && to > p.open[i] {
@@ -238,9 +246,12 @@ func (s *partitionState) probeWide() {
 			}
 		}
 	}
-	if wanted {
+	switch {
+	case wanted:
 		p.size = min(2*p.size, wideMost)
 		s.announce(t)
+	case rests && p.mark.Open && s.isSettled():
+		s.announce(kafka.Trying{})
 	}
 }
 
@@ -264,6 +275,9 @@ func (s *partitionState) probeAlone() {
 		}
 	}
 	t, agent, at := s.nextWindow()
+	if !t.IsZero() {
+		p.until = time.Time{}
+	}
 	switch {
 	case t.IsZero():
 		s.restProbe()
@@ -341,6 +355,18 @@ func (s *partitionState) restProbe() {
 		return
 	}
 	s.giveTurnBack()
+	switch {
+	case s.halt != nil: // nothing else runs either
+		p.until = time.Time{}
+	case p.until.IsZero():
+		p.until = s.now.Add(probePatience)
+	case !s.now.Before(p.until):
+		p.level, p.deaths, p.until = 0, 0, time.Time{}
+		for i := range p.span {
+			p.span[i].from = 0
+		}
+		s.announce(kafka.Trying{})
+	}
 }
 
 func (s *partitionState) giveTurnBack() {
@@ -362,7 +388,7 @@ func (s *partitionState) endProbe() {
 
 func (s *partitionState) announce(t kafka.Trying) {
 	clear(s.probe.open)
-	if s.probe.level == 0 { // what is announced wider goes on meanwhile
+	if s.probe.level == 0 && s.probe.mark.Open { // what is announced wider goes on meanwhile
 		for i, a := range s.agents {
 			s.probe.open[i], _ = s.probe.mark.Of(a.agent.Name)
 		}

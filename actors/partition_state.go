@@ -406,6 +406,9 @@ func (s *partitionState) maybeRun() {
 			if last, ok := s.timers[a.agent.Name]; ok {
 				a.due = time.UnixMilli(last).Add(a.agent.Every)
 			}
+			if p := s.probe; p != nil && p.level > 0 && p.span[i].to > 0 && a.due.After(s.now) {
+				a.due = s.now // it was in the process before
+			}
 			a.first = a.due
 		}
 	}
@@ -428,6 +431,9 @@ func (s *partitionState) askWake() {
 	}
 	if s.phase == running {
 		earliest(s.refresh)
+		if s.probe != nil {
+			earliest(s.probe.until)
+		}
 		for i, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)

@@ -49,6 +49,7 @@ type root struct {
 	releases []*release
 	breaks   map[int32][]time.Time
 	memories map[int32]*memory // of partitions that gave way, for their successors
+	turns    turns
 	ending   map[string]int32  // slots by the id of partition actors that were told to stop: their checkpoints are open still
 }
 
@@ -105,6 +106,14 @@ func (r *root) Receive(c actor.Context) {
 		}
 	case retake:
 		r.retake(c, m.slots, m.why)
+	case announceSlot:
+		r.announce(c, m)
+	case notHeld:
+		r.onNotHeld(c, m)
+	case askedTurn:
+		r.onAskedTurn(m)
+	case endedTurn:
+		r.onEndedTurn(m)
 	case nodeFailed:
 		r.failed(m.err)
 	case nodeQuery:
@@ -226,6 +235,8 @@ func (r *root) drop(c actor.Context, slot int32) {
 		return
 	}
 	delete(r.parts, slot)
+	r.turns.end(slot)
+	r.giveTurn()
 	c.Send(r.site.committer, Part{slot, o.grant.Incarnation})
 	c.Send(r.site.consumer, stopFetch{slot, o.grant.Incarnation})
 	if o.pid != nil {
