@@ -264,10 +264,10 @@ func (s *partitionState) probeAlone() {
 				return // it is given out next
 			}
 		}
-		if !s.isSettled() {
-			s.hurry()
-			return
-		}
+	}
+	if !s.isSettled() {
+		s.hurry()
+		return
 	}
 	for i := range s.agents {
 		if p.span[i].to > 0 && s.isPassed(i) {
@@ -286,8 +286,6 @@ func (s *partitionState) probeAlone() {
 			p.asked, p.number = true, s.id()
 			s.emit(askTurn{p.number})
 		}
-	case !s.isSettled():
-		s.hurry()
 	case p.deaths >= maxDeaths && !p.failed:
 		s.failExit(agent, at)
 	default:

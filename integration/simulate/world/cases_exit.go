@@ -1,6 +1,7 @@
 package world
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -41,12 +42,11 @@ func exits() *Case {
 			return t
 		},
 		Input: func(r *rand.Rand, i int) (key, value string) {
-			key, value = someInput(r, i)
-			switch r.IntN(200) {
+			switch key, value = someInput(r, i); r.IntN(200) {
 			case 0:
-				value += deadly
+				value = fmt.Sprintf("r%d%s", i, deadly)
 			case 1:
-				value += deep
+				value = fmt.Sprintf("r%d%s", i, deep)
 			}
 			return key, value
 		},

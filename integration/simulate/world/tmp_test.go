@@ -1,10 +1,15 @@
 package world
 
-import "testing"
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+)
 
 func TestTmpExits(t *testing.T) {
 	n := 0
-	for seed := range uint64(300) {
+	for seed := range uint64(4000) {
 		r := Run(Options{Seed: seed, Case: exits()})
 		if r.Err != nil {
 			t.Errorf("seed %d: %.300v", seed, r.Err)
@@ -13,4 +18,10 @@ func TestTmpExits(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestTmpOne(t *testing.T) {
+	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	r := Run(Options{Seed: seed, Case: exits(), Trace: func(s string) { fmt.Println(s) }})
+	fmt.Println(r.Err)
 }
