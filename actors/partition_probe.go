@@ -266,7 +266,9 @@ func (s *partitionState) probeAlone() {
 		}
 	}
 	if !s.isSettled() {
-		s.hurry()
+		if s.hurry(); p.mark.Open && p.level == kafka.FinestLevel && s.isWhole() {
+			s.announceRest() // a process that dies while it commits has not died of the record
+		}
 		return
 	}
 	for i := range s.agents {
@@ -311,9 +313,15 @@ func (s *partitionState) nextWindow() (t kafka.Trying, agent int, at int64) {
 	return t, -1, 0
 }
 
-// isSettled says whether nothing is under way, and everything that was done is committed. Tasks do not count: they may run for ever.
+// isSettled says whether nothing is under way, and everything that was done is committed.
 func (s *partitionState) isSettled() bool {
-	if s.seal != nil || s.offer != nil || s.fill.moved || s.whole.moved || s.careful != nil && s.careful.agent >= 0 {
+	return s.offer == nil && !s.whole.moved && s.isWhole() && (s.careful == nil || s.careful.agent < 0)
+}
+
+// isWhole says whether no user code runs, and none is to: handlers, shards and codecs are through. Tasks do not count: they may run
+// for ever.
+func (s *partitionState) isWhole() bool {
+	if s.seal != nil || s.fill.moved {
 		return false
 	}
 	return !slices.ContainsFunc(s.agents, func(a *agentSlot) bool { return len(a.works) > 0 && a.agent.Role != plan.Task }) &&
@@ -343,13 +351,7 @@ func (s *partitionState) restProbe() {
 		return
 	}
 	if p.mark.Open {
-		t := kafka.Trying{Level: p.level, Deaths: p.deaths}
-		for i, a := range s.agents {
-			if p.span[i].to > 0 {
-				t.Add(a.agent.Name, p.span[i].to)
-			}
-		}
-		s.announce(t)
+		s.announceRest()
 		return
 	}
 	s.giveTurnBack()
@@ -365,6 +367,18 @@ func (s *partitionState) restProbe() {
 		}
 		s.announce(kafka.Trying{})
 	}
+}
+
+// announceRest says in the mark that nothing is given out, and what is suspect still.
+func (s *partitionState) announceRest() {
+	p := s.probe
+	t := kafka.Trying{Level: p.level, Deaths: p.deaths}
+	for i, a := range s.agents {
+		if p.span[i].to > 0 {
+			t.Add(a.agent.Name, p.span[i].to)
+		}
+	}
+	s.announce(t)
 }
 
 func (s *partitionState) giveTurnBack() {
