@@ -29,6 +29,8 @@ type Sim struct {
 	failures  []error
 	err       error
 	life      int64 // counts crashes: events of an earlier life are dropped
+	dead      bool  // the process has ended; it starts again at the next step
+	exits     int   // how often it has
 	marks     map[int32]kafka.Mark
 	turns     turns
 	// Choose picks which of n messages is delivered next; of each pair of actors the oldest is among them, as mailboxes
@@ -95,9 +97,18 @@ func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*S
 // Env returns what the simulated node knows of its topics.
 func (s *Sim) Env() *plan.Env { return s.env }
 
-// boot starts everything from what is committed.
+// boot starts everything from what is committed, and settles.
 func (s *Sim) boot() error {
+	if err := s.reboot(); err != nil {
+		return err
+	}
+	return s.Settle()
+}
+
+// reboot starts everything from what is committed.
+func (s *Sim) reboot() error {
 	s.life++
+	s.dead = false
 	s.queue, s.parts, s.turns = nil, nil, turns{}
 	s.committer = newCommitterState(100*time.Millisecond, s.clock)
 	slot := int32(0)
@@ -110,8 +121,17 @@ func (s *Sim) boot() error {
 			slot++
 		}
 	}
-	return s.Settle()
+	return nil
 }
+
+// Exit is called by a handler in place of os.Exit: what is in memory is lost, and the process starts again. The handler must return then.
+func (s *Sim) Exit() {
+	s.dead, s.queue = true, nil
+	s.exits++
+}
+
+// Exits is how often Exit was called.
+func (s *Sim) Exits() int { return s.exits }
 
 func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	me := kafka.Owner{Instance: "sim", Nonce: strconv.FormatInt(s.life, 10)}
@@ -172,6 +192,9 @@ func (s *Sim) batch(t *plan.Topic, part int32, from int64) *kafka.Batch {
 
 // post puts an event at the end of the queue.
 func (s *Sim) post(l lane, f func()) {
+	if s.dead {
+		return
+	}
 	life := s.life
 	s.queue = append(s.queue, simEvent{l, func() {
 		if s.life == life {
@@ -204,7 +227,15 @@ func (s *Sim) pump() bool {
 }
 
 // Step delivers one message; false if none is on its way.
-func (s *Sim) Step() bool { return s.pump() || s.feed() }
+func (s *Sim) Step() bool {
+	if s.dead {
+		s.Close()
+		if s.err = s.reboot(); s.err != nil {
+			return false
+		}
+	}
+	return s.pump() || s.feed()
+}
 
 // maxSteps bounds how much one call may do: a topology that feeds itself would never end.
 const maxSteps = 200_000
@@ -214,6 +245,12 @@ func (s *Sim) Settle() error {
 	for range maxSteps {
 		if s.err != nil {
 			return s.err
+		}
+		if s.dead {
+			s.Close()
+			if err := s.reboot(); err != nil {
+				return err
+			}
 		}
 		if s.pump() {
 			continue
