@@ -73,7 +73,7 @@ func newMortal(t require.TestingT, policy topology.Policy) (*deaths, *plan.Plan)
 
 func (d *deaths) send(t require.TestingT, p *plan.Plan, n int, value string) {
 	key, in := fmt.Sprint("k", n%4), p.Topics[topicID(p, "in")]
-	require.NoError(t, d.sim.Produce(in, in.Partitioner.Hash([]byte(key), 2), int64(1000+n), []byte(key), []byte(value), nil))
+	require.NoError(t, d.sim.Produce(in, in.Partitioner.Hash([]byte(key), d.sim.Env().Partitions[in.ID]), int64(1000+n), []byte(key), []byte(value), nil))
 }
 
 func topicID(p *plan.Plan, name string) int {
@@ -208,4 +208,44 @@ func TestPolicyOfWhatKills(t *testing.T) {
 		require.Equal(t, 8+3, d.sim.Exits())
 		require.Equal(t, []string{"kills copy"}, d.values(p, "mortal-dead-letters"))
 	})
+}
+
+// TestATimerThatKills: a firing that kills is skipped as a record would be, those after it come, and records go on.
+func TestATimerThatKills(t *testing.T) {
+	t.Parallel()
+	var sim *actors.Sim
+	calls := 0
+	topo := topology.New("ticking")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	out := topology.NewTopic(topo, "out", codec.String, codec.String)
+	topology.Each(topo, "copy", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
+		out.Send(ctx, e.Key, e.Value)
+		return nil
+	}, topology.Sends(out))
+	topology.Every(topo, "tick", time.Minute, func(ctx *topology.TaskContext) error {
+		if calls++; calls <= 8 {
+			sim.Exit()
+			return errors.New("nobody sees this")
+		}
+		out.Send(ctx, "k", "tick")
+		return nil
+	}, topology.Sends(out))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	now := time.UnixMilli(1_700_000_000_000)
+	sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, now)
+	require.NoError(t, err)
+	defer sim.Close()
+	d := &deaths{sim: sim}
+	d.send(t, p, 0, "before")
+	require.NoError(t, sim.Advance(time.Minute))
+	require.Equal(t, 1, sim.Exits(), "nobody knows when it would have been due")
+	require.NoError(t, sim.Advance(time.Minute))
+	require.Equal(t, 8, sim.Exits(), "from the second death on it is due at once")
+	d.send(t, p, 0, "after")
+	require.NoError(t, sim.Settle())
+	require.Equal(t, []string{"after", "before"}, d.values(p, "out"))
+	require.NoError(t, sim.Advance(time.Minute))
+	require.Equal(t, []string{"after", "before", "tick"}, d.values(p, "out"))
+	require.Equal(t, 8, sim.Exits())
 }
