@@ -91,6 +91,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 		c.Send(p.site.committer, memberLink{p.state.grant.Slot, c.Self()}) // before anything that the state has to say to it
 		p.spawn(c)
 		p.tellState()
+		p.tellProbe()
 		p.do(c, p.state.start())
 		p.tellState()
 	case partitionMessage:
@@ -128,6 +129,13 @@ func (p *partitionActor) Receive(c actor.Context) {
 		for _, s := range p.shards {
 			c.Send(p.site.restorer, forget{s})
 		}
+	}
+}
+
+// tellProbe logs that processes have died with records of the partition in hand, more than once in a row.
+func (p *partitionActor) tellProbe() {
+	if x := p.state.probe; x != nil && x.level > 0 {
+		p.log.Warn("processes died with records in hand: it is found out which, one window after the other", "level", x.level, "deaths", x.deaths)
 	}
 }
 

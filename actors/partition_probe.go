@@ -30,19 +30,19 @@ type (
 	endTurn struct{}
 )
 
-// processExit is what a record fails with that processes have died of.
-type processExit struct{ deaths int }
+// processExitError is what a record fails with that processes have died of.
+type processExitError struct{ deaths int }
 
 // Error implements error.
-func (e processExit) Error() string {
+func (e processExitError) Error() string {
 	return fmt.Sprintf("%v: %d processes in a row have ended with it in hand", plan.ErrProcessExit, e.deaths)
 }
 
 // Unwrap returns plan.ErrProcessExit.
-func (processExit) Unwrap() error { return plan.ErrProcessExit }
+func (processExitError) Unwrap() error { return plan.ErrProcessExit }
 
 // Permanent says that nothing is to be tried again: the policy's last step comes at once.
-func (processExit) Permanent() bool { return true }
+func (processExitError) Permanent() bool { return true }
 
 // probe is how a partition finds the record that kills its processes. What is suspect is given out only behind an announcement in the
 // slot's mark. At level 0 windows are wide and roll, and nothing waits but at their ends. From level 1 on, nothing else of the partition
@@ -217,7 +217,7 @@ func (s *partitionState) probeWide() {
 			continue
 		}
 		switch {
-		case s.agents[i].source >= 0 && !s.isPassed(i):
+		case !s.isPassed(i):
 			p.need[i] = 0
 		case s.isSettled() || p.need[i] > 0 && s.committedEpoch >= p.need[i]:
 			p.span[i] = offsets{}
@@ -451,5 +451,5 @@ func (s *partitionState) failExit(i int, at int64) {
 	}
 	a.attempts = p.deaths - 1
 	a.incarnation++
-	s.failRecord(i, rec, a.agent.Policy, recordFailure{step: kafka.StepProcess, err: processExit{p.deaths}}, false)
+	s.failRecord(i, rec, a.agent.Policy, recordFailure{step: kafka.StepProcess, err: processExitError{p.deaths}}, false)
 }

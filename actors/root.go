@@ -50,7 +50,7 @@ type root struct {
 	breaks   map[int32][]time.Time
 	memories map[int32]*memory // of partitions that gave way, for their successors
 	turns    turns
-	ending   map[string]int32  // slots by the id of partition actors that were told to stop: their checkpoints are open still
+	ending   map[string]int32 // slots by the id of partition actors that were told to stop: their checkpoints are open still
 }
 
 // ownedSlot is a slot that this node owns, from its grant on.

@@ -44,7 +44,9 @@ func (o *Oracle) good() []Record {
 }
 
 // isBad says whether a record becomes a dead letter.
-func isBad(value string) bool { return strings.Contains(value, poison) || strings.Contains(value, deadly) }
+func isBad(value string) bool {
+	return strings.Contains(value, poison) || strings.Contains(value, deadly)
+}
 
 // enoughExits is how many processes end with a record in hand, at the least, before it has failed for that: of the five deaths that it takes,
 // some may have come from elsewhere in that very moment.

@@ -20,7 +20,7 @@ func TestTmpExits(t *testing.T) {
 	}
 }
 
-func TestTmpOne(t *testing.T) {
+func TestTmpOne(*testing.T) {
 	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
 	r := Run(Options{Seed: seed, Case: exits(), Trace: func(s string) { fmt.Println(s) }})
 	fmt.Println(r.Err)
