@@ -13,13 +13,15 @@ import (
 // How a partition goes on whose owner before did not release it in order: that process may have died of a record.
 const (
 	wideFirst   = 256       // offsets in the first window of level 0; each is twice as wide as the one before
-	wideMost    = 32 * 1024 // at most
+	wideMost    = 8 * 1024  // at most: what a second kill from outside costs, in windows of level 1
 	narrowLeast = 16        // offsets in a window of level 1: the square root of what is suspect, but no fewer
 	maxDeaths   = 5         // of processes with one record in hand, then it has failed
 
 	// probePatience is how long nothing else runs while what is suspect can not be given out: its records have not come, or wait behind
 	// one that is retried.
 	probePatience = 10 * time.Second
+	// turnLimit is how long a window may be open in an exclusive turn: what has run for so long does not kill, and others wait.
+	turnLimit = 10 * time.Minute
 )
 
 type (
@@ -66,7 +68,7 @@ type probe struct {
 	held   bool          // it is ours
 	failed bool          // the record was failed for the deaths: what comes now is up to the policy
 	tried  map[trial]bool
-	until  time.Time // patience ends; zero: nothing is waited for
+	until  time.Time // patience, or the window's time, ends; zero: nothing is waited for
 }
 
 // trial is a record that an agent has failed in, with an error.
@@ -266,6 +268,10 @@ func (s *partitionState) probeAlone() {
 		}
 	}
 	if !s.isSettled() {
+		if !p.until.IsZero() && !s.now.Before(p.until) {
+			s.loosen()
+			return
+		}
 		if s.hurry(); p.mark.Open && p.level == kafka.FinestLevel && s.isWhole() {
 			s.announceRest() // a process that dies while it commits has not died of the record
 		}
@@ -277,20 +283,20 @@ func (s *partitionState) probeAlone() {
 		}
 	}
 	t, agent, at := s.nextWindow()
-	if !t.IsZero() {
-		p.until = time.Time{}
-	}
 	switch {
 	case t.IsZero():
 		s.restProbe()
 	case !p.held:
+		p.until = time.Time{}
 		if !p.asked {
 			p.asked, p.number = true, s.id()
 			s.emit(askTurn{p.number})
 		}
 	case p.deaths >= maxDeaths && !p.failed:
+		p.until = time.Time{}
 		s.failExit(agent, at)
 	default:
+		p.until = s.now.Add(turnLimit)
 		s.announce(t)
 	}
 }
@@ -351,6 +357,7 @@ func (s *partitionState) restProbe() {
 		return
 	}
 	if p.mark.Open {
+		p.until = time.Time{}
 		s.announceRest()
 		return
 	}
@@ -361,12 +368,27 @@ func (s *partitionState) restProbe() {
 	case p.until.IsZero():
 		p.until = s.now.Add(probePatience)
 	case !s.now.Before(p.until):
-		p.level, p.deaths, p.until = 0, 0, time.Time{}
-		for i := range p.span {
-			p.span[i].from = 0
-		}
-		s.announce(kafka.Trying{})
+		s.loosen()
 	}
+}
+
+// loosen has what is suspect still be so at level 0, and all else go on.
+func (s *partitionState) loosen() {
+	p := s.probe
+	s.giveTurnBack()
+	for i, a := range s.agents {
+		for _, w := range a.works { // it has not killed so far
+			if r := w.records[min(w.done, len(w.records)-1)]; a.source >= 0 {
+				p.noteTried(i, r.B.Records[r.I].Offset)
+			}
+		}
+	}
+	p.level, p.deaths, p.size, p.until = 0, 0, wideFirst, time.Time{}
+	for i := range p.span {
+		p.span[i].from = 0
+	}
+	p.mark.Open = false // nothing more of it is given out
+	s.announce(kafka.Trying{})
 }
 
 // announceRest says in the mark that nothing is given out, and what is suspect still.

@@ -431,7 +431,7 @@ func (s *partitionState) askWake() {
 	}
 	if s.phase == running {
 		earliest(s.refresh)
-		if s.probe != nil {
+		if s.probe != nil && s.probe.until.After(s.now) { // else it is looked at with the next message
 			earliest(s.probe.until)
 		}
 		for i, a := range s.agents {

@@ -129,7 +129,9 @@ func (r *root) announce(c actor.Context, m announceSlot) {
 			case r.ctx.Err() != nil:
 				return
 			}
-			log.Warn("records wait: the slot's mark cannot be written", "again_after", wait, "error", err)
+			if wait == most { // a rebalance is under way else
+				log.Warn("records wait: the slot's mark cannot be written", "again_after", wait, "error", err)
+			}
 			if !g.Sleep(r.ctx, wait) {
 				return
 			}

@@ -9,7 +9,7 @@ import (
 
 func TestTmpExits(t *testing.T) {
 	n := 0
-	for seed := range uint64(4000) {
+	for seed := range uint64(1200) {
 		r := Run(Options{Seed: seed, Case: exits()})
 		if r.Err != nil {
 			t.Errorf("seed %d: %.300v", seed, r.Err)
