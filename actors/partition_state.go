@@ -405,9 +405,8 @@ func (s *partitionState) maybeRun() {
 			a.due = s.now.Add(a.agent.Every)
 			if last, ok := s.timers[a.agent.Name]; ok {
 				a.due = time.UnixMilli(last).Add(a.agent.Every)
-			}
-			if p := s.probe; p != nil && p.level > 0 && p.span[i].to > 0 && a.due.After(s.now) {
-				a.due = s.now // it was in the process before
+			} else if p := s.probe; p != nil && p.level > 0 && p.span[i].to > 0 {
+				a.due = s.now // it was in the process before, but nobody knows since when
 			}
 			a.first = a.due
 		}
