@@ -3,6 +3,7 @@ package exits
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -26,6 +27,9 @@ const asNode = "TROUPE_TEST_EXITS"
 // deadly ends the process whose handler gets it.
 const deadly = "deadly"
 
+// slow begins records that take a while.
+const slow = "slow"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asNode) != "" {
 		troupe.Main(define())
@@ -44,6 +48,9 @@ func define() *topology.Topology {
 		if e.Value == deadly {
 			fmt.Fprintln(os.Stderr, "handler: os.Exit(1)")
 			os.Exit(1)
+		}
+		if strings.HasPrefix(e.Value, slow) {
+			<-time.After(20 * time.Millisecond)
 		}
 		counts.Update(ctx, e.Key, func(n int64, _ bool) (int64, error) { return n + 1, nil })
 		out.Send(ctx, e.Key, e.Value)
@@ -64,13 +71,78 @@ func TestARecordThatExitsOnTwoNodes(t *testing.T) {
 	exitOnTwoNodes(t, b.Addr(), "2000")
 }
 
+// TestKillsFromOutsideFailNothing kills two nodes with -9 again and again, at once and alone, while each record takes a while: none of them is
+// taken for the reason.
+func TestKillsFromOutsideFailNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs whole processes")
+	}
+	b, err := embedded.Start(embedded.Config{DataDir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = b.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	f := newFleet(b.Addr(), "2000")
+	dirs := []string{t.TempDir(), t.TempDir()}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	var want []string
+	running := make([]*nodes.Node, len(dirs))
+	for round := range 12 {
+		var records []*kgo.Record
+		for i := range 60 {
+			want = append(want, fmt.Sprint(slow, round, "-", i))
+			records = append(records, &kgo.Record{Key: fmt.Append(nil, "k", i%16), Value: []byte(want[len(want)-1])})
+		}
+		for i, n := range running {
+			if n == nil {
+				running[i], err = f.start(dirs[i])
+				require.NoError(t, err)
+			}
+		}
+		if round == 0 { // the topics are made
+			require.NoError(t, running[0].Await(ctx, func(out string) bool { return strings.Contains(out, "partition running") }))
+		}
+		send(t, b.Addr(), records)
+		select {
+		case <-time.After(time.Duration(300+r.IntN(1200)) * time.Millisecond): // a kill at any moment
+		case <-ctx.Done():
+		}
+		for i, n := range running {
+			if r.IntN(3) > 0 {
+				n.Kill()
+				running[i] = nil
+			}
+		}
+	}
+	for i, n := range running {
+		if n == nil {
+			running[i], err = f.start(dirs[i])
+			require.NoError(t, err)
+		}
+	}
+	got := valuesOf(read(ctx, t, b.Addr(), "out", len(want)))
+	for _, n := range running {
+		require.NoError(t, n.Stop(ctx))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	require.Equal(t, want, got)
+	require.Empty(t, read(ctx, t, b.Addr(), "exits-dead-letters", 0))
+}
+
+func newFleet(brokers, session string) *fleet {
+	return &fleet{args: func(dir string) []string {
+		return []string{"--brokers", brokers, "--data-dir", dir, "--create-topics", "--kafka", "session.timeout.ms=" + session, "--kafka", "heartbeat.interval.ms=500"}
+	}, died: map[string]int{}, stop: make(chan struct{}), changed: make(chan struct{})}
+}
+
 func exitOnTwoNodes(t *testing.T, brokers, session string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	f := &fleet{args: func(dir string) []string {
-		return []string{"--brokers", brokers, "--data-dir", dir, "--create-topics", "--kafka", "session.timeout.ms=" + session, "--kafka", "heartbeat.interval.ms=500"}
-	}, died: map[string]int{}, stop: make(chan struct{}), changed: make(chan struct{})}
+	f := newFleet(brokers, session)
 	first, err := f.start(t.TempDir()) // it makes the topics
 	require.NoError(t, err)
 	require.NoError(t, first.Await(ctx, func(out string) bool { return strings.Contains(out, "partition running") }))
