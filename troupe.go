@@ -15,7 +15,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/command"
+	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -77,8 +79,60 @@ type Config struct {
 	// LogValues logs keys and values of records that fail too, and what codecs say of them, which may quote them. Defaults to
 	// false: the log holds none, unless a handler's own error does.
 	LogValues bool
+	// HTTP serves the node's health, its state and that of the others, and metrics. Defaults to none: nothing is served, and
+	// node status and resume-partition do not find this node.
+	HTTP HTTP
+	// Hooks are told what happens. Defaults to none.
+	Hooks
 	// Started is called once when all nodes are members of their groups and poll, on Run's goroutine. Defaults to nothing.
 	Started func()
+}
+
+type (
+	// Hooks are functions that are told what happens in a node. See actors.Hooks for when and how they are called.
+	Hooks = actors.Hooks
+	// Restart says that an agent was restarted.
+	Restart = actors.Restart
+	// DeadLetter says that a record was given up.
+	DeadLetter = actors.DeadLetter
+	// StateChange says that a partition has come into another state.
+	StateChange = actors.StateChange
+	// Rebalance says that partitions came to this node or left it.
+	Rebalance = actors.Rebalance
+	// StagePartition is one partition of a stage.
+	StagePartition = actors.StagePartition
+	// Commit says how a commit ended.
+	Commit = actors.Commit
+)
+
+// HTTP says how a process serves HTTP for its nodes: /healthz and /readyz for probes, /status and /tree (JSON), /metrics (Prometheus), and
+// / for browsers.
+type HTTP struct {
+	// Addr is host:port to listen on; port 0 takes any free one. Empty: nothing is served. An address that others can reach needs
+	// Token, or CAFile with CertFile and KeyFile.
+	Addr string
+	// Advertise is host[:port] under which other nodes reach it. Defaults to Addr, with the name of the machine where that
+	// names all its addresses.
+	Advertise string
+	// Token must come with each question but those of probes: as a bearer token, or as the password of basic authentication. The
+	// same for all nodes of a topology. Defaults to none.
+	Token string
+	// CertFile and KeyFile are PEM files; with them HTTPS is served. They are read anew when they change.
+	CertFile, KeyFile string
+	// CAFile is a PEM file of those who may sign certificates; with it, whoever asks needs one (mutual TLS).
+	CAFile string
+	// Debug serves /debug/pprof too.
+	Debug bool
+}
+
+func (h HTTP) gateway() *gateway.Config {
+	if h.Addr == "" {
+		return nil
+	}
+	return &gateway.Config{
+		Addr: h.Addr, Advertise: h.Advertise, Debug: h.Debug, Version: command.Version(),
+		Security: gateway.Security{Token: h.Token, CertFile: h.CertFile, KeyFile: h.KeyFile, CAFile: h.CAFile},
+	}
 }
 
 // Validate returns every fault of the configuration, joined.
@@ -92,6 +146,9 @@ func (c Config) Validate() error {
 	}
 	if c.StopTimeout < 0 {
 		errs = append(errs, fmt.Errorf("stop timeout is %s: use a positive duration, or 0 for the default", c.StopTimeout))
+	}
+	if c.HTTP.Addr == "" && c.HTTP != (HTTP{}) {
+		errs = append(errs, errors.New("HTTP has no Addr: give it host:port, or leave HTTP empty"))
 	}
 	for i, b := range c.Brokers {
 		if b == "" {
@@ -131,6 +188,7 @@ func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) erro
 		Brokers: cfg.Brokers, Settings: cfg.Kafka, DataDir: cfg.DataDir, InstanceID: cfg.InstanceID,
 		AtLeastOnce: cfg.Guarantee == AtLeastOnce, CreateTopics: cfg.CreateTopics, KeepSlots: cfg.KeepSlots, Strict: cfg.Strict,
 		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger, LogValues: cfg.LogValues,
+		Hooks: cfg.Hooks, Gateway: cfg.HTTP.gateway(),
 	}, plans...)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -18,6 +18,8 @@ type (
 	partitionTree struct{}
 	// resumeQuery asks to go on after a stop. It is answered with true if there was one.
 	resumeQuery struct{}
+	// digestQuery asks the shard of a table for a status.Digest.
+	digestQuery struct{ table string }
 )
 
 // inspect says what the partition is about.
@@ -75,13 +77,13 @@ func (p *partitionActor) explain(st *status.Partition) {
 	}
 }
 
-// whyRetrying reads "7: orders/3@18201 in 2.1 s: the gateway is busy": the seventh attempt is next.
+// whyRetrying reads "attempt 7: orders/3@18201 in 2.1 s: the gateway is busy": the seventh attempt is next.
 func whyRetrying(a status.Agent) string {
 	what := a.Record
 	if what == "" {
 		what = a.Role + " " + a.Name
 	}
-	why := fmt.Sprintf("%d: %s", a.Attempts+1, what)
+	why := fmt.Sprintf("attempt %d: %s", a.Attempts+1, what)
 	if a.State == heldBack {
 		why = a.Name + " is held back, one record is tried: " + what
 	}
@@ -149,6 +151,17 @@ func (p *partitionActor) inspectShard(i int) status.Shard {
 		x.State = status.Restoring
 	}
 	return x
+}
+
+// digest hands a question for a digest on to the shard.
+func (p *partitionActor) digest(c actor.Context, q digestQuery) {
+	for i, t := range p.state.tables {
+		if t.table.Name == q.table {
+			c.Forward(p.shards[i])
+			return
+		}
+	}
+	c.Respond(status.Digest{Why: "it has no such table"})
 }
 
 // tree is the partition's actor with those below it.

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-stream/troupe/internal/status"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // answerWithin is how long a partition may take to answer those who look; one that does not is shown as busy.
@@ -20,6 +21,11 @@ type (
 	inspectNode struct{}                         // for a status.Node
 	inspectTree struct{}                         // for a status.Tree
 	resumeParts struct{ wanted []status.Wanted } // for []status.Resumed; nil: all that are stopped
+	// digestShard asks for the status.Digest of a shard.
+	digestShard struct {
+		table     string
+		partition int32
+	}
 	// joinedGroup comes from the group: who this node is there, and the slots that it has been granted, taken or not.
 	joinedGroup struct {
 		member string
@@ -87,6 +93,11 @@ var noAnswer = fmt.Sprintf("it has not answered for %v", answerWithin)
 // inspect answers with what the node is about.
 func (r *root) inspect(c actor.Context) {
 	st := status.Node{Member: r.member, Partitions: []status.Partition{}}
+	for slot, stage := range r.slots.stages {
+		if stage != nil {
+			st.All = append(st.All, status.Name(stageName(stage), r.slots.numbers[slot]))
+		}
+	}
 	with, without := r.owned()
 	for _, slot := range without {
 		if why := r.parts[slot].why; why != nil {
@@ -241,6 +252,19 @@ func (r *root) resume(c actor.Context, m resumeParts) {
 		}
 		g.Send(to, out)
 	})
+}
+
+// digest hands a question for a digest on to the partition.
+func (r *root) digest(c actor.Context, m digestShard) {
+	with, _ := r.owned()
+	for _, x := range with {
+		st := r.slots.stages[x.slot]
+		if r.slots.numbers[x.slot] == m.partition && slices.ContainsFunc(st.Tables, func(t *plan.Table) bool { return t.Name == m.table }) {
+			c.RequestWithCustomSender(x.pid, digestQuery{m.table}, c.Sender())
+			return
+		}
+	}
+	c.Respond(status.Digest{Why: "this node does not have it"})
 }
 
 // noneWithin is how long a node that was given no partitions waits for some before it is ready: the group's first answer may come before

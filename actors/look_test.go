@@ -123,7 +123,7 @@ func TestNodeIsLookedAt(t *testing.T) {
 		return of(st).State == status.Retrying && of(st).Agents[0].Attempts == 2 && of(st).Agents[0].RetryIn != ""
 	})
 	p := of(st)
-	require.Regexp(t, `^3: in/0@\d+ in 0\.\d s: the bank is closed$`, p.Why)
+	require.Regexp(t, `^attempt 3: in/0@\d+ in 0\.\d s: the bank is closed$`, p.Why)
 	require.Equal(t, int64(2), p.Agents[0].Retried)
 	require.GreaterOrEqual(t, p.Agents[0].Restarts, int64(2))
 	require.Positive(t, p.Lag, "the record that is retried, and what is behind it, is not committed")
@@ -149,7 +149,7 @@ func TestNodeIsLookedAt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "it is not stopped", got[0].Why)
 
-	letter := has(t, &told, func(e actors.DeadLetter) bool { return true })
+	letter := has(t, &told, func(actors.DeadLetter) bool { return true })
 	require.Equal(t, "in", letter.Topic)
 	require.ErrorIs(t, letter.Err, errBank)
 	require.ErrorIs(t, has(t, &told, func(e actors.Restart) bool { return e.Agent == "echo" && e.Restarts >= 3 }).Err, errBank)

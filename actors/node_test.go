@@ -40,10 +40,10 @@ func TestMain(m *testing.M) {
 		// librdkafka's consumer seldom hangs in its own Close, in the unassignment of its last revocation: the client gives up waiting then.
 		left := goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1")
 		err := goleak.Find(left)
-		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
+		for end := time.Now().Add(10 * time.Second); err != nil && !isBroken(err) && time.Now().Before(end); {
 			err = goleak.Find(left)
 		}
-		if err != nil {
+		if err != nil && !isBroken(err) {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -51,23 +51,33 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// broken counts consumers that met a fatal error of their own: they cannot be closed, and each leaves the goroutine that reads its log.
+var broken atomic.Int32
+
+// isBroken says whether no more is left than what broken consumers leave.
+func isBroken(err error) bool {
+	left := strings.Count(err.Error(), "pollLogEvents.func1(")
+	return left == int(broken.Load()) && left == strings.Count(err.Error(), "oroutine ")-strings.Count(err.Error(), "in goroutine ")
+}
+
 // world is a broker in this process and a client that looks from outside.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	brokers []string
 	starts  int // of nodes
 	logs    io.Writer
 	values  bool         // in logs
+	ends    error        // with which nodes may end
 	hooks   actors.Hooks // of the nodes to come
 }
 
-func newWorld(t *testing.T, partitions int32, topics ...string) *world {
-	t.Helper()
+func newWorld(tb testing.TB, partitions int32, topics ...string) *world {
+	tb.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.DefaultNumPartitions(int(partitions)),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}), kfake.SeedTopics(partitions, topics...))
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return &world{t: t, brokers: c.ListenAddrs()}
+	require.NoError(tb, err)
+	tb.Cleanup(c.Close)
+	return &world{t: tb, brokers: c.ListenAddrs()}
 }
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {
@@ -138,7 +148,9 @@ func (w *world) stop(n *actors.Node) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	require.NoError(w.t, n.Stop(ctx))
+	if err := n.Stop(ctx); w.ends == nil || !errors.Is(err, w.ends) {
+		require.NoError(w.t, err)
+	}
 }
 
 func owned(n *actors.Node) int {

@@ -120,6 +120,8 @@ func (p *partitionActor) Receive(c actor.Context) {
 		c.Respond(p.tree())
 	case resumeQuery:
 		p.resume(c)
+	case digestQuery:
+		p.digest(c, m)
 	case *actor.Stopping:
 		p.site.hooks.tell(StateChange{p.site.ground.Now(), p.site.plan.Name, stageName(p.state.stage), p.state.partition, p.tally.state, phaseNames[gone], ""})
 		if p.stop != nil {

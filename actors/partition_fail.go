@@ -122,6 +122,9 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 	}
 	w := a.find(m.Work)
 	a.incarnation++
+	if !a.agent.Loop && a.agent.Raw == nil { // those may wait for more records than one, to handle them together
+		a.pace = 1
+	}
 	if a.flush != 0 {
 		a.flush = 0
 		defer s.onFlushed()

@@ -44,7 +44,7 @@ func (s *partitionState) give() {
 
 // canTake says whether an agent may be given more records.
 func (s *partitionState) canTake(a *agentSlot) bool {
-	if a.source < 0 || a.backing || a.records >= maxGiven || a.flush != 0 && a.records > 0 {
+	if a.source < 0 || a.backing || a.records >= a.pace || a.flush != 0 && a.records > 0 {
 		return false
 	}
 	if a.records > 0 && s.isSingle(a) {
@@ -149,7 +149,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		s.giveUpOrphan(i, plan.Rec{B: b, I: a.record})
 		return
 	}
-	limit = max(1, min(limit, maxGiven-a.records))
+	limit = max(1, min(limit, a.pace-a.records))
 	// What lies between two records is done with the second.
 	w := &given{id: s.id(), start: min(s.behind(a), b.Records[a.record].Offset)}
 	n := min(limit, len(b.Records)-a.record)
@@ -250,6 +250,7 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 		}
 		if n == len(w.records) {
 			a.works = append(a.works[:i:i], a.works[i+1:]...)
+			a.pace = min(2*a.pace, maxGiven)
 		}
 		return
 	}

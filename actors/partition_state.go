@@ -122,6 +122,7 @@ type agentSlot struct {
 	recent      []time.Time // failures that the breaker counts
 	half        bool        // the breaker is open or half open: one record at a time
 	single      int64       // up to this offset, records are given one by one
+	pace        int         // how many records it is given at once: what it is given beyond one that fails is in vain
 	due         time.Time   // of a timer
 	first       time.Time   // when the timer was due first
 	ran         bool        // a task: given already
@@ -258,7 +259,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 		s.sources = append(s.sources, &sourceQueue{topic: t})
 	}
 	for _, a := range stage.Agents {
-		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1})
+		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven})
 	}
 	for _, a := range s.agents {
 		a.ranges = maxRanges(s.agents, a.source)

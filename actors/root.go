@@ -124,6 +124,8 @@ func (r *root) Receive(c actor.Context) {
 		r.tree(c)
 	case resumeParts:
 		r.resume(c, m)
+	case digestShard:
+		r.digest(c, m)
 	}
 }
 

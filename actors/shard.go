@@ -12,6 +12,7 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/internal/plant"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -85,6 +86,8 @@ func (a *shardActor) Receive(c actor.Context) {
 		a.tick(c)
 	case changelogEnd:
 		a.onEnd(c, m)
+	case digestQuery:
+		c.Respond(a.digest())
 	case finishShard:
 		a.finish(c)
 	case *actor.Stopped, *actor.Restarting:
@@ -162,6 +165,18 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		}
 		a.measure()
 	}
+}
+
+// digest tells what the shard holds that is committed.
+func (a *shardActor) digest() status.Digest {
+	if !a.restored || a.machine.lost {
+		return status.Digest{Why: "it is being restored"}
+	}
+	d, err := a.state.Digest()
+	if err != nil {
+		return status.Digest{Why: err.Error()}
+	}
+	return status.Digest{Known: true, Entries: int64(d.Entries), Sum: d.Sum, Committed: a.machine.committed, Incarnation: a.grant.Incarnation}
 }
 
 // measure notes how large the shard is, unless a function that hangs may be changing it.

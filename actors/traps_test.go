@@ -1,7 +1,9 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -9,7 +11,9 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -172,4 +176,41 @@ func TestNodeManyFailures(t *testing.T) {
 	send(total, "last")
 	w.read("out", 2)
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+100 }, patience, tick, "there were %d goroutines, there are %d", before, runtime.NumGoroutine())
+}
+
+// A member of this node's identity that nobody is (a request to join that reached the broker late makes one) replaces the node in its
+// group: it joins once more, and goes on. One that comes again is another process.
+func TestNodeThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "in", "out")
+	dir := t.TempDir()
+	w.ends = kafka.ErrDuplicateIdentity
+	n := w.node(dir, echo("replaced", fine, fine))
+	w.send("in", "a")
+	w.read("out", 1)
+	replace := func() {
+		c := w.client(kgo.ConsumerGroup("replaced"), kgo.InstanceID(filepath.Base(dir)), kgo.ConsumeTopics("replaced-slots"), kgo.Balancers(kgo.CooperativeStickyBalancer()))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for id := ""; id == ""; id, _ = c.GroupMetadata() {
+			c.PollFetches(ctx)
+			require.NoError(t, ctx.Err())
+			ctx, cancel := context.WithTimeout(ctx, tick)
+			c.PollFetches(ctx)
+			cancel()
+		}
+		c.CloseAllowingRebalance() // a static member does not leave
+		broken.Add(1)
+	}
+	replace()
+	w.send("in", "b")
+	w.read("out", 2)
+	require.Eventually(t, func() bool { return owned(n) > 0 }, patience, tick)
+	replace()
+	select {
+	case <-n.Done():
+	case <-time.After(patience):
+		require.Fail(t, "a node that is replaced again and again must end")
+	}
+	require.ErrorIs(t, n.Stop(t.Context()), kafka.ErrDuplicateIdentity)
 }

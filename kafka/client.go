@@ -290,7 +290,7 @@ type GroupConfig struct {
 	Group     string // group.id, the topology's name; its slots topic is Group + "-slots"
 	Instance  string // group.instance.id, kept in the data directory; also the end of the transactional id
 	Nonce     string // of this process: a mark is Instance/Nonce
-	Advertise string // travels in client.id
+	Advertise string // a URL; travels in client.id, behind an @
 	KeepSlots bool   // at the end, stop without leaving the group: for rolling restarts
 	// ReleaseTimeout bounds how long Release may take in a rebalance. Defaults to 10 s.
 	ReleaseTimeout time.Duration

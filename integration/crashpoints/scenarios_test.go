@@ -22,6 +22,20 @@ type scenario struct {
 	run  func(ctx context.Context, x *trial) error
 }
 
+// unsure are the points that a scenario comes to only as the broker's and the client's timing have it, with the reason. One that is
+// missed is said to be; any other that is missed fails the test.
+var unsure = map[string]string{
+	"decide.rejected":    "a bundle is rejected only when it is refused alone, several times",
+	"release.unassigned": "the group seldom asks for a slot while it is being taken",
+	"restore.damaged":    "damage must hit a page that is read before the checksum of the whole",
+	"undo.done":          "the commit must be refused while effects wait behind it",
+	"undo.shard-asked":   "as for undo.done",
+	"commit.aborted":     "a node that stood still must find its transaction open",
+	"own.given-up":       "a node that stood still must be asked for slots before it has noticed",
+	"retake.unassigned":  "a node that stood still must find its slots its own again",
+	"retake.lost":        "as for retake.unassigned",
+}
+
 // scenarios are tried in this order: the first that comes to a point is the one for it.
 var scenarios = []scenario{
 	{"life", life},

@@ -27,6 +27,9 @@ func (r *running) banner() {
 	}
 	lines = append(lines, [2]string{"data", r.host.Dir.Path},
 		[2]string{"node", r.host.Dir.Instance + ", " + r.run.guarantee})
+	if r.host.Gateway != nil {
+		lines = append(lines, [2]string{"http", r.host.Gateway.URL()})
+	}
 	for _, f := range r.feeds {
 		lines = append(lines, [2]string{"feed", f.name + " to topic " + f.topic.Name + "; feeding twice counts twice"})
 	}

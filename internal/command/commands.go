@@ -113,7 +113,7 @@ func (c *cli) versionCommand() *cobra.Command {
 				_, err := fmt.Fprintln(c.app.Out, strings.TrimRight(licenses.Text, "\n"))
 				return err
 			}
-			_, err := fmt.Fprintf(c.app.Out, "%s %s, %s, %s/%s\n", c.app.Name, version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(c.app.Out, "%s %s, %s, %s/%s\n", c.app.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
@@ -121,8 +121,8 @@ func (c *cli) versionCommand() *cobra.Command {
 	return cmd
 }
 
-// version is that of this module in the build, with the commit where it is known.
-func version() string {
+// Version is that of this module in the build, with the commit where it is known.
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -29,6 +30,7 @@ type cli struct {
 	logFormat string
 
 	run runFlags
+	web gateway.Security // of the node, and of those who ask it
 }
 
 func (c *cli) root() *cobra.Command {
@@ -45,7 +47,7 @@ below it). A flag wins over the environment, the environment over the file.
 Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 		Example: fmt.Sprintf(`  %[1]s --topology wordcount --feed lines=book.txt --show counts
   %[1]s --topology wordcount --feed lines=book.txt --drain && %[1]s scan counts --topology wordcount`, c.app.Name),
-		Version:           version(),
+		Version:           Version(),
 		Args:              c.noCommand,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -62,8 +64,9 @@ Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 	f.BoolVar(&c.debug, "debug", false, "log in detail, with stacks")
 	f.StringVar(&c.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	c.run.register(root.Flags())
+	c.webFlags(root.Flags())
 	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.tailCommand(), c.getCommand(),
-		c.scanCommand(), c.lagCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.versionCommand())
+		c.scanCommand(), c.lagCommand(), c.statusCommand(), c.resumeCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.versionCommand())
 	_ = root.RegisterFlagCompletionFunc("topology", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return c.names(), cobra.ShellCompDirectiveNoFileComp
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -39,6 +40,8 @@ type runFlags struct {
 	keepSlots      bool
 	strict         bool
 	logValues      bool
+	http           string
+	advertise      string
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
@@ -53,6 +56,8 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&r.instanceID, "instance-id", "", "identity of this node in its group (default: made once and kept in the data directory)")
 	f.BoolVar(&r.strict, "strict", false, "refuse to start where settings of the brokers endanger the guarantee, instead of warning")
 	f.BoolVar(&r.logValues, "log-values", false, "log keys and values of records that fail, and what codecs say of them, which may quote them")
+	f.StringVar(&r.http, "http", "", "`HOST:PORT` to serve health, state and metrics on, or off (default: "+gateway.DefaultAddr+", or any free port if that is taken)")
+	f.StringVar(&r.advertise, "advertise", "", "`HOST[:PORT]` under which other nodes reach that (default: where it listens)")
 	f.BoolVar(&r.keepSlots, "keep-slots", false, "stop without leaving the group: for rolling restarts")
 }
 
@@ -106,6 +111,9 @@ func (c *cli) prepare() (*running, error) {
 	if flags.commitInterval <= 0 || flags.stopTimeout <= 0 {
 		return nil, wrongUse("--commit-interval and --stop-timeout must be more than 0")
 	}
+	if flags.http == httpOff && flags.advertise != "" {
+		return nil, wrongUse("--advertise says where others reach --http, which is off: leave out one of them")
+	}
 	if flags.feedKeyed && len(flags.feed) == 0 {
 		return nil, wrongUse("--feed-keyed says how --feed reads lines: add --feed TOPIC=FILE, or leave it out")
 	}
@@ -143,11 +151,20 @@ func (r *running) hostConfig() (host.Config, error) {
 		return host.Config{}, err
 	}
 	return host.Config{
+		Gateway: r.gatewayConfig(),
 		Brokers: r.brokers, Settings: settings, DataDir: dir, InstanceID: f.instanceID,
 		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots, Strict: f.strict,
 		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log, LogValues: f.logValues,
 		OnRestore: newRestoreReport(r.app, r.log).report,
 	}, nil
+}
+
+// gatewayConfig is nil if nothing is to be served.
+func (r *running) gatewayConfig() *gateway.Config {
+	if r.run.http == httpOff {
+		return nil
+	}
+	return &gateway.Config{Addr: r.run.http, Advertise: r.run.advertise, Security: r.web, Debug: r.debug, Version: Version()}
 }
 
 // errDrained ends a node that has nothing left to do.

@@ -44,8 +44,12 @@ func (v *verify) checkTables(ctx context.Context) error {
 		if !t.Local {
 			v.tellKeys("table "+t.Name, "send them through a topic by key first, or declare the table Local(); what is there goes with: "+kafka.StartOver(v.plan.Name), c.keys, t.Key, st.Sources[0])
 		}
-		v.sound(before, "table "+t.Name, "%s in %s; %s agree with the changelog", count(c.keys.total, "key", "keys"),
-			count(int(state.Partitions), "partition", "partitions"), count(c.agreed, "checkpoint", "checkpoints"))
+		also := ""
+		if c.alike > 0 {
+			also = ", and " + count(c.alike, "shard", "shards") + " of running nodes"
+		}
+		v.sound(before, "table "+t.Name, "%s in %s; %s agree with the changelog%s", count(c.keys.total, "key", "keys"),
+			count(int(state.Partitions), "partition", "partitions"), count(c.agreed, "checkpoint", "checkpoints"), also)
 	}
 	v.checkLeftovers()
 	return nil
@@ -67,6 +71,7 @@ type tableCheck struct {
 	changelog kafka.TopicState
 	keys      *keyCheck
 	agreed    int  // checkpoints
+	alike     int  // shards of running nodes
 	stalled   bool // a transaction was waited for in vain
 }
 
@@ -108,8 +113,13 @@ func (c *tableCheck) partition(ctx context.Context, p int32) error {
 	}
 	if !through {
 		c.note(of, "a transaction stays open in the changelog: what comes behind it is not compared")
-	} else if usable {
-		c.compare(of, path, whole, file.Image)
+	} else {
+		if usable {
+			c.compare(of, path, whole, file.Image)
+		}
+		if err := c.running(ctx, of, p); err != nil {
+			return err
+		}
 	}
 	if records > 0 && !c.begun(c.stage, p) {
 		c.wrong(of, "restore the offsets of group "+c.plan.Name+"; or, to start over, "+kafka.StartOver(c.plan.Name),

@@ -25,6 +25,7 @@ type Dir struct {
 const (
 	lockFile     = "lock"
 	instanceFile = "instance"
+	addressFile  = "address"       // the URL at which the node that runs is asked; gone when it stops in order
 	commandsFile = "commands.lock" // held while a broker is looked for, and by commands as long as theirs runs
 )
 
@@ -65,6 +66,35 @@ func (d *Dir) Close() error {
 	lock := d.lock
 	d.lock = nil
 	return lock.Close() // closing the file releases the lock
+}
+
+// tellAddress leaves for commands where this node is asked, and who it is.
+func (d *Dir) tellAddress(url string) error {
+	if err := writeWhole(filepath.Join(d.Path, addressFile), url+"\n"+d.Instance+"\n"); err != nil {
+		return dirError(d.Path, err)
+	}
+	return nil
+}
+
+func (d *Dir) forgetAddress() error {
+	if err := os.Remove(filepath.Join(d.Path, addressFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return dirError(d.Path, err)
+	}
+	return nil
+}
+
+// AddressIn is where the node is asked that runs in a data directory, or ran there and was killed, and who that is; empty: none
+// does.
+func AddressIn(dir string) (url, instance string, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, addressFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("data directory %s cannot be read: %w", dir, cause(err))
+	}
+	url, instance, _ = strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return url, instance, nil
 }
 
 // DefaultDir is the data directory of a topology for which none is named: troupe/<name> in the user's state

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/internal/gateway"
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -31,6 +33,9 @@ type Config struct {
 	LogValues      bool          // keys and values of records that fail may be logged
 	// OnRestore is told twice a second how far restores of tables are. Defaults to nothing.
 	OnRestore func([]actors.Restoring)
+	Hooks     actors.Hooks
+	// Gateway is the HTTP that is served; its Instance, Topologies and Logger are filled in. Nil: none.
+	Gateway *gateway.Config
 }
 
 // Host runs one node for each of its plans in one data directory, over one cluster.
@@ -38,6 +43,7 @@ type Host struct {
 	Dir     *Dir
 	Cluster *Cluster
 	Plans   []*plan.Plan
+	Gateway *gateway.Gateway // nil: none
 
 	cfg   Config
 	nodes []*actors.Node
@@ -65,11 +71,58 @@ func Open(ctx context.Context, cfg Config, plans ...*plan.Plan) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Logger: cfg.Logger})
-	if err != nil {
-		return nil, errors.Join(err, dir.Close())
+	h := &Host{Dir: dir, Plans: plans, cfg: cfg, done: make(chan struct{})}
+	if err := h.listen(); err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
-	return &Host{Dir: dir, Cluster: cluster, Plans: plans, cfg: cfg, done: make(chan struct{})}, nil
+	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Logger: cfg.Logger})
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	if d, ok := h.Cluster.Driver.(interface{ Figures() []kafka.ClientFigures }); ok && h.Gateway != nil {
+		h.Gateway.SetFigures(d.Figures)
+	}
+	return h, nil
+}
+
+// listen begins to serve HTTP, before the brokers are reached: whoever looks is told that the node starts.
+func (h *Host) listen() error {
+	if h.cfg.Gateway == nil {
+		return nil
+	}
+	g := *h.cfg.Gateway
+	g.Instance, g.Logger = h.Dir.Instance, h.cfg.Logger
+	for _, p := range h.Plans {
+		g.Topologies = append(g.Topologies, p.Name)
+	}
+	var err error
+	if h.Gateway, err = gateway.Listen(g); err != nil {
+		return &ConfigError{err}
+	}
+	return h.Dir.tellAddress(h.Gateway.URL())
+}
+
+// show has the gateway tell about a node that runs.
+func (h *Host) show(topology string, n *actors.Node) {
+	if h.Gateway == nil {
+		return
+	}
+	h.Gateway.Set(topology, n, func(ctx context.Context, topology string) ([]gateway.Member, error) {
+		g, err := h.Cluster.Admin.Group(ctx, topology)
+		if err != nil {
+			return nil, err
+		}
+		return MembersOf(g), nil
+	})
+}
+
+// MembersOf are the members of a group as a gateway knows them.
+func MembersOf(g kafka.GroupState) []gateway.Member {
+	var all []gateway.Member
+	for _, m := range g.Members {
+		all = append(all, gateway.Member{Instance: m.Instance, ClientID: m.Client})
+	}
+	return all
 }
 
 // Start starts the nodes and returns when all of them poll. After an error, those that had started are stopped.
@@ -77,6 +130,7 @@ func (h *Host) Start(ctx context.Context) error {
 	for _, p := range h.Plans {
 		n, err := actors.NewNode(p, h.Cluster.Driver, h.nodeConfig(p))
 		if err == nil {
+			h.show(p.Name, n)
 			err = n.Start(ctx)
 		}
 		if err != nil {
@@ -94,7 +148,13 @@ func (h *Host) Start(ctx context.Context) error {
 }
 
 func (h *Host) nodeConfig(p *plan.Plan) actors.Config {
+	advertise := ""
+	if h.Gateway != nil {
+		advertise = h.Gateway.URL()
+	}
 	return actors.Config{
+		Advertise:      advertise,
+		Hooks:          h.cfg.Hooks,
 		DataDir:        StateDir(h.Dir.Path, p.Name),
 		Instance:       h.Dir.Instance,
 		Nonce:          h.Dir.Nonce,
@@ -148,8 +208,15 @@ func (h *Host) Stop(ctx context.Context) error {
 // Close closes the connection, the embedded broker and, last, the data directory, which lets the next node in. The nodes
 // must have been stopped. It is safe to call twice.
 func (h *Host) Close() error {
-	err := h.Cluster.Close()
-	return errors.Join(err, h.Dir.Close())
+	var errs []error
+	if h.Gateway != nil {
+		errs = append(errs, h.Dir.forgetAddress(), h.Gateway.Close())
+		h.Gateway = nil
+	}
+	if h.Cluster != nil {
+		errs = append(errs, h.Cluster.Close())
+	}
+	return errors.Join(append(errs, h.Dir.Close())...)
 }
 
 // Run starts the nodes, waits until ctx ends or one of them gives up, and stops them and closes everything. It returns

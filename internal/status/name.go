@@ -45,3 +45,6 @@ func (w Wanted) String() string {
 func (w Wanted) Is(stage string, partition int32) bool {
 	return w.Partition == partition && (w.Stage == "" || w.Stage == stage)
 }
+
+// Number writes the number of a partition.
+func Number(partition int32) string { return strconv.Itoa(int(partition)) }

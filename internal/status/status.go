@@ -18,15 +18,17 @@ type Unreachable struct {
 
 // States of a node.
 const (
-	Starting  = "starting"  // it looks at its topics
-	Joining   = "joining"   // it waits for the group to take it in
-	Restoring = "restoring" // a partition of it reads its tables' changelogs, or is about to
-	Running   = "running"
-	Stopping  = "stopping"
-	Stopped   = "stopped" // of a partition: it gives out nothing until it is resumed
-	Retrying  = "retrying"
-	Undoing   = "undoing" // a partition goes back to what is whole
-	Busy      = "busy"    // a partition, or the whole node, does not answer in time
+	Starting   = "starting"  // it looks at its topics
+	Joining    = "joining"   // it waits for the group to take it in
+	Restoring  = "restoring" // a partition of it reads its tables' changelogs, or is about to
+	Running    = "running"
+	Stopping   = "stopping"
+	Stopped    = "stopped" // of a partition: it gives out nothing until it is resumed
+	Retrying   = "retrying"
+	Undoing    = "undoing"    // a partition goes back to what is whole
+	Unassigned = "unassigned" // of a partition: no node has it just now
+	Unknown    = "unknown"    // of a partition: no node that answers has it
+	Busy       = "busy"       // a partition, or the whole node, does not answer in time
 )
 
 // Node is one topology in one process.
@@ -42,6 +44,7 @@ type Node struct {
 	Address    string      `json:"address,omitempty"`
 	Guarantee  string      `json:"guarantee"`
 	Partitions []Partition `json:"partitions"`
+	All        []string    `json:"all"` // the names of all partitions of the topology, whoever has them
 	Rates      Rates       `json:"rates"`
 	Commits    Commits     `json:"commits"`
 	LastErrors []Failure   `json:"last_errors,omitempty"` // newest first
@@ -160,4 +163,21 @@ type Resumed struct {
 	Partition int32  `json:"partition"`
 	Resumed   bool   `json:"resumed"`       // it was stopped, and goes on
 	Why       string `json:"why,omitempty"` // it does not
+}
+
+// Resumes is the answer to a wish to resume partitions.
+type Resumes struct {
+	Resumed     []Resumed     `json:"resumed"`
+	Failed      []Unreachable `json:"failed,omitempty"` // nodes that could not say
+	Unreachable []Unreachable `json:"unreachable,omitempty"`
+}
+
+// Digest is what a shard of a running node holds that is committed, in short: see tables.Digest.
+type Digest struct {
+	Known       bool   `json:"known"`
+	Why         string `json:"why,omitempty"` // it is not
+	Entries     int64  `json:"entries"`
+	Sum         uint64 `json:"sum,string"`
+	Committed   int64  `json:"committed"`   // the epoch that was committed last
+	Incarnation int64  `json:"incarnation"` // of the slot, on this node
 }

@@ -23,6 +23,7 @@ type consumer struct {
 	log    *slog.Logger
 	rdk    *rdk.Consumer
 	events protocol.Events
+	says   *figures
 	done   chan struct{} // closed when the consumer is: ends what serves it
 
 	// gate guards the consumer against being used while it is closed.
@@ -100,17 +101,17 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 		"enable.partition.eof": true, "go.events.channel.enable": false, "go.application.rebalance.enable": false,
 	})
 	if cfg.Advertise != "" {
-		own(cm, map[string]rdk.ConfigValue{"client.id": cfg.Advertise})
+		own(cm, map[string]rdk.ConfigValue{"client.id": fmt.Sprintf("%v@%s", (*cm)["client.id"], cfg.Advertise)})
 	}
 	unless(cm, map[string]rdk.ConfigValue{
-		"session.timeout.ms": 45000, "heartbeat.interval.ms": 3000, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
+		"session.timeout.ms": 45000, "heartbeat.interval.ms": 1000, "statistics.interval.ms": figuresEvery, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
 		"queued.max.messages.kbytes": 65536, "queued.min.messages": 100000, "fetch.message.max.bytes": 4 << 20,
 	})
 	client, err := rdk.NewConsumer(cm)
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{cfg: cfg, log: log, rdk: client, events: events, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
+	c := &consumer{cfg: cfg, log: log, rdk: client, events: events, says: &d.figures, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
 	go forward(log, client.Logs(), c.done)
 	if _, err := c.Member(); err != nil {
 		closesInTime(func() { _ = client.Close() })
@@ -206,6 +207,7 @@ func (c *consumer) Close() {
 	if !closesInTime(func() { _ = end() }) {
 		c.log.Warn("the consumer did not close in time and is left behind", "timeout", closeTimeout)
 	}
+	c.says.forget(c.rdk.String())
 	close(c.done)
 }
 

@@ -43,6 +43,8 @@ func (c *consumer) on(ev rdk.Event) {
 		c.onEOF(rdk.TopicPartition(e))
 	case rdk.Error:
 		c.onError(e)
+	case *rdk.Stats:
+		c.says.take(c.log, e.String())
 	}
 }
 

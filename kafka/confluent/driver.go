@@ -39,8 +39,9 @@ type Config struct {
 // Driver implements kafka.Driver with librdkafka, and with franz-go's protocol messages for what librdkafka does not
 // offer. It holds no connection itself; its methods may be called from any goroutine.
 type Driver struct {
-	cfg Config
-	log *slog.Logger
+	cfg     Config
+	log     *slog.Logger
+	figures figures
 }
 
 var _ kafka.Driver = (*Driver)(nil)

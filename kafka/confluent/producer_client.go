@@ -31,6 +31,7 @@ type client struct {
 	*rdk.Producer
 	id     string
 	log    *slog.Logger
+	says   *figures
 	done   chan struct{} // closed when the producer is
 	sent   int64         // records handed to the producer, by the caller of Commit
 	acked  atomic.Int64  // delivery reports without and with an error; only of a plain producer
@@ -85,6 +86,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	unless(cm, map[string]rdk.ConfigValue{
 		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
 		"queue.buffering.max.kbytes": 1 << 20, "socket.timeout.ms": 10000, "retry.backoff.ms": 5, "retry.backoff.max.ms": 50,
+		"statistics.interval.ms": figuresEvery,
 	})
 	if (*cm)["transactional.id"] != nil {
 		unless(cm, map[string]rdk.ConfigValue{"transaction.timeout.ms": transactionTimeoutMs})
@@ -93,7 +95,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	if err != nil {
 		return nil, fmt.Errorf("open producer %s: %w", id, err)
 	}
-	c := &client{Producer: p, id: id, log: log, done: make(chan struct{})}
+	c := &client{Producer: p, id: id, log: log, says: &d.figures, done: make(chan struct{})}
 	go forward(log, p.Logs(), c.done)
 	go c.serve()
 	return c, nil
@@ -113,6 +115,8 @@ func (c *client) serve() {
 			c.acked.Add(1)
 		case rdk.Error:
 			c.log.Warn("producer", "id", c.id, "error", e)
+		case *rdk.Stats:
+			c.says.take(c.log, e.String())
 		}
 	}
 }
@@ -129,6 +133,7 @@ func (c *client) drain(ctx context.Context) error {
 
 func (c *client) close() error {
 	ok := closesInTime(c.Close)
+	c.says.forget(c.String())
 	close(c.done)
 	if !ok {
 		return fmt.Errorf("producer %s did not close within %v and is left behind", c.id, closeTimeout)

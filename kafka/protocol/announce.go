@@ -11,7 +11,7 @@ import (
 // known to be held: who takes it from us does so in a later one, and from then on the broker refuses ours. It also refuses ours while
 // a rebalance that leaves us the slot is under way: that is no end, and tried again.
 func (g *Group) Announce(ctx context.Context, slot int32, incarnation int64, t kafka.Trying) error {
-	now, err := g.consumer.Member() // before beginMark: a slot that is let go of is not held any more
+	now, err := g.current() // before beginMark: a slot that is let go of is not held any more
 	if err != nil {
 		return fmt.Errorf("announce for slot %d: %w", slot, err)
 	}

@@ -22,6 +22,8 @@ const (
 	pollWait      = 5 * time.Millisecond
 	pollWaitQuiet = 25 * time.Millisecond
 	quietPolls    = 40
+	// rejoinAfter is how long ago the last rejoining of a member that was replaced must be for another one.
+	rejoinAfter = time.Minute
 )
 
 // Group is a process's membership in the group of a topology: it implements kafka.Group over a Consumer and a Wire, and
@@ -34,10 +36,11 @@ type Group struct {
 	rt   Runtime
 	wire Wire
 
-	consumer Consumer
-	commits  *commits
+	open    func(Events) (Consumer, error)
+	commits *commits
 
 	mu       sync.Mutex
+	consumer Consumer // changed by Run's goroutine alone, which may read it without mu
 	commands []func()
 
 	// Of Run's goroutine.
@@ -49,6 +52,8 @@ type Group struct {
 	incarnation int64
 	held        map[int32]bool // slots that this process has marked as its own, and not let go of in order
 	fatal       error
+	replaced    error                         // the group has another member of our identity, says the consumer, and is of no use any more
+	rejoined    time.Time                     // after that, last
 	looking     bool                          // at the group's state
 	looked      time.Time                     // last
 	orphans     []int32                       // slots of nobody, as of then
@@ -81,7 +86,7 @@ func NewGroup(cfg kafka.GroupConfig, log *slog.Logger, rt Runtime, wire Wire, op
 		cfg.ReleaseTimeout = defaultReleaseTimeout
 	}
 	g := &Group{
-		cfg: cfg, me: me, log: log, rt: rt, wire: wire,
+		cfg: cfg, me: me, log: log, rt: rt, wire: wire, open: open,
 		commits: &commits{granted: map[int32]grantOf{}, marking: map[int32]chan struct{}{}}, slots: map[int32]*slot{}, held: map[int32]bool{},
 		assigned: map[kafka.TopicPartition]bool{},
 	}
@@ -100,20 +105,63 @@ func (e events) Batch(b *kafka.Batch) { e.g.h.Batch(b) }
 
 // Failed implements Events.
 func (e events) Failed(err error, fatal bool) {
-	if fatal {
+	switch {
+	case fatal && errors.Is(err, kafka.ErrDuplicateIdentity) && e.g.mayRejoin():
+		e.g.replaced = err
+	case fatal:
 		e.g.fail(err)
+	default:
+		e.g.h.Failed(err, false)
+	}
+}
+
+// mayRejoin says whether a member that was replaced may join once more.
+func (g *Group) mayRejoin() bool {
+	return g.fatal == nil && (g.rejoined.IsZero() || g.rt.Now().Sub(g.rejoined) > rejoinAfter)
+}
+
+// rejoin joins the group once more, with a consumer that replaces one that another member of our identity has replaced. That may
+// be nobody but we: a request to join that was given up for lost and reached the broker late makes a member that nobody is. If it is another
+// process, we meet again: the marks of slots tell, or it replaces us a second time.
+func (g *Group) rejoin() {
+	why := g.replaced
+	g.replaced, g.rejoined = nil, g.rt.Now()
+	g.log.Warn("the group has a member of this node's identity that is not this one: a late request of its own may have made that, so it joins once more", "error", why)
+	g.undo = g.lose(g.owned(), why)
+	g.closing = true
+	g.consumer.Close()
+	g.closing, g.undo, g.member = false, nil, Member{}
+	g.tellJoined()
+	c, err := g.open(events{g})
+	if err != nil {
+		g.fail(fmt.Errorf("join group %s once more: %w", g.cfg.Group, errors.Join(err, why)))
 		return
 	}
-	e.g.h.Failed(err, false)
+	g.mu.Lock()
+	g.consumer = c
+	g.mu.Unlock()
+	g.subscribe()
+}
+
+func (g *Group) subscribe() {
+	topic := SlotsTopic(g.cfg.Group)
+	if err := g.consumer.Subscribe(topic, g.onAssigned, g.onRevoked); err != nil {
+		g.fail(fmt.Errorf("subscribe to %s: %w", topic, err))
+	}
+}
+
+// current returns who we are at this moment. Any goroutine may ask.
+func (g *Group) current() (Member, error) {
+	g.mu.Lock()
+	c := g.consumer
+	g.mu.Unlock()
+	return c.Member()
 }
 
 // Run implements kafka.Group.
 func (g *Group) Run(ctx context.Context, h kafka.GroupHandler) error {
 	g.h = h
-	topic := SlotsTopic(g.cfg.Group)
-	if err := g.consumer.Subscribe(topic, g.onAssigned, g.onRevoked); err != nil {
-		g.fail(fmt.Errorf("subscribe to %s: %w", topic, err))
-	}
+	g.subscribe()
 	for quiet := 0; ctx.Err() == nil && g.fatal == nil; quiet++ {
 		wait := pollWait
 		if quiet > quietPolls {
@@ -121,6 +169,9 @@ func (g *Group) Run(ctx context.Context, h kafka.GroupHandler) error {
 		}
 		if g.execute() || g.consumer.Poll(wait) {
 			quiet = 0
+		}
+		if g.replaced != nil {
+			g.rejoin()
 		}
 		g.maybeLook()
 	}
@@ -186,19 +237,19 @@ func (g *Group) assign(grant kafka.Grant, from []kafka.Position) {
 }
 
 // Pause implements kafka.Group.
-func (g *Group) Pause(tps ...kafka.TopicPartition) { g.flow("pause", g.consumer.Pause, tps) }
+func (g *Group) Pause(tps ...kafka.TopicPartition) { g.flow("pause", Consumer.Pause, tps) }
 
 // Resume implements kafka.Group.
-func (g *Group) Resume(tps ...kafka.TopicPartition) { g.flow("resume", g.consumer.Resume, tps) }
+func (g *Group) Resume(tps ...kafka.TopicPartition) { g.flow("resume", Consumer.Resume, tps) }
 
-func (g *Group) flow(what string, do func([]kafka.TopicPartition) error, tps []kafka.TopicPartition) {
+func (g *Group) flow(what string, do func(Consumer, []kafka.TopicPartition) error, tps []kafka.TopicPartition) {
 	tps = slices.Clone(tps)
 	g.queue(func() {
 		known := slices.DeleteFunc(tps, func(tp kafka.TopicPartition) bool { return !g.assigned[tp] })
 		if len(known) == 0 {
 			return
 		}
-		if err := do(known); err != nil {
+		if err := do(g.consumer, known); err != nil {
 			g.h.Failed(fmt.Errorf("%s %v: %w", what, known, err), false)
 		}
 	})

@@ -72,7 +72,7 @@ func (p *Producer) Commit(ctx context.Context, bundles []*kafka.Bundle) kafka.Ou
 	if p.client == nil {
 		return kafka.Outcome{Verdict: kafka.Unknown, Err: errors.New("commit: the producer is closed; what the commit before came to must be settled first")}
 	}
-	now, err := p.g.consumer.Member()
+	now, err := p.g.current()
 	if err != nil {
 		return kafka.Outcome{Verdict: kafka.Aborted, Err: fmt.Errorf("commit: %w", err), Lost: slotsOf(bundles)}
 	}

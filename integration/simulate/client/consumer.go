@@ -111,7 +111,9 @@ func (c *consumer) rebalancing() bool { return c.inside || len(c.ops) > 0 }
 func (c *consumer) fenced(err error) {
 	c.member.ID = ""
 	c.wedged = true
-	c.ops = append(c.ops, func() { c.ev.Failed(fmt.Errorf("the consumer was fenced: %w", err), true) })
+	c.ops = append(c.ops, func() {
+		c.ev.Failed(fmt.Errorf("the consumer was fenced: %w (%w)", kafka.ErrDuplicateIdentity, err), true)
+	})
 }
 
 // lose: the group does not know us any more. The slots are lost; but during a rebalance the client claims them again.

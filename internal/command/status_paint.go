@@ -1,0 +1,169 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	grid "charm.land/lipgloss/v2/table"
+
+	"github.com/troupe-stream/troupe/internal/status"
+)
+
+// paint writes text for people, with colours or without.
+type paint struct{ colours bool }
+
+// paint has colours on a terminal, unless the environment says NO_COLOR (https://no-color.org).
+func (c *cli) paint() paint {
+	return paint{c.app.Terminal && c.environment()["NO_COLOR"] == ""}
+}
+
+func (p paint) style() lipgloss.Style { return lipgloss.NewStyle() }
+
+func (p paint) dim(s string) string {
+	if !p.colours {
+		return s
+	}
+	return p.style().Faint(true).Render(s)
+}
+
+func (p paint) bold(s string) string {
+	if !p.colours {
+		return s
+	}
+	return p.style().Bold(true).Render(s)
+}
+
+// state paints a text as its state is.
+func (p paint) state(state, s string) string {
+	if !p.colours {
+		return s
+	}
+	return p.style().Foreground(stateColour(state)).Render(s)
+}
+
+func stateColour(state string) lipgloss.ANSIColor {
+	switch state {
+	case status.Running:
+		return 2
+	case status.Stopped, status.Unassigned, unreachable:
+		return 1
+	case status.Restoring, status.Starting, status.Joining, status.Stopping:
+		return 4
+	}
+	return 3
+}
+
+// unreachable stands in the place of the state of a node that does not answer.
+const unreachable = "unreachable"
+
+func (p paint) overviews(all []status.Overview) string {
+	var b strings.Builder
+	for i, o := range all {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(p.bold(o.Name) + ": " + o.Headline + "\n\n")
+		nodes := [][]string{{"node", "state", "partitions", "in/s", "out/s", "commits", "aborts", "since", "address"}}
+		for _, n := range o.Nodes {
+			nodes = append(nodes, []string{n.Instance, p.state(n.State, n.State), fmt.Sprint(len(n.Partitions)), status.Rate(n.Rates.In), status.Rate(n.Rates.Out), status.Count(n.Commits.Committed), status.Count(n.Commits.Aborted), status.Clock(n.Started), n.Address})
+		}
+		for _, u := range o.Unreachable {
+			nodes = append(nodes, []string{u.Instance, p.state(unreachable, unreachable), "?", "?", "?", "?", "?", "?", u.Address})
+		}
+		b.WriteString(p.table(nodes, 2, 3, 4, 5, 6))
+		for _, n := range o.Nodes {
+			if n.Why != "" {
+				b.WriteString(p.dim(n.Instance+": "+n.Why) + "\n")
+			}
+			if n.LagUnknown != "" {
+				b.WriteString(p.dim(n.Instance+": its lag is not known: "+n.LagUnknown) + "\n")
+			}
+		}
+		for _, u := range o.Unreachable {
+			b.WriteString(p.state(unreachable, describeUnreachable(u)) + "\n")
+		}
+		parts := [][]string{{"partition", "node", "state", "lag", "in/s", "out/s", "restarts", "failed", "given up", "entries", "why"}}
+		for _, r := range o.Rows {
+			parts = append(parts, []string{r.Name, r.Instance, p.state(r.State, r.Label), r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries, oneText(r.Why)})
+		}
+		if len(parts) > 1 {
+			b.WriteString("\n" + p.table(parts, 3, 4, 5, 6, 7, 8, 9))
+		}
+		errs := [][]string{{"last errors", "agent", "record", "attempt", "error"}}
+		for _, f := range o.Errors {
+			errs = append(errs, []string{status.Clock(f.Time), f.Agent, f.Record, fmt.Sprint(f.Attempts), oneText(f.Error)})
+		}
+		if len(errs) > 1 {
+			b.WriteString("\n" + p.table(errs, 3))
+		}
+	}
+	return b.String()
+}
+
+// table lays out rows below their heading; right lists the columns of numbers.
+func (p paint) table(rows [][]string, right ...int) string {
+	head := slices.Clone(rows[0])
+	for i, h := range head {
+		head[i] = p.dim(strings.ToUpper(h))
+	}
+	t := grid.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).
+		BorderHeader(false).BorderColumn(false).Wrap(false).Headers(head...).Rows(rows[1:]...).
+		StyleFunc(func(_, col int) lipgloss.Style {
+			s := p.style().PaddingRight(2)
+			if slices.Contains(right, col) {
+				s = s.Align(lipgloss.Right)
+			}
+			return s
+		})
+	var b strings.Builder
+	for line := range strings.Lines(t.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return b.String()
+}
+
+// trees draws the actors.
+func (p paint) trees(all status.Trees) string {
+	var b strings.Builder
+	for i, t := range all.Trees {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(p.bold(t.Topology) + ", node " + t.Instance + " at " + t.Address + "\n")
+		if t.Why != "" {
+			b.WriteString(p.dim("there is no tree: "+t.Why) + "\n")
+			continue
+		}
+		rows := [][]string{{"actor", "kind", "state", "waiting", "restarts", "incarnation"}}
+		b.WriteString(p.table(append(rows, p.actors(t.Root, "", "")...), 3, 4, 5))
+	}
+	for _, u := range all.Unreachable {
+		b.WriteString(p.state(unreachable, describeUnreachable(u)) + "\n")
+	}
+	return b.String()
+}
+
+// actors are the rows of an actor and of those below it. lead begins its line, next the lines below.
+func (p paint) actors(t status.Tree, lead, next string) [][]string {
+	waiting, incarnation := "?", ""
+	if t.Mailbox >= 0 {
+		waiting = status.Count(int64(t.Mailbox))
+	}
+	if t.Incarnation > 0 {
+		incarnation = status.Count(t.Incarnation)
+	}
+	rows := [][]string{{p.dim(lead) + t.Name, t.Kind, p.state(t.State, t.State), waiting, status.Count(t.Restarts), incarnation}}
+	for i, c := range t.Children {
+		if i == len(t.Children)-1 {
+			rows = append(rows, p.actors(c, next+"└─ ", next+"   ")...)
+		} else {
+			rows = append(rows, p.actors(c, next+"├─ ", next+"│  ")...)
+		}
+	}
+	return rows
+}
+
+// oneText puts a text of several lines into one.
+func oneText(s string) string { return strings.Join(strings.Fields(s), " ") }
