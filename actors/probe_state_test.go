@@ -14,15 +14,15 @@ import (
 
 // seeker drives the machine of a partition whose agents and committer do everything at once; the node answers when it is told to.
 type seeker struct {
-	t       require.TestingT
-	s       *partitionState
-	asked   []kafka.Trying // announcements that are not answered
-	turns   []int64        // turns that were asked for
-	ended   int
-	acked   kafka.Trying // what the mark says
-	given   map[string][]int64
-	queue   []any
-	busy    bool
+	t     require.TestingT
+	s     *partitionState
+	asked []kafka.Trying // announcements that are not answered
+	turns []int64        // turns that were asked for
+	ended int
+	acked kafka.Trying // what the mark says
+	given map[string][]int64
+	queue []any
+	busy  bool
 }
 
 func newSeeker(t require.TestingT, careful bool, suspects kafka.Trying, ends int64) *seeker {
@@ -70,21 +70,21 @@ func (x *seeker) do(out []any) {
 		case endTurn:
 			x.ended++
 		case toAgent:
-			switch m := o.msg.(type) {
+			switch m := any(o.msg).(type) {
 			case Work:
 				x.work(o.agent, m)
 			case Flush:
 				x.do(x.s.step(Worked{Agent: o.agent, Incarnation: m.Incarnation, Round: m.Round}))
 			}
 		case toCommitter:
-			switch m := o.msg.(type) {
+			switch m := any(o.msg).(type) {
 			case Dry:
 				x.do(x.s.step(SealRound{1}))
 			case Offer:
 				x.do(x.s.step(Decided{m.Bundle.Seq, nil}))
 			}
 		case toShard:
-			switch m := o.msg.(type) {
+			switch m := any(o.msg).(type) {
 			case Apply:
 				x.do(x.s.step(Applied{Table: o.table, Undo: m.Undo, Count: m.Count}))
 			case Seal:
