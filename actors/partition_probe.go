@@ -140,7 +140,7 @@ func (p *probe) noteTried(i int, offset int64) {
 	}
 }
 
-// next is what is suspect and could be given to an agent now, were it allowed.
+// nextSuspect is what is suspect and could be given to an agent now, were it allowed.
 func (s *partitionState) nextSuspect(i int) (offset int64, ok bool) {
 	p, a := s.probe, s.agents[i]
 	if p.span[i].to == 0 || a.backing || s.halt != nil {
