@@ -7,7 +7,7 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// What a node's root receives, beside partitionLeft, partitionBroken, retake and nodeFailed of its children:
+// What a node's root receives, beside partitionLeft, partitionBroken, announceSlot, askedTurn, endedTurn, retake and nodeFailed of its children:
 //
 //	message      | sent by            | reply
 //	-------------|--------------------|--------------------------------------
@@ -21,6 +21,7 @@ import (
 //	inspectNode  | Node.Inspect       | status.Node
 //	inspectTree  | Node.Tree          | status.Tree
 //	resumeParts  | Node.Resume        | []status.Resumed
+//	notHeld      | itself             | -
 type (
 	takenSlots struct{ grants []kafka.Grant }
 	// prepared is a grant whose sources' ends are known.

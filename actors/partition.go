@@ -91,6 +91,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 		c.Send(p.site.committer, memberLink{p.state.grant.Slot, c.Self()}) // before anything that the state has to say to it
 		p.spawn(c)
 		p.tellState()
+		p.tellProbe()
 		p.do(c, p.state.start())
 		p.tellState()
 	case partitionMessage:
@@ -130,6 +131,13 @@ func (p *partitionActor) Receive(c actor.Context) {
 		for _, s := range p.shards {
 			c.Send(p.site.restorer, forget{s})
 		}
+	}
+}
+
+// tellProbe logs that processes have died with records of the partition in hand, more than once in a row.
+func (p *partitionActor) tellProbe() {
+	if x := p.state.probe; x != nil && x.level > 0 {
+		p.log.Warn("processes died with records in hand: it is found out which, one window after the other", "level", x.level, "deaths", x.deaths)
 	}
 }
 
@@ -197,6 +205,12 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 			x.reply(x.err)
 		case report:
 			p.report(c, x.failure)
+		case announce:
+			c.Send(c.Parent(), announceSlot{p.state.grant.Slot, p.state.grant.Incarnation, x.trying})
+		case askTurn:
+			c.Send(c.Parent(), askedTurn{p.state.grant.Slot, p.state.grant.Incarnation, x.number})
+		case endTurn:
+			c.Send(c.Parent(), endedTurn{p.state.grant.Slot, p.state.grant.Incarnation})
 		case recovered:
 			p.recovered(c, x)
 		case wakeAt:

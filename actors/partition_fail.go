@@ -41,7 +41,7 @@ func (s *partitionState) giveCarefully() {
 			waiting = true
 			continue
 		}
-		if at := s.dueParked(a); at >= 0 {
+		if at := s.dueParked(a); at >= 0 && s.allows(i, a.parked[at].offset) {
 			c.agent, c.rec, c.finished, c.sealed, c.buried = i, a.parked[at].rec, false, false, false
 			s.giveParked(i, at)
 			return
@@ -55,7 +55,12 @@ func (s *partitionState) giveCarefully() {
 			continue
 		}
 		q := s.sources[a.source]
-		c.agent, c.rec, c.finished, c.sealed, c.buried = i, plan.Rec{B: q.batches[a.batch-q.first], I: a.record}, false, false, false
+		rec := plan.Rec{B: q.batches[a.batch-q.first], I: a.record}
+		if !s.isBlamed(a, rec) && !s.allows(i, s.cursor(a)) {
+			waiting = true
+			continue
+		}
+		c.agent, c.rec, c.finished, c.sealed, c.buried = i, rec, false, false, false
 		if s.blamed(a, c.rec) {
 			return
 		}
@@ -167,6 +172,9 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 		if at := a.parkedAt(f.offset); at >= 0 {
 			a.attempts = a.parked[at].attempts
 		}
+	}
+	if s.probe != nil && !errors.Is(f.err, plan.ErrProcessExit) {
+		s.probe.noteTried(i, f.offset)
 	}
 	f.attempts = a.attempts + 1
 	d, opens := s.decide(a, rec, policy, &f, ofBatch)

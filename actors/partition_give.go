@@ -2,6 +2,7 @@ package actors
 
 import (
 	"math"
+	"slices"
 
 	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -30,7 +31,7 @@ func (s *partitionState) give() {
 			if !s.canTake(a) {
 				continue
 			}
-			if ts, ok := s.head(a); ok && ts < first {
+			if ts, ok := s.head(a); ok && ts < first && s.allows(i, s.cursor(a)) {
 				best, first = i, ts
 			}
 		}
@@ -155,7 +156,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	w.records = make([]plan.Rec, 0, n)
 	for ; n > 0; n-- {
 		r := b.Records[a.record]
-		if len(w.records) > 0 && (r.Timestamp > horizon || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record)) || b.HasRedriven() && s.isForeign(a, b, a.record)) {
+		if len(w.records) > 0 && (r.Timestamp > horizon || !s.allows(i, r.Offset) || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record)) || b.HasRedriven() && s.isForeign(a, b, a.record)) {
 			break
 		}
 		w.records = append(w.records, plan.Rec{B: b, I: a.record})
@@ -174,7 +175,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 // giveTurns gives timers that are due and tasks their turns.
 func (s *partitionState) giveTurns() {
 	for i, a := range s.agents {
-		if a.source >= 0 || a.backing || len(a.works) > 0 {
+		if a.source >= 0 || a.backing || len(a.works) > 0 || !s.allows(i, 0) {
 			continue
 		}
 		at := s.now
@@ -263,6 +264,9 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 			a.due = w.at.Add(a.agent.Every)
 		} else { // a task has ended: once is enough, unless this is rolled back
 			a.done.add(0, 1)
+		}
+		if s.probe != nil {
+			s.probe.noteTried(slices.Index(s.agents, a), -1)
 		}
 		s.succeeded(a)
 		return

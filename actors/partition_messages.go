@@ -24,6 +24,8 @@ import (
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
 //	Wake          | its own timer    | -                                      | any
 //	Resume        | node             | -                                      | any; not stopped: ignored
+//	Announced     | node             | -                                      | after announce
+//	Turn          | node             | endTurn to the node, when it is over   | after askTurn; stale: ignored
 //	Leave         | node             | Left to the node, when it is committed | any
 //
 //sumtype:decl
@@ -93,6 +95,12 @@ type Wake struct{ Now time.Time }
 // Resume makes a partition go on that a policy has stopped.
 type Resume struct{}
 
+// Announced says that the slot's mark says what was to be announced.
+type Announced struct{}
+
+// Turn is the node's exclusive turn, that of the number it was asked for with.
+type Turn struct{ Number int64 }
+
 // Leave asks the partition to stop: what has been done is committed, nothing more is begun.
 type Leave struct {
 	Now   time.Time
@@ -110,4 +118,6 @@ func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}
 func (Wake) isPartitionMessage()        {}
 func (Resume) isPartitionMessage()      {}
+func (Announced) isPartitionMessage()   {}
+func (Turn) isPartitionMessage()        {}
 func (Leave) isPartitionMessage()       {}

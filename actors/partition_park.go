@@ -121,7 +121,7 @@ func (s *partitionState) giveDue() {
 	for i, a := range s.agents {
 		for len(a.parked) > 0 && s.canTake(a) {
 			at := s.dueParked(a)
-			if at < 0 {
+			if at < 0 || !s.allows(i, a.parked[at].offset) {
 				break
 			}
 			s.giveParked(i, at)

@@ -232,6 +232,7 @@ type partitionState struct {
 	causePolicy    *plan.Policy
 	halt           *halted  // why nothing more is given out
 	blame          *blame   // of the partition before, not put on a record yet
+	probe          *probe   // the process before died; nil: nothing is suspect
 	culprit        *careful // the record that was at hand when it began
 	leaveBy        time.Time
 	flushed        int // agents that a stop waits for
@@ -263,7 +264,11 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	for _, a := range s.agents {
 		a.ranges = maxRanges(s.agents, a.source)
 	}
-	return s, s.place(begin)
+	if err := s.place(begin); err != nil {
+		return nil, err
+	}
+	s.suspect(begin)
+	return s, nil
 }
 
 // startAt is where the log of a source begins and ends: for agents that have no committed offset.
@@ -345,9 +350,14 @@ func (s *partitionState) step(m partitionMessage) []any {
 		s.onWake(m)
 	case Resume:
 		s.onResume()
+	case Announced:
+		s.onAnnounced()
+	case Turn:
+		s.onTurn(m)
 	case Leave:
 		s.onLeave(m)
 	}
+	s.maybeProbe()
 	s.give()
 	s.maybeDry()
 	s.askWake()
@@ -360,6 +370,7 @@ func (s *partitionState) emit(x any) { s.out = append(s.out, x) }
 func (s *partitionState) start() []any {
 	s.out = nil
 	s.maybeRun()
+	s.maybeProbe()
 	s.give()
 	s.askWake()
 	return s.out
@@ -395,6 +406,8 @@ func (s *partitionState) maybeRun() {
 			a.due = s.now.Add(a.agent.Every)
 			if last, ok := s.timers[a.agent.Name]; ok {
 				a.due = time.UnixMilli(last).Add(a.agent.Every)
+			} else if p := s.probe; p != nil && p.level > 0 && p.span[i].to > 0 {
+				a.due = s.now // it was in the process before, but nobody knows since when
 			}
 			a.first = a.due
 		}
@@ -418,7 +431,10 @@ func (s *partitionState) askWake() {
 	}
 	if s.phase == running {
 		earliest(s.refresh)
-		for _, a := range s.agents {
+		if s.probe != nil && s.probe.until.After(s.now) { // else it is looked at with the next message
+			earliest(s.probe.until)
+		}
+		for i, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)
 				continue
@@ -426,7 +442,7 @@ func (s *partitionState) askWake() {
 			if s.halt == nil {
 				earliest(a.nextParked(s.now))
 			}
-			if len(a.works) == 0 && s.halt == nil {
+			if len(a.works) == 0 && s.halt == nil && (s.now.Before(a.due) || s.allows(i, 0)) {
 				earliest(a.due)
 			}
 		}

@@ -50,7 +50,8 @@ type root struct {
 	denied   bool // a right is missing: nothing more can be committed, and to wait for it is no use
 	breaks   map[int32][]time.Time
 	memories map[int32]*memory // of partitions that gave way, for their successors
-	ending   map[string]int32  // slots by the id of partition actors that were told to stop: their checkpoints are open still
+	turns    turns
+	ending   map[string]int32 // slots by the id of partition actors that were told to stop: their checkpoints are open still
 }
 
 // ownedSlot is a slot that this node owns, from its grant on.
@@ -106,6 +107,14 @@ func (r *root) Receive(c actor.Context) {
 		}
 	case retake:
 		r.retake(c, m.slots, m.why)
+	case announceSlot:
+		r.announce(c, m)
+	case notHeld:
+		r.onNotHeld(c, m)
+	case askedTurn:
+		r.onAskedTurn(m)
+	case endedTurn:
+		r.onEndedTurn(m)
 	case nodeFailed:
 		r.denied = r.denied || errors.Is(m.err, kafka.ErrDenied)
 		r.failed(m.err)
@@ -230,6 +239,8 @@ func (r *root) drop(c actor.Context, slot int32) {
 		return
 	}
 	delete(r.parts, slot)
+	r.turns.end(slot)
+	r.giveTurn()
 	c.Send(r.site.committer, Part{slot, o.grant.Incarnation})
 	c.Send(r.site.consumer, stopFetch{slot, o.grant.Incarnation})
 	if o.pid != nil {

@@ -131,14 +131,20 @@ func (s *partitionState) recall(m *memory) {
 
 // blamed puts the blame of the partition before on its record, before that is given out again.
 func (s *partitionState) blamed(a *agentSlot, rec plan.Rec) bool {
-	b := s.blame
-	if b == nil || b.agent != a.agent.Name || b.offset != rec.B.Records[rec.I].Offset {
+	if !s.isBlamed(a, rec) {
 		return false
 	}
+	b := s.blame
 	s.blame = nil
 	a.failed, a.attempts = b.offset, b.attempts
 	s.failRecord(s.careful.agent, rec, b.policy, recordFailure{step: kafka.StepTable, err: b.err, stack: b.stack}, false)
 	return true
+}
+
+// isBlamed says whether the blame of the partition before is for this record.
+func (s *partitionState) isBlamed(a *agentSlot, rec plan.Rec) bool {
+	b := s.blame
+	return b != nil && b.agent == a.agent.Name && b.offset == rec.B.Records[rec.I].Offset
 }
 
 // policyOf is the policy for a failure inside a table: the table's, else the agent's.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -28,6 +29,10 @@ type Sim struct {
 	failures  []error
 	err       error
 	life      int64 // counts crashes: events of an earlier life are dropped
+	dead      bool  // the process has ended; it starts again at the next step
+	exits     int   // how often it has
+	marks     map[int32]kafka.Mark
+	turns     turns
 	// Choose picks which of n messages is delivered next; of each pair of actors the oldest is among them, as mailboxes
 	// are FIFO per sender. Nil: the oldest of all.
 	Choose func(n int) int
@@ -68,7 +73,7 @@ type simPartition struct {
 
 // NewSim makes a simulation of a plan. partitions says how many partitions a topic has.
 func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*Sim, error) {
-	s := &Sim{plan: p, now: now, clock: now, logs: map[int32][][]SimRecord{}, offsets: map[kafka.TopicPartition]kafka.Position{}}
+	s := &Sim{plan: p, now: now, clock: now, logs: map[int32][][]SimRecord{}, offsets: map[kafka.TopicPartition]kafka.Position{}, marks: map[int32]kafka.Mark{}}
 	s.env = &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
 	for _, t := range p.Topics {
 		s.env.MaxBytes[t.ID] = defaultMaxBytes
@@ -92,10 +97,19 @@ func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*S
 // Env returns what the simulated node knows of its topics.
 func (s *Sim) Env() *plan.Env { return s.env }
 
-// boot starts everything from what is committed.
+// boot starts everything from what is committed, and settles.
 func (s *Sim) boot() error {
+	if err := s.reboot(); err != nil {
+		return err
+	}
+	return s.Settle()
+}
+
+// reboot starts everything from what is committed.
+func (s *Sim) reboot() error {
 	s.life++
-	s.queue, s.parts = nil, nil
+	s.dead = false
+	s.queue, s.parts, s.turns = nil, nil, turns{}
 	s.committer = newCommitterState(100*time.Millisecond, s.clock)
 	slot := int32(0)
 	for _, st := range s.plan.Stages {
@@ -107,11 +121,23 @@ func (s *Sim) boot() error {
 			slot++
 		}
 	}
-	return s.Settle()
+	return nil
 }
 
+// Exit is called by a handler in place of os.Exit: what is in memory is lost, and the process starts again. The handler must return then.
+func (s *Sim) Exit() {
+	s.dead, s.queue = true, nil
+	s.exits++
+}
+
+// Exits is how often Exit was called.
+func (s *Sim) Exits() int { return s.exits }
+
 func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
-	g := kafka.Grant{Slot: slot, Incarnation: s.life, MemberID: "sim"}
+	me := kafka.Owner{Instance: "sim", Nonce: strconv.FormatInt(s.life, 10)}
+	before := s.marks[slot]
+	s.marks[slot] = before.Taken(me)
+	g := kafka.Grant{Slot: slot, Incarnation: s.life, MemberID: "sim", Careful: len(before.Owners) > 0, Suspects: s.marks[slot].Trying}
 	var begin []startAt
 	for _, t := range st.Sources {
 		tp := kafka.TopicPartition{Topic: t.Name, Partition: part}
@@ -166,6 +192,9 @@ func (s *Sim) batch(t *plan.Topic, part int32, from int64) *kafka.Batch {
 
 // post puts an event at the end of the queue.
 func (s *Sim) post(l lane, f func()) {
+	if s.dead {
+		return
+	}
 	life := s.life
 	s.queue = append(s.queue, simEvent{l, func() {
 		if s.life == life {
@@ -198,7 +227,15 @@ func (s *Sim) pump() bool {
 }
 
 // Step delivers one message; false if none is on its way.
-func (s *Sim) Step() bool { return s.pump() || s.feed() }
+func (s *Sim) Step() bool {
+	if s.dead {
+		s.Close()
+		if s.err = s.reboot(); s.err != nil {
+			return false
+		}
+	}
+	return s.pump() || s.feed()
+}
 
 // maxSteps bounds how much one call may do: a topology that feeds itself would never end.
 const maxSteps = 200_000
@@ -208,6 +245,12 @@ func (s *Sim) Settle() error {
 	for range maxSteps {
 		if s.err != nil {
 			return s.err
+		}
+		if s.dead {
+			s.Close()
+			if err := s.reboot(); err != nil {
+				return err
+			}
 		}
 		if s.pump() {
 			continue
@@ -421,6 +464,14 @@ func (s *Sim) transact(bundles []*kafka.Bundle) {
 	}
 }
 
+// giveTurn gives the exclusive turn to the next partition, as the root does.
+func (s *Sim) giveTurn() {
+	if slot, number, ok := s.turns.next(); ok {
+		p := s.parts[slot]
+		s.post(p.lane("node", "partition", 0), func() { p.step(Turn{number}) })
+	}
+}
+
 func (p *simPartition) lane(from, to string, index int) lane {
 	return lane{int(p.state.grant.Slot), from, to, index}
 }
@@ -451,6 +502,17 @@ func (p *simPartition) do(out []any) {
 			p.sim.err = x.err
 		case answerAsk:
 			x.reply(x.err)
+		case announce:
+			p.sim.post(p.lane("partition", "mark", 0), func() {
+				m := p.sim.marks[p.state.grant.Slot]
+				m.Trying = x.trying
+				p.sim.marks[p.state.grant.Slot] = m
+				p.sim.post(p.lane("mark", "partition", 0), func() { p.step(Announced{}) })
+			})
+		case askTurn:
+			p.sim.post(p.lane("partition", "node", 0), func() { p.sim.turns.ask(p.state.grant.Slot, x.number); p.sim.giveTurn() })
+		case endTurn:
+			p.sim.post(p.lane("partition", "node", 0), func() { p.sim.turns.end(p.state.grant.Slot); p.sim.giveTurn() })
 		case recovered:
 		case report:
 			p.sim.failures = append(p.sim.failures, fmt.Errorf("agent %s, %s/%d@%d, attempt %d: %w",

@@ -30,7 +30,9 @@ func partitionStep(m partitionMessage) {
 		crashpoint.Hit("undo.done")
 	case Leave:
 		crashpoint.Hit("own.leave-told")
-	case AgentFailed, Applied, Arrived, Ask, Resume, ShardFailed, ShardLate, Wake, Worked:
+	case Announced:
+		crashpoint.Hit("probe.told")
+	case AgentFailed, Applied, Arrived, Ask, Resume, ShardFailed, ShardLate, Turn, Wake, Worked:
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	StepSend    = "send"           // what the handler sends or writes cannot be encoded or is not declared
 	StepCommit  = "commit"         // the broker refuses its effects
 	StepRedrive = "redrive"        // it was redriven for an agent that its topic does not have
+	StepProcess = "process"        // processes have died with it in hand
 )
 
 // Headers of dead letters, of redriven records and of receipts.

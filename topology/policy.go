@@ -28,6 +28,10 @@ const (
 	StopNode      = plan.StopNode      // end the process with an error
 )
 
+// ErrProcessExit is the cause that a record has failed for after five processes in a row have ended with it in hand: by os.Exit, for lack
+// of memory, in C. It meets the policy's Then at once; Policy.Decide may look for it with errors.Is.
+var ErrProcessExit = plan.ErrProcessExit
+
 // OnFailure sets the policy of all agents, timers and tasks that have none of their own.
 func (t *Topology) OnFailure(p Policy) {
 	t.checkPolicy("topology "+t.name, p)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -35,6 +36,10 @@ func (d Decision) String() string {
 	}
 	return fmt.Sprintf("Decision(%d)", uint8(d))
 }
+
+// ErrProcessExit is what a record fails with that processes have died of, one after the other. It is permanent: the policy's Then comes
+// at once, unless Decide says otherwise.
+var ErrProcessExit = errors.New("process exit")
 
 // Policy says what becomes of a record whose handler fails: by an error, a panic, runtime.Goexit, or by hanging. Its effects are dropped
 // and the agent is restarted with fresh state in any case. The zero value of each field is its default.

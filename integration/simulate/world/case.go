@@ -35,10 +35,18 @@ type Hooks struct {
 	s      *sched.Sched
 	failed map[string]int // by agent and record
 	o      *Oracle
+	exit   func()         // ends the process that runs
+	exits  map[string]int // how many processes have ended with a record in hand
 }
 
 // poison marks a record that no handler takes.
 const poison = "!"
+
+// deadly marks a record that ends the process whose handler gets it, and deep one that does so inside a table.
+const (
+	deadly = "#"
+	deep   = "#table"
+)
 
 var (
 	errPoison  = errors.New("this record is poison")
@@ -76,6 +84,14 @@ func (h *Hooks) Fate(agent, value string) error {
 	return nil
 }
 
+// Exit ends the process, as os.Exit does, if the record is deadly.
+func (h *Hooks) Exit(value string) {
+	h.exits[value]++
+	h.s.Logf("the record %s ends the process", value)
+	h.exit()
+	h.s.Yield() // it ends here
+}
+
 // Often is Fate, and bad luck is common.
 func (h *Hooks) Often(agent, value string) error {
 	if key := agent + "/" + value; h.failed[key] < maxBadLuck && h.s.Chance("handler: error, in a bad place", 1200) {
@@ -103,7 +119,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits()}
 }
 
 // words is the vocabulary that keys are taken from.

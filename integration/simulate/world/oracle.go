@@ -35,11 +35,31 @@ type Oracle struct {
 	Store
 	topology string
 	sent     []Record // to the topic "in", in order
+	exits    map[string]int
 }
 
 // good is what was sent and can be processed.
 func (o *Oracle) good() []Record {
-	return slices.DeleteFunc(slices.Clone(o.sent), func(r Record) bool { return strings.Contains(r.Value, poison) })
+	return slices.DeleteFunc(slices.Clone(o.sent), func(r Record) bool { return isBad(r.Value) })
+}
+
+// isBad says whether a record becomes a dead letter.
+func isBad(value string) bool {
+	return strings.Contains(value, poison) || strings.Contains(value, deadly)
+}
+
+// enoughExits is how many processes end with a record in hand, at the least, before it has failed for that: of the five deaths that it takes,
+// some may have come from elsewhere in that very moment.
+const enoughExits = 2
+
+// found checks that no deadly record was given up before as many processes had died of it as it takes.
+func (o *Oracle) found() error {
+	for _, r := range o.sent {
+		if strings.Contains(r.Value, deadly) && o.exits[r.Value] < enoughExits {
+			return fmt.Errorf("record %s is a dead letter, and only %d processes have died of it", r.Value, o.exits[r.Value])
+		}
+	}
+	return nil
 }
 
 // inOrder checks that a topic holds, for each key, exactly the given records in order; f makes the value of the i-th.
@@ -202,11 +222,11 @@ func (o *Oracle) firings(topic, timer string) error {
 	return nil
 }
 
-// letters checks that the dead letters are what no handler takes, once per agent that reads it.
+// letters checks that the dead letters are what no handler takes, or what kills processes, and nothing else, once per agent that reads it.
 func (o *Oracle) letters(agents int) error {
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, r := range o.sent {
-		if strings.Contains(r.Value, poison) {
+		if isBad(r.Value) {
 			for range agents {
 				want[r.Key] = append(want[r.Key], r.Value)
 			}

@@ -133,7 +133,7 @@ func build(opts Options) (*World, error) {
 		all := Cases()
 		w.c = all[opts.Seed%uint64(len(all))]
 	}
-	h := &Hooks{s: s, failed: map[string]int{}}
+	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}}
 	var err error
 	if w.plans, err = plansOf(w.c, h); err != nil {
 		return nil, err
@@ -148,6 +148,7 @@ func build(opts Options) (*World, error) {
 	w.createTopic("in", w.parts)
 	w.o = &Oracle{Store: w, topology: w.c.Name}
 	h.o = w.o
+	w.o.exits = h.exits
 	for i := range 1 + s.Rand().IntN(4) {
 		w.addNode(i)
 	}
@@ -159,6 +160,12 @@ func (w *World) addNode(i int) {
 	n := &node{w: w, name: name, instance: name, disk: newDisk(w.s), version: w.latest}
 	w.nodes = append(w.nodes, n)
 	n.start()
+}
+
+// exit ends the process that runs.
+func (w *World) exit() {
+	p := w.s.Running()
+	w.nodes[slices.IndexFunc(w.nodes, func(n *node) bool { return n.proc == p })].kill()
 }
 
 // run lets the world go on for some steps with faults, then without until all is committed, and checks what came of it.
