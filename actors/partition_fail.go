@@ -18,6 +18,7 @@ var errUndone = errors.New("the partition has been rolled back meanwhile; the re
 // a time, each an epoch of its own, until it is past all that was given out then.
 type careful struct {
 	until      []int64 // by agent
+	turns      []bool  // by agent: a timer, or a task that has ended, whose turn was dropped and may be why
 	commitEach bool    // the broker refused something: each record is committed alone
 	agent      int     // whose record is at hand; -1: none
 	rec        plan.Rec
@@ -35,6 +36,10 @@ func (s *partitionState) giveCarefully() {
 	waiting := false
 	for i, a := range s.agents {
 		if a.source < 0 {
+			if c.turns[i] && s.mayTurn(i) {
+				c.agent, c.rec, c.finished, c.sealed, c.buried = i, s.giveTurn(i), false, false, false
+				return
+			}
 			continue
 		}
 		if a.backing {
@@ -103,6 +108,7 @@ func (s *partitionState) carefulWhole() {
 // carefulPassed: the record at hand can fail no more.
 func (s *partitionState) carefulPassed() {
 	s.succeeded(s.agents[s.careful.agent])
+	s.careful.turns[s.careful.agent] = false
 	s.careful.agent = -1
 }
 
@@ -294,12 +300,14 @@ func (s *partitionState) dropUnsealed() {
 // table whose function failed, nil: the agent's.
 func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *plan.Policy, refused bool) {
 	c := s.careful
-	again := &careful{agent: -1, until: make([]int64, len(s.agents)), commitEach: refused || c != nil && c.commitEach}
+	again := &careful{agent: -1, until: make([]int64, len(s.agents)), turns: make([]bool, len(s.agents)), commitEach: refused || c != nil && c.commitEach}
 	var culprit *careful
 	if c != nil && c.agent >= 0 && (!refused || c.commitEach && c.sealed) { // else what was refused is older than the record at hand
 		culprit = c
 	}
+	given := make([]bool, len(s.agents))
 	for i, a := range s.agents {
+		given[i] = len(a.works) > 0
 		if c != nil {
 			again.until[i] = c.until[i]
 		}
@@ -308,13 +316,21 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *
 	s.fill, s.seal, s.dry = new(parts), nil, false
 	s.undo++
 	s.phase, s.undoWait = undoing, len(s.tables)
-	for _, a := range s.agents {
+	for i, a := range s.agents {
 		a.incarnation, a.flush, a.backing = a.incarnation+1, 0, false
+		ended := a.done.upTo
 		a.done = a.whole.clone()
 		s.keepOrder(a)
 		s.seek(a)
-		if a.agent.Role == plan.Timer {
+		again.turns[i] = c != nil && c.turns[i]
+		switch a.agent.Role {
+		case plan.Timer:
+			due := a.due
 			a.due = s.dueAgain(a)
+			again.turns[i] = again.turns[i] || refused && (given[i] || !a.due.Equal(due))
+		case plan.Task: // one that runs still may run for ever: it is not waited for
+			again.turns[i] = again.turns[i] || refused && ended > a.done.upTo
+		case plan.Processor:
 		}
 	}
 	for i, t := range s.tables {
@@ -389,6 +405,7 @@ func (s *partitionState) undone() {
 			policy = s.causePolicy
 		}
 		f := recordFailure{step: s.causeStep, err: s.cause, stack: s.causeStack}
+		s.agents[c.agent].refused = s.causeStep == kafka.StepCommit
 		if c.buried {
 			s.giveUpBuried(c, f)
 		} else {

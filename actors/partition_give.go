@@ -174,23 +174,37 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 
 // giveTurns gives timers that are due and tasks their turns.
 func (s *partitionState) giveTurns() {
-	for i, a := range s.agents {
-		if a.source >= 0 || a.backing || len(a.works) > 0 || !s.allows(i, 0) {
-			continue
+	for i := range s.agents {
+		if s.mayTurn(i) {
+			s.giveTurn(i)
 		}
-		at := s.now
-		switch {
-		case a.agent.Role == plan.Task && !a.ran && a.done.upTo == 0:
-			a.ran = true
-		case a.agent.Role == plan.Timer && !s.now.Before(a.due):
-			at = a.due.Add(s.now.Sub(a.due).Truncate(a.agent.Every)) // missed intervals are one turn
-		default:
-			continue
-		}
-		w := &given{id: s.id(), records: []plan.Rec{{Time: at}}, at: at}
-		a.works, a.records = append(a.works, w), 1
-		s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
 	}
+}
+
+// mayTurn says whether a timer is due, or a task is to begin, and may.
+func (s *partitionState) mayTurn(i int) bool {
+	a := s.agents[i]
+	if a.source >= 0 || a.backing || len(a.works) > 0 || !s.allows(i, 0) {
+		return false
+	}
+	if a.agent.Role == plan.Task {
+		return !a.ran && a.done.upTo == 0
+	}
+	return a.agent.Role == plan.Timer && !s.now.Before(a.due)
+}
+
+// giveTurn gives a timer or a task its turn.
+func (s *partitionState) giveTurn(i int) plan.Rec {
+	a, at := s.agents[i], s.now
+	if a.agent.Role == plan.Task {
+		a.ran = true
+	} else {
+		at = a.due.Add(s.now.Sub(a.due).Truncate(a.agent.Every)) // missed intervals are one turn
+	}
+	w := &given{id: s.id(), records: []plan.Rec{{Time: at}}, at: at}
+	a.works, a.records = append(a.works, w), 1
+	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	return w.records[0]
 }
 
 func (s *partitionState) id() int64 {
@@ -268,7 +282,9 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		if s.probe != nil {
 			s.probe.noteTried(slices.Index(s.agents, a), -1)
 		}
-		s.succeeded(a)
+		if !a.refused { // else the broker has the last word
+			s.succeeded(a)
+		}
 		return
 	}
 	to := w.end

@@ -7,6 +7,7 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // onSealRound begins to seal: first the agents are asked for what they have not reported, then the shards.
@@ -217,6 +218,10 @@ func (s *partitionState) onDecided(m Decided) {
 	}
 	for i, a := range s.agents {
 		a.committed = o.done[i]
+		if a.refused && (o.timers[a.agent.Name] > s.timers[a.agent.Name] || a.agent.Role == plan.Task && a.committed.upTo > 0) {
+			a.refused = false
+			s.succeeded(a)
+		}
 	}
 	s.timers, s.committedEpoch = o.timers, o.epoch
 	for i := range s.tables {

@@ -126,6 +126,7 @@ type agentSlot struct {
 	due         time.Time   // of a timer
 	first       time.Time   // when the timer was due first
 	ran         bool        // a task: given already
+	refused     bool        // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
 	parked      []parked    // wait while others go on, by offset
 	ranges      int         // of done offsets beyond a gap that there may be
 	flush       int64       // waiting for the answer to this round

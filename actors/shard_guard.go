@@ -123,7 +123,7 @@ func (s *partitionState) recall(m *memory) {
 	if m == nil {
 		return
 	}
-	s.careful, s.blame = &careful{agent: -1, until: make([]int64, len(s.agents))}, m.blame
+	s.careful, s.blame = &careful{agent: -1, until: make([]int64, len(s.agents)), turns: make([]bool, len(s.agents))}, m.blame
 	for i, a := range s.agents {
 		s.careful.until[i] = m.until[a.agent.Name]
 	}
