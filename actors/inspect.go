@@ -70,6 +70,8 @@ func (p *partitionActor) explain(st *status.Partition) {
 		if st.Progress = total / float64(max(len(st.Shards), 1)); len(waits) > 0 {
 			st.Why = "table " + strings.Join(waits, ", ")
 		}
+	case status.Probing:
+		st.Why = p.state.probe.why()
 	case status.Undoing:
 		if p.state.cause != nil {
 			st.Why = errorText(p.state.cause, p.site.values)

@@ -72,6 +72,23 @@ type probe struct {
 	until  time.Time // patience, or the window's time, ends; zero: nothing is waited for
 }
 
+// why says what is going on, for those who look.
+func (p *probe) why() string {
+	s := "processes have ended with records of it in hand: it is found out which one does that"
+	switch {
+	case p.failed:
+		s += "; one is given up"
+	case p.level == kafka.FinestLevel:
+		s += fmt.Sprintf(", one record at a time, %d of %d deaths", p.deaths, maxDeaths)
+	default:
+		s += ", some at a time"
+	}
+	if p.asked && !p.held {
+		s += "; another partition of this node has its turn"
+	}
+	return s
+}
+
 // trial is a record that an agent has failed in, with an error.
 type trial struct {
 	agent  int

@@ -124,6 +124,8 @@ func (p *partitionActor) stateName() string {
 	switch {
 	case s.halt != nil:
 		return status.Stopped
+	case s.phase == running && s.probe != nil && s.probe.level > 0:
+		return status.Probing
 	case s.phase == running:
 		for _, a := range s.agents {
 			if a.isRetrying() {

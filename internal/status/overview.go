@@ -131,7 +131,7 @@ func (o Overview) headline() string {
 	}
 	s += ", " + plural(len(o.Rows), "partition")
 	var each []string
-	for _, state := range []string{Running, Retrying, Stopped, Restoring, Undoing, Busy, Stopping, Unassigned, Unknown} {
+	for _, state := range []string{Running, Retrying, Probing, Stopped, Restoring, Undoing, Busy, Stopping, Unassigned, Unknown} {
 		if states[state] > 0 {
 			each = append(each, fmt.Sprintf("%d %s", states[state], state))
 		}

@@ -25,6 +25,7 @@ const (
 	Stopping   = "stopping"
 	Stopped    = "stopped" // of a partition: it gives out nothing until it is resumed
 	Retrying   = "retrying"
+	Probing    = "probing"    // a partition finds out which of its records has ended processes
 	Undoing    = "undoing"    // a partition goes back to what is whole
 	Unassigned = "unassigned" // of a partition: no node has it just now
 	Unknown    = "unknown"    // of a partition: no node that answers has it
