@@ -76,6 +76,8 @@ type Broker struct {
 	Inject func(request string) Err
 	// OnOffset is called when an offset commit takes effect: the group, and the position. For invariants.
 	OnOffset func(group string, pos kafka.Position)
+	// OnCommit is called when a plain commit is taken, with the member that it came of. For invariants.
+	OnCommit func(group string, as kafka.Member, pos kafka.Position)
 }
 
 // New makes a cluster without topics.

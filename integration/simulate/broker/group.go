@@ -326,6 +326,15 @@ func (b *Broker) DescribeGroup(name string) (members []JoinedMember, isStable bo
 	return members, g.state == stable
 }
 
+// Assigned returns the partitions that a member was assigned last; none if the group does not know it.
+func (b *Broker) Assigned(name, id string) []int32 {
+	m := b.group(name).find(id)
+	if m == nil {
+		return nil
+	}
+	return m.assigned
+}
+
 // OffsetCommit commits offsets outside any transaction.
 func (b *Broker) OffsetCommit(name string, as kafka.Member, positions []kafka.Position) error {
 	if e := b.inject("OffsetCommit"); e != None {
@@ -337,6 +346,9 @@ func (b *Broker) OffsetCommit(name string, as kafka.Member, positions []kafka.Po
 	}
 	return g.write(positions, func(pos kafka.Position) {
 		g.commits = append(g.commits, commit{pos: pos})
+		if b.OnCommit != nil {
+			b.OnCommit(name, as, pos)
+		}
 		g.b.onOffset(name, pos)
 	}).or()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/troupe-stream/troupe/integration/simulate/client"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -186,5 +188,24 @@ func (w *World) watchSequences() {
 			w.s.Fail(fmt.Errorf("%s/%d: offset %d is committed after %d", pos.Topic, pos.Partition, pos.Offset, before.Offset))
 		}
 		last[pos.TopicPartition] = pos
+	}
+}
+
+// watchMarks checks that a slot is marked as taken only by the member that the group has given it to, by the assignment that is
+// valid when the mark is written: whoever is given the slot next finds the mark, and fences who wrote it. A mark that came later
+// would name another than the slot's owner.
+func (w *World) watchMarks() {
+	w.b.OnCommit = func(group string, as kafka.Member, pos kafka.Position) {
+		if pos.Topic != protocol.SlotsTopic(group) {
+			return
+		}
+		m, err := kafka.ParseMark(pos.Metadata)
+		switch {
+		case err != nil:
+			w.s.Fail(fmt.Errorf("slot %d: %w", pos.Partition, err))
+		case m.Released:
+		case !slices.Contains(w.b.Assigned(group, as.ID), pos.Partition):
+			w.s.Fail(fmt.Errorf("slot %d is marked %q by %s, generation %d, which has not got it", pos.Partition, pos.Metadata, as.ID, as.Generation))
+		}
 	}
 }

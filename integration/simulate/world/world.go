@@ -145,6 +145,7 @@ func build(opts Options) (*World, error) {
 	}
 	w.markers()
 	w.watchSequences()
+	w.watchMarks()
 	w.createTopic("in", w.parts)
 	w.o = &Oracle{Store: w, topology: w.c.Name}
 	h.o = w.o
