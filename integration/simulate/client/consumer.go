@@ -174,9 +174,10 @@ func (c *consumer) mayGoOn(err error) bool {
 }
 
 func (c *consumer) sync(answer *broker.Joined) bool {
+	s := c.d.net.S
 	var all map[string][]int32
 	if len(answer.Members) > 0 {
-		all = assign(c.d.net.B, c.topic, answer.Members)
+		all = assign(c.d.net.B, c.topic, answer.Members, s.Rand().IntN(2) == 0)
 	}
 	type result struct {
 		slots []int32
@@ -195,13 +196,14 @@ func (c *consumer) sync(answer *broker.Joined) bool {
 			c.ops = append(c.ops, func() { c.apply(r.slots) })
 			return true
 		}
-		c.d.net.S.Sleep(context.Background(), joinPoll)
+		s.Sleep(context.Background(), joinPoll)
 	}
 }
 
 // assign is the leader's sticky, cooperative assignment: who claims a slot keeps it, as long as the shares are even; a slot
-// that is to move is taken from its owner first, and given in the next round.
-func assign(b *broker.Broker, topic string, members []broker.JoinedMember) map[string][]int32 {
+// that is to move is taken from its owner first, and given in the next round. Which of its slots a member loses is nobody's promise:
+// the last ones or, with first set, the first ones.
+func assign(b *broker.Broker, topic string, members []broker.JoinedMember, first bool) map[string][]int32 {
 	st, _ := b.Describe(topic)
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(x, y broker.JoinedMember) int { return compareStrings(x.Instance, y.Instance) })
@@ -215,7 +217,11 @@ func assign(b *broker.Broker, topic string, members []broker.JoinedMember) map[s
 	given := make([]int, len(members))
 	claimed := make([]bool, n)
 	for i, m := range members {
-		for _, slot := range m.Owned {
+		claims := slices.Sorted(slices.Values(m.Owned))
+		if first {
+			slices.Reverse(claims)
+		}
+		for _, slot := range claims {
 			if int(slot) >= n {
 				continue
 			}

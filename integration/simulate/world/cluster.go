@@ -28,7 +28,7 @@ func newBroker(s *sched.Sched) *broker.Broker {
 // driver opens the clients of a node's process.
 func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
 	return client.NewDriver(&client.Net{
-		S: w.s, B: w.b, Kafka: w.kafka,
+		S: w.s, B: w.b, Kafka: w.kafka, Away: w.away,
 		Kill:  func(*sched.Proc) { n.kill() },
 		Pause: func(*sched.Proc) { n.pause(w.aWhile()) },
 	}, n.proc, n.ground, log)
