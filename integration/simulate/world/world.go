@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
@@ -34,35 +33,6 @@ const DefaultSteps = 2000
 
 // settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy.
 const settleSteps = 60_000
-
-// storms are the weathers of a run.
-var storms = []func(name string) int{
-	nil,
-	func(name string) int { return 1 + 2*has(name, "node:", "process ") },
-	func(name string) int { return 1 + 4*has(name, "request ", "answer ", "coordinator ") },
-	func(name string) int { return 1 + 5*has(name, "EndTxn", "TxnOffsetCommit", "marker", "client:") },
-	func(name string) int {
-		return 1 + 2*has(name, "node:", "process", "disk:", "request ", "answer ", "marker")
-	},
-	func(name string) int { // of outcomes that stay unknown while slots move
-		if has(name, "killed", "paused", "clock", "twin") > 0 { // who is killed all the time commits little
-			return 0
-		}
-		return 1 + 19*has(name, "coordinator lost after EndTxn", "answer late: EndTxn", "coordinator lost after InitP", "answer late: InitP") + 2*has(name, "node: added")
-	},
-	func(name string) int { // of those who take slots and give them up
-		return 1 + 7*has(name, "OffsetFetch", "OffsetCommit", "JoinGroup", "SyncGroup", "Heartbeat", "client:") + 2*has(name, "node:")
-	},
-}
-
-func has(name string, parts ...string) int {
-	for _, p := range parts {
-		if strings.Contains(name, p) {
-			return 1
-		}
-	}
-	return 0
-}
 
 // Result is how a run ended.
 type Result struct {
@@ -126,17 +96,9 @@ func build(opts Options) (*World, error) {
 	if opts.Trace != nil {
 		s.Trace(opts.Trace)
 	}
-	s.Boost = storms[s.Rand().IntN(len(storms))]
-	if s.Rand().IntN(2) == 0 { // faults come in bursts: the second meets what the first has left
-		s.Burst = func(name string) int {
-			if s.SinceFault() < 80 && has(name, "node:", "process") > 0 {
-				return 5
-			}
-			return 1
-		}
-	}
+	weather := weatherOf(s)
 	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}}
-	if w.patience = 4 * time.Second; s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
+	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
 	w.b = newBroker(s)
