@@ -90,7 +90,7 @@ func (c *consumer) beat() {
 	_, err := ask(c.d, "Heartbeat", func() (done, error) {
 		return done{}, c.d.net.B.Heartbeat(c.cfg.Group, as.ID, as.Instance, as.Generation)
 	})
-	if c.member != as || c.closed {
+	if c.member != as || !c.joined || c.closed { // an answer that comes while the client joins again is out of date: it is discarded
 		return
 	}
 	switch {

@@ -122,7 +122,11 @@ func build(opts Options) (*World, error) {
 	w.createTopic("in", w.parts)
 	w.o = &Oracle{Store: w, topology: w.c.Name}
 	h.o = w.o
-	for i := range 1 + s.Rand().IntN(4) {
+	nodes := 1 + s.Rand().IntN(4)
+	if weather.hasty {
+		nodes = 1 + nodes/3
+	}
+	for i := range nodes {
 		w.addNode(i)
 	}
 	return w, nil
