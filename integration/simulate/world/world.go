@@ -64,6 +64,7 @@ type World struct {
 	latest   int // version of the topology that new nodes run
 	away     map[string]time.Time
 	patience time.Duration // of nodes that stop
+	most     int           // nodes that are added one by one
 }
 
 // Run runs one seed.
@@ -123,8 +124,8 @@ func build(opts Options) (*World, error) {
 	w.o = &Oracle{Store: w, topology: w.c.Name}
 	h.o = w.o
 	nodes := 1 + s.Rand().IntN(4)
-	if weather.hasty {
-		nodes = 1 + nodes/3
+	if w.most = 5; weather.hasty { // few first, and then more
+		nodes, w.most = 1+nodes/3, 8
 	}
 	for i := range nodes {
 		w.addNode(i)
@@ -267,10 +268,10 @@ func (w *World) disturb() {
 			n.ground.Skew += time.Duration(s.Rand().Int64N(int64(20*time.Second))) - 10*time.Second
 		}
 	}
-	if len(w.nodes) < 5 && s.Chance("node: added", 4) {
+	if len(w.nodes) < w.most && s.Chance("node: added", 4) {
 		w.addNode(len(w.nodes))
 	}
-	if len(w.nodes) < 6 && s.Chance("node: twin", 1) {
+	if len(w.nodes) <= w.most && s.Chance("node: twin", 1) {
 		w.twin()
 	}
 	w.disturbBroker()
