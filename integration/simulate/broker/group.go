@@ -374,11 +374,13 @@ func (b *Broker) onOffset(group string, pos kafka.Position) {
 // decide writes a marker into the group's offsets.
 func (g *group) decide(pid int64, epoch int16, committed bool) {
 	g.epochs[pid] = max(g.epochs[pid], epoch)
+	var taken []kafka.Position
 	for i := range g.commits {
 		c := &g.commits[i]
 		if c.pending && c.pid == pid {
 			c.pending, c.aborted = false, !committed
-			if committed {
+			if committed && !slices.Contains(taken, c.pos) { // a request that was sent twice in one transaction counts once
+				taken = append(taken, c.pos)
 				g.b.onOffset(g.name, c.pos)
 			}
 		}
