@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/troupe-stream/troupe/integration/simulate/ground"
 	"github.com/troupe-stream/troupe/integration/simulate/world"
 )
 
@@ -28,7 +29,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "simulate: it takes flags only, and at least one seed; see -help")
 		os.Exit(2)
 	}
-	s := &summary{fired: map[string][2]int{}, cases: map[string]int{}, began: time.Now()}
+	s := &summary{fired: map[string][2]int{}, met: map[ground.Meeting]int{}, cases: map[string]int{}, began: time.Now()}
 	s.run(*from, *seeds, time.Duration(*minutes*float64(time.Minute)), *trace)
 	if !s.print() {
 		os.Exit(1)
@@ -44,6 +45,7 @@ type summary struct {
 	steps   int
 	commits int
 	fired   map[string][2]int
+	met     map[ground.Meeting]int
 	cases   map[string]int
 	failed  []world.Result
 }
@@ -92,6 +94,9 @@ func (s *summary) add(r world.Result) {
 	} else {
 		s.cases[r.Case]++
 	}
+	for m, n := range r.Met {
+		s.met[m] += n
+	}
 	for name, n := range r.Fired {
 		x := s.fired[name]
 		s.fired[name] = [2]int{x[0] + n[0], x[1] + n[1]}
@@ -115,6 +120,9 @@ func (s *summary) print() bool {
 			note, ok = "  NEVER: a defect of the simulation", false
 		}
 		fmt.Printf("%8d %10d  %s%s\n", n[1], n[0], name, note)
+	}
+	for _, c := range world.Table(s.met) {
+		fmt.Println("CELL", c.Count, c.Name)
 	}
 	if len(s.failed) > 0 {
 		s.explain(s.failed[0])

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -23,6 +24,14 @@ type Ground struct {
 	next  int
 	// Skew is added to the clock of this process.
 	Skew time.Duration
+	// Met counts the messages that an actor with phases has met in each; nil: nobody counts.
+	Met map[Meeting]int
+}
+
+// Meeting is a kind of message that comes to an actor in a phase.
+type Meeting struct {
+	Message reflect.Type
+	Phase   string
 }
 
 var _ actors.Ground = (*Ground)(nil)

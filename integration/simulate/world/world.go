@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
+	"github.com/troupe-stream/troupe/integration/simulate/ground"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -43,8 +44,9 @@ type Result struct {
 	Slots   int               // with a committed offset
 	Commits int               // transactions committed
 	Fired   map[string][2]int // how often each fault was asked for, and happened
-	Faults  []string          // those that happened, in order, as Options.Skip names them
-	Skipped bool              // too little happened to count
+	Met     map[ground.Meeting]int
+	Faults  []string // those that happened, in order, as Options.Skip names them
+	Skipped bool     // too little happened to count
 }
 
 // World is one run.
@@ -63,8 +65,9 @@ type World struct {
 	parts    int32
 	latest   int // version of the topology that new nodes run
 	away     map[string]time.Time
-	patience time.Duration // of nodes that stop
-	most     int           // nodes that are added one by one
+	met      map[ground.Meeting]int // messages of partitions, by phase
+	patience time.Duration          // of nodes that stop
+	most     int                    // nodes that are added one by one
 }
 
 // Run runs one seed.
@@ -77,7 +80,7 @@ func Run(opts Options) Result {
 	defer w.s.Close()
 	r.Case = w.c.Name
 	r.Err = w.run(cmpOr(opts.Steps, w.steps))
-	r.Steps, r.Fired = w.s.Steps(), w.s.Fired()
+	r.Steps, r.Fired, r.Met = w.s.Steps(), w.s.Fired(), w.met
 	r.Faults = w.s.Faults()
 	r.Slots, r.Commits = w.progress()
 	r.Skipped = r.Slots < 2 || r.Commits < 3
@@ -98,7 +101,7 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	weather := weatherOf(s)
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}}
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}}
 	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
