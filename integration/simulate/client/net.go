@@ -93,6 +93,11 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	if !ok {
 		return nil, fmt.Errorf("open producer: the group is a %T", g)
 	}
+	if own.cfg.AtLeastOnce {
+		return protocol.NewPlainProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(context.Context) (protocol.Plain, error) {
+			return &plain{d: d, topics: topics}, nil
+		})
+	}
 	return protocol.NewProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(ctx context.Context) (protocol.Transactor, error) {
 		return openTransactor(ctx, d, own.cfg, topics)
 	})

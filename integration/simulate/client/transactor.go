@@ -78,19 +78,7 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	if t.fatal != nil {
 		return t.fatal
 	}
-	var tps []kafka.TopicPartition
-	batches := map[kafka.TopicPartition][]broker.Record{}
-	for _, b := range bundles {
-		for _, o := range b.Outputs {
-			for i, r := range o.Records {
-				tp := kafka.TopicPartition{Topic: t.topics[r.Topic], Partition: r.Partition}
-				if batches[tp] == nil {
-					tps = append(tps, tp)
-				}
-				batches[tp] = append(batches[tp], broker.Record{Timestamp: r.Timestamp, Key: o.Key(i), Value: o.Value(i), RawHeaders: o.RawHeaders(i)})
-			}
-		}
-	}
+	tps, batches := batchesOf(t.topics, bundles)
 	if len(tps) == 0 {
 		return nil
 	}

@@ -22,6 +22,14 @@ type Case struct {
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
 	Check func(o *Oracle) error
+	// Letters: Check looks at the dead letters, too.
+	Letters bool
+	// AtLeastOnce: nodes commit without transactions. What is committed may be so again.
+	AtLeastOnce bool
+	// Prepare makes topics that nodes would make otherwise; nil: none.
+	Prepare func(w *World)
+	// Disturb lets faults of the case's own happen; nil: none.
+	Disturb func(w *World)
 	// Busy is how many times more records than usual are sent; 0: one.
 	Busy int
 	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then.
@@ -37,13 +45,21 @@ type Hooks struct {
 	o      *Oracle
 }
 
-// poison marks a record that no handler takes.
-const poison = "!"
+// poison marks a record that no handler takes, giant one that makes a record which is larger than its topic takes.
+const (
+	poison = "!"
+	giant  = "+"
+)
 
 var (
 	errPoison  = errors.New("this record is poison")
 	errUnlucky = errors.New("bad luck")
 )
+
+// isBad says whether a record is one that no handler takes, or that leads to one which no topic takes.
+func isBad(value string) bool {
+	return strings.Contains(value, poison) || strings.Contains(value, giant)
+}
 
 // maxBadLuck is how often one record fails by bad luck at most: fewer times than would make it a dead letter.
 const maxBadLuck = 2
@@ -103,7 +119,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), hangs(), atLeastOnce(), refusals()}
 }
 
 // words is the vocabulary that keys are taken from.

@@ -51,6 +51,10 @@ type Result struct {
 
 // World is one run.
 type World struct {
+	deniedUntil map[string]int // topics that may not be written, until which step
+
+	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
+
 	s        *sched.Sched
 	b        *broker.Broker
 	c        *Case
@@ -101,7 +105,7 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	weather := weatherOf(s)
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}}
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}}
 	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
@@ -124,6 +128,9 @@ func build(opts Options) (*World, error) {
 	w.watchSequences()
 	w.watchMarks()
 	w.createTopic("in", w.parts)
+	if w.c.Prepare != nil {
+		w.c.Prepare(w)
+	}
 	w.o = &Oracle{Store: w, topology: w.c.Name}
 	h.o = w.o
 	nodes := 1 + s.Rand().IntN(4)
@@ -199,6 +206,9 @@ func (w *World) send(r *rand.Rand) {
 func (w *World) calm() {
 	w.s.Logf("=== calm")
 	w.s.Quiet()
+	for name := range w.deniedUntil {
+		w.allow(name)
+	}
 	for w.sent < w.inputs {
 		w.send(w.s.Rand())
 	}
@@ -278,6 +288,9 @@ func (w *World) disturb() {
 		w.twin()
 	}
 	w.disturbBroker()
+	if w.c.Disturb != nil {
+		w.c.Disturb(w)
+	}
 }
 
 // aWhile is how long a process stands still: less than a session, or more than a session and a transaction may last.
@@ -330,5 +343,8 @@ func (w *World) check() error {
 		}
 	}
 	agents := max(w.c.Agents, 1)
+	if w.c.Letters {
+		return w.c.Check(w.o)
+	}
 	return errors.Join(w.c.Check(w.o), w.o.letters(agents))
 }
