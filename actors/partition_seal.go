@@ -213,8 +213,10 @@ func (s *partitionState) onDecided(m Decided) {
 	if m.Err != nil {
 		s.seq--
 		s.onRejected(m.Err)
+		s.fill.moved = s.fill.moved || s.beginning
 		return
 	}
+	s.beginning = false
 	for i, a := range s.agents {
 		a.committed = o.done[i]
 	}
