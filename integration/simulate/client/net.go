@@ -26,6 +26,8 @@ type Net struct {
 	Kill  func(p *sched.Proc)
 	Pause func(p *sched.Proc)
 
+	// Stale is told of writes without transactions by a process that has lost a slot of them; nil: nobody is.
+	Stale func()
 	// Away says until when the coordinator of a transactional id loads what it knows. The processes share it.
 	Away map[string]time.Time
 }
@@ -95,7 +97,7 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	}
 	if own.cfg.AtLeastOnce {
 		return protocol.NewPlainProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(context.Context) (protocol.Plain, error) {
-			return &plain{d: d, topics: topics}, nil
+			return &plain{d: d, cfg: own.cfg, topics: topics}, nil
 		})
 	}
 	return protocol.NewProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(ctx context.Context) (protocol.Transactor, error) {

@@ -13,6 +13,7 @@ import (
 // written again, as long as the producer lives.
 type plain struct {
 	d      *Driver
+	cfg    kafka.GroupConfig
 	topics []string
 }
 
@@ -27,6 +28,7 @@ func (p *plain) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
 			if written {
 				return done{}, nil
 			}
+			p.look(bundles)
 			_, err := p.d.net.B.Produce(tp, batches[tp])
 			written = err == nil
 			return done{}, err
@@ -36,6 +38,24 @@ func (p *plain) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
 		}
 	}
 	return nil
+}
+
+// look tells of a write of somebody who has lost one of the slots, which nothing keeps from it.
+func (p *plain) look(bundles []*kafka.Bundle) {
+	if p.d.net.Stale == nil {
+		return
+	}
+	marks := map[int32]string{}
+	for _, pos := range p.d.net.B.Offsets(p.cfg.Group) {
+		if pos.Topic == protocol.SlotsTopic(p.cfg.Group) {
+			marks[pos.Partition] = pos.Metadata
+		}
+	}
+	for _, b := range bundles {
+		if m, err := kafka.ParseMark(marks[b.Slot]); err != nil || !m.IsOf(kafka.Owner{Instance: p.cfg.Instance, Nonce: p.cfg.Nonce}) {
+			p.d.net.Stale()
+		}
+	}
 }
 
 // Broken implements protocol.Plain: it can always send.

@@ -51,6 +51,8 @@ type Result struct {
 
 // World is one run.
 type World struct {
+	stale int // bundles that were written by who had lost their slot, without a transaction
+
 	deniedUntil map[string]int // topics that may not be written, until which step
 
 	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
