@@ -32,7 +32,7 @@ type Case struct {
 	Disturb func(w *World)
 	// Busy is how many times more records than usual are sent; 0: one.
 	Busy int
-	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then.
+	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then; negative: never.
 	Compaction int
 	// Watch checks what must hold at every moment; nil: nothing.
 	Watch func(o *Oracle) error

@@ -67,7 +67,7 @@ func (w *World) markers() {
 
 // disturbBroker lets faults of the cluster happen.
 func (w *World) disturbBroker() {
-	if w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
+	if w.c.Compaction >= 0 && w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
 		for _, name := range w.b.Topics() {
 			if !strings.HasSuffix(name, "-changelog") {
 				continue
@@ -91,7 +91,7 @@ func (w *World) Committed(topic string) (all []Record) {
 		lso := w.b.LSO(tp)
 		for _, e := range w.b.Log(tp) {
 			if !e.Control && !e.Aborted && e.Offset < lso {
-				all = append(all, Record{p, e.Offset, string(e.Key), string(e.Value), e.Value == nil})
+				all = append(all, Record{p, e.Offset, string(e.Key), string(e.Value), e.Value == nil, e.RawHeaders})
 			}
 		}
 	}
