@@ -29,7 +29,9 @@ func atLeastOnce() *Case {
 		Check: func(o *Oracle) error {
 			seen := map[string]int{}
 			for _, r := range o.Committed("out") {
-				seen[r.Value]++
+				if seen[r.Value]++; seen[r.Value] == 2 {
+					o.Saw(sawTwice)
+				}
 			}
 			letters := map[string]bool{}
 			for _, r := range o.Committed(o.topology + "-dead-letters") {
@@ -101,7 +103,7 @@ func refusals() *Case {
 			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
 				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
 				aside.Send(ctx, e.Key, e.Value)
-				if h.giant(e.Value) {
+				if strings.Contains(e.Value, giant) {
 					out.Send(ctx, e.Key, e.Value+string(make([]byte, 1000)))
 				} else {
 					out.Send(ctx, e.Key, e.Value)
@@ -131,6 +133,13 @@ func refusals() *Case {
 				case n == 0:
 					kept = append(kept, r)
 				}
+				switch {
+				case letters[r.Value] == 0 || strings.Contains(r.Value, poison):
+				case strings.Contains(r.Value, giant):
+					o.Saw(sawGiant)
+				default:
+					o.Saw(sawDenied)
+				}
 				delete(letters, r.Value)
 			}
 			if len(letters) > 0 {
@@ -146,9 +155,6 @@ func refusals() *Case {
 		},
 	}
 }
-
-// giant says whether a record is to be made too large, and counts it.
-func (h *Hooks) giant(value string) bool { return strings.Contains(value, giant) }
 
 // allow lets a topic that was denied be written again.
 func (w *World) allow(name string) {

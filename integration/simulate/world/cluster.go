@@ -29,7 +29,7 @@ func newBroker(s *sched.Sched) *broker.Broker {
 func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
 	return client.NewDriver(&client.Net{
 		S: w.s, B: w.b, Kafka: w.kafka, Away: w.away,
-		Stale: func() { w.stale++ },
+		Stale: func() { w.Saw(sawStale) },
 		Kill:  func(*sched.Proc) { n.kill() },
 		Pause: func(*sched.Proc) { n.pause(w.aWhile()) },
 	}, n.proc, n.ground, log)
@@ -100,9 +100,6 @@ func (w *World) Committed(topic string) (all []Record) {
 
 // Offsets implements Store.
 func (w *World) Offsets() []kafka.Position { return w.b.Offsets(w.c.Name) }
-
-// Stale implements Store.
-func (w *World) Stale() int { return w.stale }
 
 // Decided implements Store.
 func (w *World) Decided() []kafka.Position { return w.b.Decided(w.c.Name) }

@@ -30,8 +30,8 @@ type Store interface {
 	Offsets() []kafka.Position
 	// Decided returns what Offsets will once the markers on their way are written.
 	Decided() []kafka.Position
-	// Stale is how many bundles were written without a transaction by a process that had lost their slot.
-	Stale() int
+	// Saw counts something that runs are to have seen, one of Sights.
+	Saw(what string)
 }
 
 // Oracle compares what is committed with what was sent.

@@ -41,17 +41,18 @@ type Result struct {
 	Case    string
 	Err     error // what was violated
 	Steps   int
-	Slots   int               // with a committed offset
-	Commits int               // transactions committed
-	Fired   map[string][2]int // how often each fault was asked for, and happened
-	Met     map[ground.Meeting]int
-	Faults  []string // those that happened, in order, as Options.Skip names them
-	Skipped bool     // too little happened to count
+	Slots   int                    // with a committed offset
+	Commits int                    // transactions committed
+	Fired   map[string][2]int      // how often each fault was asked for, and happened
+	Met     map[ground.Meeting]int // messages of partitions, by phase: see Table
+	Seen    map[string]int         // of Sights
+	Faults  []string               // those that happened, in order, as Options.Skip names them
+	Skipped bool                   // too little happened to count
 }
 
 // World is one run.
 type World struct {
-	stale int // bundles that were written by who had lost their slot, without a transaction
+	seen map[string]int // of Sights
 
 	deniedUntil map[string]int // topics that may not be written, until which step
 
@@ -86,7 +87,7 @@ func Run(opts Options) Result {
 	defer w.s.Close()
 	r.Case = w.c.Name
 	r.Err = w.run(cmpOr(opts.Steps, w.steps))
-	r.Steps, r.Fired, r.Met = w.s.Steps(), w.s.Fired(), w.met
+	r.Steps, r.Fired, r.Met, r.Seen = w.s.Steps(), w.s.Fired(), w.met, w.seen
 	r.Faults = w.s.Faults()
 	r.Slots, r.Commits = w.progress()
 	r.Skipped = r.Slots < 2 || r.Commits < 3
@@ -107,7 +108,7 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	weather := weatherOf(s)
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}}
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}}
 	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
@@ -330,7 +331,7 @@ func (w *World) restart(n *node) {
 func (w *World) twin() {
 	of := w.nodes[w.s.Rand().IntN(len(w.nodes))]
 	n := &node{w: w, name: of.name + "twin", instance: of.instance, disk: newDisk(w.s), version: of.version, twin: true}
-	n.disk.files = of.disk.copyFiles()
+	n.disk.files, n.disk.damaged = of.disk.copyFiles(), of.disk.damaged
 	w.nodes = append(w.nodes, n)
 	n.start()
 }
@@ -345,8 +346,9 @@ func (w *World) check() error {
 		}
 	}
 	agents := max(w.c.Agents, 1)
-	if w.c.Letters {
-		return w.c.Check(w.o)
+	err := errors.Join(w.c.Check(w.o), w.checkpoints())
+	if !w.c.Letters {
+		err = errors.Join(err, w.o.letters(agents))
 	}
-	return errors.Join(w.c.Check(w.o), w.o.letters(agents))
+	return err
 }
