@@ -30,6 +30,8 @@ type Case struct {
 	Prepare func(w *World)
 	// Disturb lets faults of the case's own happen; nil: none.
 	Disturb func(w *World)
+	// Calm does now and then what a case needs to come to an end once the faults have stopped; nil: nothing.
+	Calm func(w *World)
 	// Busy is how many times more records than usual are sent; 0: one.
 	Busy int
 	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then; negative: never.
@@ -119,7 +121,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), hangs(), atLeastOnce(), refusals()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), hangs(), halts(), atLeastOnce(), refusals()}
 }
 
 // words is the vocabulary that keys are taken from.

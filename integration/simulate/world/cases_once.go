@@ -92,7 +92,7 @@ func refusals() *Case {
 				case w.deniedUntil[name] == 0 && w.s.Chance("topic denied", 8):
 					w.s.Logf("topic %s is denied", name)
 					w.b.Deny(name, true)
-					w.deniedUntil[name] = w.s.Steps() + 20 + w.s.Rand().IntN(300)
+					w.deniedUntil[name] = w.s.Steps() + 20 + w.s.Rand().IntN(1000)
 				}
 			}
 		},

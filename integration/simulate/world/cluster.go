@@ -111,7 +111,7 @@ func (w *World) progress() (slots, commits int) {
 			slots++
 		}
 	}
-	return slots, w.b.Commits
+	return slots, w.b.Commits + w.plainly
 }
 
 // sources are the topics that agents of any version in use read.
@@ -184,6 +184,7 @@ func (w *World) watchSequences() {
 		w.reached[pos.TopicPartition] = max(w.reached[pos.TopicPartition], pos.Offset)
 		w.s.Logf("committed %s/%d@%d %s", pos.Topic, pos.Partition, pos.Offset, pos.Metadata)
 		if w.c.AtLeastOnce {
+			w.plainly++
 			return // a commit may be carried out twice, and late
 		}
 		before := last[pos.TopicPartition]

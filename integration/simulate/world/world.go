@@ -52,6 +52,8 @@ type Result struct {
 
 // World is one run.
 type World struct {
+	plainly int // commits without transactions
+
 	seen map[string]int // of Sights
 
 	deniedUntil map[string]int // topics that may not be written, until which step
@@ -236,6 +238,9 @@ func (w *World) settle() error {
 		w.step()
 		if i%20 == 0 {
 			w.revive()
+		}
+		if i%200 == 0 && w.c.Calm != nil {
+			w.c.Calm(w)
 		}
 		if i%20 == 10 && w.isDone() {
 			return w.s.Err()
