@@ -26,8 +26,9 @@ type Net struct {
 	Kill  func(p *sched.Proc)
 	Pause func(p *sched.Proc)
 
-	// Stale is told of writes without transactions by a process that has lost a slot of them; nil: nobody is.
-	Stale func()
+	// Stale is told of writes without transactions by a process that has lost a slot of them, and whether to another one of its own
+	// identity; nil: nobody is.
+	Stale func(twin bool)
 	// Away says until when the coordinator of a transactional id loads what it knows. The processes share it.
 	Away map[string]time.Time
 }

@@ -52,8 +52,10 @@ func (p *plain) look(bundles []*kafka.Bundle) {
 		}
 	}
 	for _, b := range bundles {
-		if m, err := kafka.ParseMark(marks[b.Slot]); err != nil || !m.IsOf(kafka.Owner{Instance: p.cfg.Instance, Nonce: p.cfg.Nonce}) {
-			p.d.net.Stale()
+		me := kafka.Owner{Instance: p.cfg.Instance, Nonce: p.cfg.Nonce}
+		if m, err := kafka.ParseMark(marks[b.Slot]); err != nil || !m.IsOf(me) {
+			_, twin := m.Twin(me)
+			p.d.net.Stale(twin)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
-// atLeastOnce commits without transactions: no record is lost, and what is done twice is counted twice. Tables are whole as long as
-// nobody writes for a slot that is another's.
+// atLeastOnce commits without transactions: no record is lost, and what is done twice is counted twice. What a process
+// that has lost a slot writes late is passed over by a restore; only compaction might have taken newer rows away for it before.
 func atLeastOnce() *Case {
 	return &Case{
 		Name: "at-least-once", AtLeastOnce: true, Letters: true, Compaction: -1,
@@ -53,6 +53,9 @@ func atLeastOnce() *Case {
 				default:
 					want[r.Key]++
 				}
+			}
+			if o.Seen(sawTwin) { // a static member that is back has its old generation: a restore cannot tell older rows from newer ones
+				return nil
 			}
 			for _, rows := range o.image("counts") {
 				for k, v := range rows {

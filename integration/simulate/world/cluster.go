@@ -29,7 +29,11 @@ func newBroker(s *sched.Sched) *broker.Broker {
 func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
 	return client.NewDriver(&client.Net{
 		S: w.s, B: w.b, Kafka: w.kafka, Away: w.away,
-		Stale: func() { w.Saw(sawStale) },
+		Stale: func(twin bool) {
+			if w.Saw(sawStale); twin {
+				w.Saw(sawTwin)
+			}
+		},
 		Kill:  func(*sched.Proc) { n.kill() },
 		Pause: func(*sched.Proc) { n.pause(w.aWhile()) },
 	}, n.proc, n.ground, log)
@@ -100,6 +104,9 @@ func (w *World) Committed(topic string) (all []Record) {
 
 // Offsets implements Store.
 func (w *World) Offsets() []kafka.Position { return w.b.Offsets(w.c.Name) }
+
+// Seen implements Store.
+func (w *World) Seen(what string) bool { return w.seen[what] > 0 }
 
 // Decided implements Store.
 func (w *World) Decided() []kafka.Position { return w.b.Decided(w.c.Name) }

@@ -32,6 +32,8 @@ type Store interface {
 	Decided() []kafka.Position
 	// Saw counts something that runs are to have seen, one of Sights.
 	Saw(what string)
+	// Seen says whether this run has seen it.
+	Seen(what string) bool
 }
 
 // Oracle compares what is committed with what was sent.

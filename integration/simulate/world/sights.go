@@ -21,11 +21,12 @@ const (
 	sawDenied     = "a record that its topic was not to be written with became a dead letter"
 	sawTwice      = "at-least-once: a record was done twice"
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
+	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawTwice, sawStale}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawTwice, sawStale, sawTwin}
 }
 
 // Saw implements Store.
