@@ -434,6 +434,9 @@ func (b *Broker) OffsetFetch(name string, isStable bool, tps ...kafka.TopicParti
 	return found, nil
 }
 
+// Expire deletes all offsets of a group, as a broker does with those of one that was empty for offsets.retention.minutes.
+func (b *Broker) Expire(name string) { b.group(name).commits = nil }
+
 // Offsets returns all committed offsets of a group, sorted.
 func (b *Broker) Offsets(name string) []kafka.Position { return b.offsets(name, nil) }
 

@@ -338,6 +338,9 @@ func (c *consumer) fetch() (found bool) {
 			continue
 		}
 		entries, next, err := c.d.net.B.Fetch(f.tp, f.at, kafka.ReadCommitted, 1+c.d.net.S.Rand().IntN(fetchMax))
+		if errors.Is(err, broker.OffsetOutOfRange) && c.d.net.OutOfRange != nil {
+			c.d.net.OutOfRange()
+		}
 		if err != nil {
 			c.ev.Failed(fmt.Errorf("read %s/%d at %d: %w", f.tp.Topic, f.tp.Partition, f.at, err), errors.Is(err, broker.OffsetOutOfRange))
 			continue

@@ -29,6 +29,8 @@ type Net struct {
 	// Stale is told of writes without transactions by a process that has lost a slot of them, and whether to another one of its own
 	// identity; nil: nobody is.
 	Stale func(twin bool)
+	// OutOfRange is told of a consumer that reads before the start of a log; nil: nobody is.
+	OutOfRange func()
 	// Away says until when the coordinator of a transactional id loads what it knows. The processes share it.
 	Away map[string]time.Time
 }

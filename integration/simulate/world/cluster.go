@@ -29,6 +29,7 @@ func newBroker(s *sched.Sched) *broker.Broker {
 func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
 	return client.NewDriver(&client.Net{
 		S: w.s, B: w.b, Kafka: w.kafka, Away: w.away,
+		OutOfRange: func() { w.Saw(sawRange) },
 		Stale: func(twin bool) {
 			if w.Saw(sawStale); twin {
 				w.Saw(sawTwin)
@@ -71,6 +72,9 @@ func (w *World) markers() {
 
 // disturbBroker lets faults of the cluster happen.
 func (w *World) disturbBroker() {
+	if !w.c.AtLeastOnce && w.s.Chance("retention takes what is committed", 40) {
+		w.retain()
+	}
 	if w.c.Compaction >= 0 && w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
 		for _, name := range w.b.Topics() {
 			if !strings.HasSuffix(name, "-changelog") {
@@ -80,6 +84,18 @@ func (w *World) disturbBroker() {
 			for p := range st.Partitions {
 				w.b.Compact(kafka.TopicPartition{Topic: name, Partition: p})
 			}
+		}
+	}
+}
+
+// retain moves the starts of the logs of "in": retention takes what is committed.
+func (w *World) retain() {
+	for _, pos := range w.Offsets() {
+		if pos.Topic != "in" || pos.Offset <= 0 {
+			continue
+		}
+		if err := w.b.DeleteRecords(pos.TopicPartition, pos.Offset); err != nil {
+			w.s.Fail(fmt.Errorf("retention: %w", err))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -19,6 +20,8 @@ const (
 	sawDamage     = "a checkpoint that cannot be trusted, and is known for it"
 	sawGiant      = "a record that its topic does not take became a dead letter"
 	sawDenied     = "a record that its topic was not to be written with became a dead letter"
+	sawRange      = "a process reads on where retention has taken the log, after another has committed that"
+	sawExpired    = "offsets have expired, and no node counts again what is in the tables"
 	sawTwice      = "at-least-once: a record was done twice"
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
@@ -26,7 +29,7 @@ const (
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawTwice, sawStale, sawTwin}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawTwice, sawStale, sawTwin}
 }
 
 // Saw implements Store.
@@ -86,4 +89,71 @@ func (w *World) checkpoint(n *node, path string) error {
 	}
 	w.Saw(sawCheckpoint)
 	return nil
+}
+
+// expire deletes the group's offsets while no node runs, as a broker does after a while, and checks that a node that is started
+// then refuses to: the tables hold what the records of the sources would be counted into again.
+func (w *World) expire() error {
+	for _, n := range w.nodes {
+		if n.running() {
+			n.kill()
+		}
+	}
+	for w.b.Flying() > 0 && w.step() {
+	}
+	if !w.holdsRows() {
+		return nil
+	}
+	w.b.Expire(w.c.Name)
+	w.b.OnOffset = nil // slots without tables begin anew
+	before := w.rows()
+	n := w.nodes[w.s.Rand().IntN(len(w.nodes))]
+	n.start()
+	for range settleSteps {
+		if !n.running() || w.s.Err() != nil {
+			break
+		}
+		w.step()
+	}
+	switch {
+	case w.s.Err() != nil:
+		return w.s.Err()
+	case n.running() || n.err == nil || !strings.Contains(n.err.Error(), "they have expired or were deleted"):
+		return fmt.Errorf("the offsets have expired, and %s goes on, or ended for another reason: %w", n.name, n.err)
+	}
+	if after := w.rows(); !slices.Equal(before, after) {
+		return fmt.Errorf("the offsets have expired, and tables have changed from %v to %v", before, after)
+	}
+	w.Saw(sawExpired)
+	return nil
+}
+
+// rows are all records of changelogs.
+func (w *World) rows() (all []string) {
+	for _, name := range w.b.Topics() {
+		if strings.HasSuffix(name, "-changelog") {
+			for _, r := range w.Committed(name) {
+				all = append(all, fmt.Sprintf("%s/%d@%d", name, r.Partition, r.Offset))
+			}
+		}
+	}
+	return all
+}
+
+// holdsRows says whether the changelog of each partition of a table that has records holds a row: each partition knows then that
+// it has a past.
+func (w *World) holdsRows() bool {
+	for _, name := range w.b.Topics() {
+		st, _ := w.b.Describe(name)
+		if !strings.HasSuffix(name, "-changelog") {
+			continue
+		}
+		for p := range st.Partitions {
+			if len(w.b.Log(kafka.TopicPartition{Topic: name, Partition: p})) == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }

@@ -355,5 +355,8 @@ func (w *World) check() error {
 	if !w.c.Letters {
 		err = errors.Join(err, w.o.letters(agents))
 	}
+	if err == nil && w.s.Rand().IntN(8) == 0 {
+		err = w.expire()
+	}
 	return err
 }
