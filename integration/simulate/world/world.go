@@ -52,6 +52,8 @@ type Result struct {
 
 // World is one run.
 type World struct {
+	slots, commits int // when all was committed
+
 	plainly int // commits without transactions
 
 	seen map[string]int // of Sights
@@ -91,7 +93,7 @@ func Run(opts Options) Result {
 	r.Err = w.run(cmpOr(opts.Steps, w.steps))
 	r.Steps, r.Fired, r.Met, r.Seen = w.s.Steps(), w.s.Fired(), w.met, w.seen
 	r.Faults = w.s.Faults()
-	r.Slots, r.Commits = w.progress()
+	r.Slots, r.Commits = w.slots, w.commits
 	r.Skipped = r.Slots < 2 || r.Commits < 3
 	return r
 }
@@ -329,6 +331,9 @@ func (w *World) restart(n *node) {
 			x.version = 1
 		}
 	}
+	if err := w.checkpoints(n); err != nil {
+		w.s.Fail(err)
+	}
 	n.start()
 }
 
@@ -351,10 +356,11 @@ func (w *World) check() error {
 		}
 	}
 	agents := max(w.c.Agents, 1)
-	err := errors.Join(w.c.Check(w.o), w.checkpoints())
+	err := errors.Join(w.c.Check(w.o), w.checkpoints(w.nodes...))
 	if !w.c.Letters {
 		err = errors.Join(err, w.o.letters(agents))
 	}
+	w.slots, w.commits = w.progress()
 	if err == nil && w.s.Rand().IntN(8) == 0 {
 		err = w.expire()
 	}
