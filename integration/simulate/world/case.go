@@ -32,7 +32,7 @@ type Case struct {
 	Disturb func(w *World)
 	// Calm does now and then what a case needs to come to an end once the faults have stopped; nil: nothing.
 	Calm func(w *World)
-	// Busy is how many times more records than usual are sent; 0: one.
+	// Busy is how many times more records than usual are sent, in as many times more steps; 0: one.
 	Busy int
 	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then; negative: never.
 	Compaction int

@@ -14,7 +14,7 @@ func TestZZ(t *testing.T) {
 		if c.Name != name {
 			continue
 		}
-		for seed := range uint64(400) {
+		for seed := range uint64(1500) {
 			r := Run(Options{Seed: seed, Case: c})
 			for m, n := range r.Met {
 				met[m.Message.String()+" "+m.Phase] += n
