@@ -37,7 +37,7 @@ func main() {
 }
 
 // manyRuns is after how many runs it is a defect of the simulation that something was never met.
-const manyRuns = 3000
+const manyRuns = 5000
 
 // summary is what all runs came to.
 type summary struct {
