@@ -74,3 +74,46 @@ func TestAgentsGoOnWhereTheyWere(t *testing.T) {
 		})
 	}
 }
+
+// Without transactions nothing is given out before it is committed where a new partition begins: rows that were written by a
+// process that died before its first commit would look like those of a group whose offsets have expired, and no node would start.
+func TestWithoutTransactionsABeginningIsCommittedFirst(t *testing.T) {
+	t.Parallel()
+	p, err := witness(&mishaps{rng: rand.New(rand.NewPCG(1, 1)), hits: map[string]int{}}).Plan()
+	require.NoError(t, err)
+	stage := p.Stages[1]
+	grant := kafka.Grant{Slot: 1, Incarnation: 1, Sources: []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: -1}}}
+	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
+	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 9}}, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
+	require.NoError(t, err)
+	s.outright = true
+	s.start()
+	for i := range stage.Tables {
+		s.step(ShardReady{Table: i})
+	}
+	b := &kafka.Batch{Topic: "in", Next: 1}
+	b.Append(0, 1, []byte("k"), []byte("v"), nil)
+	works := func(todo []any) (n int) {
+		for _, x := range todo {
+			if to, ok := x.(toAgent); ok {
+				if _, work := to.msg.(Work); work {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	require.Zero(t, works(s.step(Arrived{0, b})))
+	todo := s.step(SealRound{Round: 1})
+	for len(todo) > 0 && s.offer == nil {
+		x, ok := todo[0].(toShard)
+		todo = todo[1:]
+		if seal, sealing := x.msg.(Seal); ok && sealing {
+			todo = append(todo, s.step(Sealed{Table: x.table, Undo: s.undo, Epoch: seal.Epoch})...)
+		}
+	}
+	require.NotNil(t, s.offer)
+	require.Empty(t, s.offer.bundle.Outputs)
+	require.Equal(t, int64(0), s.offer.bundle.Offsets[0].Offset)
+	require.Positive(t, works(s.step(Decided{Seq: s.offer.bundle.Seq})))
+}

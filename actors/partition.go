@@ -308,3 +308,15 @@ func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Su
 	supervisor.StopChildren(child)
 	p.site.ground.Send(p.self, shardBroken{fmt.Errorf("shard actor %s: %v", child.Id, reason)})
 }
+
+// Phase says what the partition is about: for the simulation, which counts the messages that each phase has met.
+func (p *partitionActor) Phase() string {
+	switch s := p.state; {
+	case s.phase == running && s.careful != nil:
+		return "careful"
+	case s.phase == finishing:
+		return "finishing"
+	default:
+		return phaseNames[s.phase]
+	}
+}

@@ -16,7 +16,7 @@ func (s *partitionState) give() {
 	if s.careful != nil {
 		s.giveCarefully()
 	}
-	if s.careful != nil { // else it has just ended
+	if s.careful != nil || s.beginning { // else it has just ended
 		return
 	}
 	s.giveTurns()

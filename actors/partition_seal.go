@@ -214,8 +214,10 @@ func (s *partitionState) onDecided(m Decided) {
 	if m.Err != nil {
 		s.seq--
 		s.onRejected(m.Err)
+		s.fill.moved = s.fill.moved || s.beginning
 		return
 	}
+	s.beginning = false
 	for i, a := range s.agents {
 		a.committed = o.done[i]
 		if a.refused && (o.timers[a.agent.Name] > s.timers[a.agent.Name] || a.agent.Role == plan.Task && a.committed.upTo > 0) {

@@ -224,6 +224,8 @@ type partitionState struct {
 	dry        bool  // the committer knows that we are dry
 	asked      int64 // a round that waits for our bundle
 
+	outright       bool      // commits are no transactions: what a bundle writes is there before its offsets are
+	beginning      bool      // nothing is given out until it is committed where the partition begins
 	refresh        time.Time // when offsets are committed again, though nothing has happened
 	committedEpoch int64
 	careful        *careful
@@ -399,6 +401,8 @@ func (s *partitionState) maybeRun() {
 	}
 	s.phase = running
 	s.fill.moved = s.fresh() // where it begins is committed at once
+	// Without transactions, before anything is written: rows of a table without offsets are a sign that offsets have expired.
+	s.beginning = s.fresh() && s.outright
 	s.refresh = s.now.Add(refreshEvery)
 	s.emit(toCommitter{Join{s.grant.Slot, s.grant.Incarnation}})
 	for i, a := range s.agents {

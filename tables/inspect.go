@@ -31,12 +31,33 @@ func InspectCheckpoint(path string) (*Inspected, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	fail := func(err error) (*Inspected, error) { return nil, &CorruptError{path, err} }
 	text, pages, err := contents(path)
-	switch {
-	case err != nil:
-		return fail(err)
-	case text == "":
+	if err != nil {
+		return nil, &CorruptError{path, err}
+	}
+	return inspect(path, text, pages)
+}
+
+// InspectFile is InspectCheckpoint for a file of any Disk.
+func InspectFile(path string, f File) (*Inspected, error) {
+	text, pages := "", map[string]string{}
+	err := f.Each(func(key, value string) bool {
+		if key == metaKey {
+			text = value
+		} else {
+			pages[key] = value
+		}
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint %s: %w", path, err)
+	}
+	return inspect(path, text, pages)
+}
+
+func inspect(path, text string, pages map[string]string) (*Inspected, error) {
+	fail := func(err error) (*Inspected, error) { return nil, &CorruptError{path, err} }
+	if text == "" {
 		return &Inspected{Image: new(Image)}, nil
 	}
 	m, err := parseMeta(text)

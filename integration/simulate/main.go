@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/troupe-stream/troupe/integration/simulate/ground"
 	"github.com/troupe-stream/troupe/integration/simulate/world"
 )
 
@@ -28,12 +29,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "simulate: it takes flags only, and at least one seed; see -help")
 		os.Exit(2)
 	}
-	s := &summary{fired: map[string][2]int{}, cases: map[string]int{}, began: time.Now()}
+	s := &summary{fired: map[string][2]int{}, met: map[ground.Meeting]int{}, seen: map[string]int{}, cases: map[string]int{}, began: time.Now()}
 	s.run(*from, *seeds, time.Duration(*minutes*float64(time.Minute)), *trace)
 	if !s.print() {
 		os.Exit(1)
 	}
 }
+
+// manyRuns is after how many runs it is a defect of the simulation that something was never met.
+const manyRuns = 5000
 
 // summary is what all runs came to.
 type summary struct {
@@ -44,6 +48,8 @@ type summary struct {
 	steps   int
 	commits int
 	fired   map[string][2]int
+	met     map[ground.Meeting]int
+	seen    map[string]int
 	cases   map[string]int
 	failed  []world.Result
 }
@@ -92,6 +98,12 @@ func (s *summary) add(r world.Result) {
 	} else {
 		s.cases[r.Case]++
 	}
+	for what, n := range r.Seen {
+		s.seen[what] += n
+	}
+	for m, n := range r.Met {
+		s.met[m] += n
+	}
 	for name, n := range r.Fired {
 		x := s.fired[name]
 		s.fired[name] = [2]int{x[0] + n[0], x[1] + n[1]}
@@ -116,8 +128,37 @@ func (s *summary) print() bool {
 		}
 		fmt.Printf("%8d %10d  %s%s\n", n[1], n[0], name, note)
 	}
+	ok = s.printMet() && ok
 	if len(s.failed) > 0 {
 		s.explain(s.failed[0])
+	}
+	return ok
+}
+
+// printMet prints what runs have met, and says whether that is all that they are to meet: of so many runs that it is no chance.
+func (s *summary) printMet() bool {
+	ok := true
+	many := s.runs >= manyRuns
+	fmt.Println("what runs have seen")
+	for _, what := range world.Sights() {
+		note := ""
+		if s.seen[what] == 0 && many {
+			note, ok = "  NEVER: a defect of the simulation", false
+		}
+		fmt.Printf("%8d  %s%s\n", s.seen[what], what, note)
+	}
+	fmt.Println("messages that partitions have met, by their phase")
+	for _, c := range world.Table(s.met) {
+		note := ""
+		switch {
+		case c.Never != "" && c.Count > 0:
+			note, ok = "  IT CANNOT BE: "+c.Never, false
+		case c.Never != "":
+			note = "  it cannot be: " + c.Never
+		case c.Count == 0 && many:
+			note, ok = "  NEVER: a defect of the simulation", false
+		}
+		fmt.Printf("%8d  %s%s\n", c.Count, c.Name, note)
 	}
 	return ok
 }

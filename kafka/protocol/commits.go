@@ -18,6 +18,14 @@ type commits struct {
 	granted map[int32]grantOf       // what may be committed for
 	running chan struct{}           // closed when the commit under way is decided; nil: there is none
 	marking map[int32]chan struct{} // of slots whose mark is being written: closed when that has ended
+	told    Member                  // who the group's last callback said we are
+}
+
+// joined notes who we are, as a callback has told: in that generation the slots that are granted are ours, unless they are revoked.
+func (c *commits) joined(as Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = as
 }
 
 type grantOf struct {

@@ -31,6 +31,7 @@ func (g *Group) onAssigned(ids []int32) {
 	}
 	same := g.member.ID == now.ID || plant.Is("generation trusted for a static member")
 	g.member = now
+	g.commits.joined(now)
 	if !same && len(g.slots) > 0 {
 		// A static member that comes back claims what it had, and its generation is valid: it vouches for nothing.
 		g.retake(g.owned(), fmt.Errorf("this process is member %s of the group now, not the one that took them", now.ID))

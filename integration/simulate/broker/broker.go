@@ -74,8 +74,11 @@ type Broker struct {
 	Commits int
 	// Inject is asked before each request: what it returns is the answer, and nothing is done. Nil: nothing is injected.
 	Inject func(request string) Err
-	// OnOffset is called when an offset commit takes effect: the group, and the position. For invariants.
+	// OnOffset is called when an offset commit takes effect, once for a transaction that has it twice: the group, and the position.
+	// For invariants.
 	OnOffset func(group string, pos kafka.Position)
+	// OnCommit is called when a plain commit is taken, with the member that it came of. For invariants.
+	OnCommit func(group string, as kafka.Member, pos kafka.Position)
 }
 
 // New makes a cluster without topics.

@@ -326,6 +326,15 @@ func (b *Broker) DescribeGroup(name string) (members []JoinedMember, isStable bo
 	return members, g.state == stable
 }
 
+// Assigned returns the partitions that a member was assigned last; none if the group does not know it.
+func (b *Broker) Assigned(name, id string) []int32 {
+	m := b.group(name).find(id)
+	if m == nil {
+		return nil
+	}
+	return m.assigned
+}
+
 // OffsetCommit commits offsets outside any transaction.
 func (b *Broker) OffsetCommit(name string, as kafka.Member, positions []kafka.Position) error {
 	if e := b.inject("OffsetCommit"); e != None {
@@ -337,6 +346,9 @@ func (b *Broker) OffsetCommit(name string, as kafka.Member, positions []kafka.Po
 	}
 	return g.write(positions, func(pos kafka.Position) {
 		g.commits = append(g.commits, commit{pos: pos})
+		if b.OnCommit != nil {
+			b.OnCommit(name, as, pos)
+		}
 		g.b.onOffset(name, pos)
 	}).or()
 }
@@ -362,11 +374,13 @@ func (b *Broker) onOffset(group string, pos kafka.Position) {
 // decide writes a marker into the group's offsets.
 func (g *group) decide(pid int64, epoch int16, committed bool) {
 	g.epochs[pid] = max(g.epochs[pid], epoch)
+	var taken []kafka.Position
 	for i := range g.commits {
 		c := &g.commits[i]
 		if c.pending && c.pid == pid {
 			c.pending, c.aborted = false, !committed
-			if committed {
+			if committed && !slices.Contains(taken, c.pos) { // a request that was sent twice in one transaction counts once
+				taken = append(taken, c.pos)
 				g.b.onOffset(g.name, c.pos)
 			}
 		}
@@ -419,6 +433,9 @@ func (b *Broker) OffsetFetch(name string, isStable bool, tps ...kafka.TopicParti
 	}
 	return found, nil
 }
+
+// Expire deletes all offsets of a group, as a broker does with those of one that was empty for offsets.retention.minutes.
+func (b *Broker) Expire(name string) { b.group(name).commits = nil }
 
 // Offsets returns all committed offsets of a group, sorted.
 func (b *Broker) Offsets(name string) []kafka.Position { return b.offsets(name, nil) }

@@ -90,7 +90,7 @@ func (c *consumer) beat() {
 	_, err := ask(c.d, "Heartbeat", func() (done, error) {
 		return done{}, c.d.net.B.Heartbeat(c.cfg.Group, as.ID, as.Instance, as.Generation)
 	})
-	if c.member != as || c.closed {
+	if c.member != as || !c.joined || c.closed { // an answer that comes while the client joins again is out of date: it is discarded
 		return
 	}
 	switch {
@@ -176,9 +176,10 @@ func (c *consumer) mayGoOn(err error) bool {
 }
 
 func (c *consumer) sync(answer *broker.Joined) bool {
+	s := c.d.net.S
 	var all map[string][]int32
 	if len(answer.Members) > 0 {
-		all = assign(c.d.net.B, c.topic, answer.Members)
+		all = assign(c.d.net.B, c.topic, answer.Members, s.Rand().IntN(2) == 0)
 	}
 	type result struct {
 		slots []int32
@@ -197,13 +198,14 @@ func (c *consumer) sync(answer *broker.Joined) bool {
 			c.ops = append(c.ops, func() { c.apply(r.slots) })
 			return true
 		}
-		c.d.net.S.Sleep(context.Background(), joinPoll)
+		s.Sleep(context.Background(), joinPoll)
 	}
 }
 
 // assign is the leader's sticky, cooperative assignment: who claims a slot keeps it, as long as the shares are even; a slot
-// that is to move is taken from its owner first, and given in the next round.
-func assign(b *broker.Broker, topic string, members []broker.JoinedMember) map[string][]int32 {
+// that is to move is taken from its owner first, and given in the next round. Which of its slots a member loses is nobody's promise:
+// the last ones or, with first set, the first ones.
+func assign(b *broker.Broker, topic string, members []broker.JoinedMember, first bool) map[string][]int32 {
 	st, _ := b.Describe(topic)
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(x, y broker.JoinedMember) int { return compareStrings(x.Instance, y.Instance) })
@@ -217,7 +219,11 @@ func assign(b *broker.Broker, topic string, members []broker.JoinedMember) map[s
 	given := make([]int, len(members))
 	claimed := make([]bool, n)
 	for i, m := range members {
-		for _, slot := range m.Owned {
+		claims := slices.Sorted(slices.Values(m.Owned))
+		if first {
+			slices.Reverse(claims)
+		}
+		for _, slot := range claims {
 			if int(slot) >= n {
 				continue
 			}
@@ -334,6 +340,9 @@ func (c *consumer) fetch() (found bool) {
 			continue
 		}
 		entries, next, err := c.d.net.B.Fetch(f.tp, f.at, kafka.ReadCommitted, 1+c.d.net.S.Rand().IntN(fetchMax))
+		if errors.Is(err, broker.OffsetOutOfRange) && c.d.net.OutOfRange != nil {
+			c.d.net.OutOfRange()
+		}
 		if err != nil {
 			c.ev.Failed(fmt.Errorf("read %s/%d at %d: %w", f.tp.Topic, f.tp.Partition, f.at, err), errors.Is(err, broker.OffsetOutOfRange))
 			continue

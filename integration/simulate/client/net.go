@@ -25,6 +25,36 @@ type Net struct {
 	// Kill and Pause do that to the process of a request, in the middle of it.
 	Kill  func(p *sched.Proc)
 	Pause func(p *sched.Proc)
+
+	// Stale is told of writes without transactions by a process that has lost a slot of them, and whether to another one of its own
+	// identity; nil: nobody is.
+	Stale func(twin bool)
+	// OutOfRange is told of a consumer that reads before the start of a log; nil: nobody is.
+	OutOfRange func()
+	// Away says until when the coordinator of a transactional id loads what it knows. The processes share it.
+	Away map[string]time.Time
+}
+
+// ofTxn carries out a request to the coordinator of a transactional id. The coordinator may be lost with what it has just done, and its
+// successor loads for a while: whoever asks for that id waits, be it its producer or who wants to fence it.
+func ofTxn[T any](d *Driver, id, name string, f func() (T, error)) func() (T, error) {
+	n := d.net
+	return func() (T, error) {
+		if n.S.Now().Before(n.Away[id]) {
+			var none T
+			return none, broker.CoordinatorLoading
+		}
+		x, err := f()
+		if err == nil && n.S.Chance("coordinator lost after "+name, 15) {
+			if n.Away == nil {
+				n.Away = map[string]time.Time{}
+			}
+			n.Away[id] = n.S.Now().Add(time.Duration(n.S.Rand().Int64N(int64(maxAway))))
+			var none T
+			return none, errTransport
+		}
+		return x, err
+	}
 }
 
 // Driver opens clients of one process.
@@ -68,6 +98,11 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	if !ok {
 		return nil, fmt.Errorf("open producer: the group is a %T", g)
 	}
+	if own.cfg.AtLeastOnce {
+		return protocol.NewPlainProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(context.Context) (protocol.Plain, error) {
+			return &plain{d: d, cfg: own.cfg, topics: topics}, nil
+		})
+	}
 	return protocol.NewProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(ctx context.Context) (protocol.Transactor, error) {
 		return openTransactor(ctx, d, own.cfg, topics)
 	})
@@ -81,7 +116,8 @@ const (
 	reconnect  = 75 * time.Millisecond // the shortest wait before a request is sent on another connection
 	backoff    = 5 * time.Millisecond
 	askTimeout = 10 * time.Second
-	maxLate    = 2 * time.Second // how long a request may be held back on a dead connection
+	maxLate    = 2 * time.Second // how long a request may be held back on a dead connection, or an answer on a slow one
+	maxAway    = 3 * time.Second // how long a coordinator of transactions loads
 )
 
 // ask sends one request. f carries it out; it may be called later than ask returns, or never.
@@ -95,11 +131,7 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
 	case s.Chance("request late: "+name, 25):
-		late := time.Duration(s.Rand().Int64N(int64(maxLate)))
-		if s.Rand().IntN(2) == 0 {
-			late /= 16
-		}
-		s.After(d.net.Kafka, late, func() {
+		s.After(d.net.Kafka, d.late(), func() {
 			_, err := f()
 			s.Logf("late %s of %s: %v", name, d.proc.Name, err)
 		})
@@ -115,11 +147,23 @@ func ask[T any](d *Driver, name string, f func() (T, error)) (T, error) {
 	}
 	d.disturb("after", name)
 	s.Yield()
-	if s.Chance("answer lost: "+name, 25) {
+	switch {
+	case s.Chance("answer lost: "+name, 25):
 		s.Sleep(context.Background(), reconnect)
 		return none, errTransport
+	case s.Chance("answer late: "+name, 25):
+		s.Sleep(context.Background(), d.late())
 	}
 	return x, err
+}
+
+// late is how long something stays on its way.
+func (d *Driver) late() time.Duration {
+	late := time.Duration(d.net.S.Rand().Int64N(int64(maxLate)))
+	if d.net.S.Rand().IntN(2) == 0 {
+		late /= 16
+	}
+	return late
 }
 
 // disturb kills or pauses the process of a request, before or after it was carried out.

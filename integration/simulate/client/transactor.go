@@ -38,9 +38,10 @@ func (t *transactor) init(ctx context.Context) error {
 	ctx, cancel := t.d.rt.WithTimeout(ctx, initTimeout)
 	defer cancel()
 	for {
-		id, err := ask(t.d, "InitProducerId", func() (broker.Producer, error) {
-			return t.d.net.B.InitProducerID(transactionalID(t.cfg.Group, t.cfg.Instance), transactionTimeout)
-		})
+		own := transactionalID(t.cfg.Group, t.cfg.Instance)
+		id, err := ask(t.d, "InitProducerId", ofTxn(t.d, own, "InitProducerId", func() (broker.Producer, error) {
+			return t.d.net.B.InitProducerID(own, transactionTimeout)
+		}))
 		if err == nil {
 			t.id, t.seqs, t.failed = id, map[kafka.TopicPartition]int32{}, false
 			return nil
@@ -77,19 +78,7 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	if t.fatal != nil {
 		return t.fatal
 	}
-	var tps []kafka.TopicPartition
-	batches := map[kafka.TopicPartition][]broker.Record{}
-	for _, b := range bundles {
-		for _, o := range b.Outputs {
-			for i, r := range o.Records {
-				tp := kafka.TopicPartition{Topic: t.topics[r.Topic], Partition: r.Partition}
-				if batches[tp] == nil {
-					tps = append(tps, tp)
-				}
-				batches[tp] = append(batches[tp], broker.Record{Timestamp: r.Timestamp, Key: o.Key(i), Value: o.Value(i), RawHeaders: o.RawHeaders(i)})
-			}
-		}
-	}
+	tps, batches := batchesOf(t.topics, bundles)
 	if len(tps) == 0 {
 		return nil
 	}
@@ -101,9 +90,9 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	for i, tp := range tps {
 		if i >= added { // as they come: some at a time
 			n := 1 + t.d.net.S.Rand().IntN(len(tps)-i)
-			if _, err := again(ctx, t.d, "AddPartitionsToTxn", func() (done, error) {
+			if _, err := again(ctx, t.d, "AddPartitionsToTxn", ofTxn(t.d, id.ID, "AddPartitionsToTxn", func() (done, error) {
 				return done{}, t.d.net.B.AddPartitions(id, tps[i:i+n]...)
-			}); err != nil {
+			})); err != nil {
 				return t.check(err)
 			}
 			added = i + n
@@ -123,9 +112,9 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 // SendOffsets implements protocol.Transactor.
 func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, as protocol.Member) error {
 	id := t.id
-	if _, err := again(ctx, t.d, "AddOffsetsToTxn", func() (done, error) {
+	if _, err := again(ctx, t.d, "AddOffsetsToTxn", ofTxn(t.d, id.ID, "AddOffsetsToTxn", func() (done, error) {
 		return done{}, t.d.net.B.AddOffsets(id, t.cfg.Group)
-	}); err != nil {
+	})); err != nil {
 		return t.check(err)
 	}
 	var positions []kafka.Position
@@ -158,7 +147,7 @@ func (t *transactor) Commit(ctx context.Context) error {
 
 func (t *transactor) end(ctx context.Context, commit bool) error {
 	id := t.id
-	_, err := again(ctx, t.d, "EndTxn", func() (done, error) { return done{}, t.d.net.B.EndTxn(id, commit) })
+	_, err := again(ctx, t.d, "EndTxn", ofTxn(t.d, id.ID, "EndTxn", func() (done, error) { return done{}, t.d.net.B.EndTxn(id, commit) }))
 	return t.check(err)
 }
 

@@ -80,9 +80,10 @@ func (w *wire) Offsets(ctx context.Context, tps []kafka.TopicPartition) (map[kaf
 
 // Fence implements protocol.Wire.
 func (w *wire) Fence(ctx context.Context, instance string) error {
-	_, err := again(ctx, w.d, "InitProducerId", func() (broker.Producer, error) {
-		return w.d.net.B.InitProducerID(transactionalID(w.group, instance), transactionTimeout)
-	})
+	id := transactionalID(w.group, instance)
+	_, err := again(ctx, w.d, "InitProducerId", ofTxn(w.d, id, "InitProducerId", func() (broker.Producer, error) {
+		return w.d.net.B.InitProducerID(id, transactionTimeout)
+	}))
 	return kind(err)
 }
 

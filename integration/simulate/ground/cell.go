@@ -2,6 +2,7 @@ package ground
 
 import (
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"slices"
 
@@ -83,6 +84,9 @@ func (c *cell) receive(e envelope) {
 	if _, ok := e.message.(reborn); ok {
 		c.actor = c.producer()
 		return
+	}
+	if x, ok := c.actor.(interface{ Phase() string }); ok && c.g.Met != nil {
+		c.g.Met[Meeting{reflect.TypeOf(e.message), x.Phase()}]++
 	}
 	c.actor.Receive(&actorContext{cell: c, envelope: e})
 }

@@ -7,6 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -23,6 +27,14 @@ type Ground struct {
 	next  int
 	// Skew is added to the clock of this process.
 	Skew time.Duration
+	// Met counts the messages that an actor with phases has met in each; nil: nobody counts.
+	Met map[Meeting]int
+}
+
+// Meeting is a kind of message that comes to an actor in a phase.
+type Meeting struct {
+	Message reflect.Type
+	Phase   string
 }
 
 var _ actors.Ground = (*Ground)(nil)
@@ -123,6 +135,15 @@ func (g *Ground) send(to, sender *actor.PID, m any) {
 		return // a dead letter
 	}
 	g.s.Post(g.p, c, func() { c.enter(envelope{m, sender}) })
+}
+
+// Tell sends a message to all actors whose names begin so, as an operator's command does.
+func (g *Ground) Tell(prefix string, m any) {
+	for _, id := range slices.Sorted(maps.Keys(g.cells)) {
+		if strings.HasPrefix(id, prefix) {
+			g.send(g.cells[id].pid, nil, m)
+		}
+	}
 }
 
 // Ask implements actors.Ground. Nothing that is simulated asks.

@@ -45,13 +45,15 @@ type Sched struct {
 	fates  map[string]*fate
 	names  []string // of fates, in the order of their first asking
 	quiet  bool     // no more faults
-	last   int      // step of the last fault
+	last   int      // step of the last fault that counts
 	fired  []string
 	// Skip names faults that are not to happen: "kind#n" for the n-th that was asked for.
 	Skip map[string]bool
 	// Boost multiplies how often a kind of fault happens in this run, Burst just now; nil: by one.
-	Boost  func(name string) int
-	Burst  func(name string) int
+	Boost func(name string) int
+	Burst func(name string) int
+	// Counts says which kinds SinceFault counts from; nil: all.
+	Counts func(name string) bool
 	tracer func(string)
 	fail   error
 }
@@ -171,12 +173,14 @@ func (s *Sched) Chance(name string, per int) bool {
 	}
 	f.fired++
 	s.fired = append(s.fired, fmt.Sprintf("%s#%d", name, f.asked))
-	s.last = s.steps
+	if s.Counts == nil || s.Counts(name) {
+		s.last = s.steps
+	}
 	s.Logf("FAULT %s#%d", name, f.asked)
 	return true
 }
 
-// SinceFault is how many steps ago the last fault happened.
+// SinceFault is how many steps ago the last fault that counts happened.
 func (s *Sched) SinceFault() int { return s.steps - s.last }
 
 // Faults returns the faults that happened, in order, as Skip names them.

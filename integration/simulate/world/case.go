@@ -22,9 +22,19 @@ type Case struct {
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
 	Check func(o *Oracle) error
-	// Busy is how many times more records than usual are sent; 0: one.
+	// Letters: Check looks at the dead letters, too.
+	Letters bool
+	// AtLeastOnce: nodes commit without transactions. What is committed may be so again.
+	AtLeastOnce bool
+	// Prepare makes topics that nodes would make otherwise; nil: none.
+	Prepare func(w *World)
+	// Disturb lets faults of the case's own happen; nil: none.
+	Disturb func(w *World)
+	// Calm does now and then what a case needs to come to an end once the faults have stopped; nil: nothing.
+	Calm func(w *World)
+	// Busy is how many times more records than usual are sent, in as many times more steps; 0: one.
 	Busy int
-	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then.
+	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then; negative: never.
 	Compaction int
 	// Watch checks what must hold at every moment; nil: nothing.
 	Watch func(o *Oracle) error
@@ -39,8 +49,11 @@ type Hooks struct {
 	exits  map[string]int // how many processes have ended with a record in hand
 }
 
-// poison marks a record that no handler takes.
-const poison = "!"
+// poison marks a record that no handler takes, giant one that makes a record which is larger than its topic takes.
+const (
+	poison = "!"
+	giant  = "+"
+)
 
 // deadly marks a record that ends the process whose handler gets it, and deep one that does so inside a table.
 const (
@@ -52,6 +65,11 @@ var (
 	errPoison  = errors.New("this record is poison")
 	errUnlucky = errors.New("bad luck")
 )
+
+// isBad says whether a record is one that no handler takes, that leads to one which no topic takes, or that ends the process.
+func isBad(value string) bool {
+	return strings.Contains(value, poison) || strings.Contains(value, giant) || strings.Contains(value, deadly)
+}
 
 // maxBadLuck is how often one record fails by bad luck at most: fewer times than would make it a dead letter.
 const maxBadLuck = 2
@@ -119,7 +137,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals()}
 }
 
 // words is the vocabulary that keys are taken from.

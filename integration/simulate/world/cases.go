@@ -154,6 +154,7 @@ func twoTables() *Case {
 					return err
 				}
 				sums.Set(ctx, e.Key, n+int64(len(e.Value)))
+				sums.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old, h.Fate("look", e.Value) })
 				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
 				out.Send(ctx, e.Key, fmt.Sprintf("%d %s", n+int64(len(e.Value)), e.Value))
 				return h.Turn(ctx, "add", e.Value)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/troupe-stream/troupe/integration/simulate/client"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/kafka/protocol"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -26,7 +28,13 @@ func newBroker(s *sched.Sched) *broker.Broker {
 // driver opens the clients of a node's process.
 func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
 	return client.NewDriver(&client.Net{
-		S: w.s, B: w.b, Kafka: w.kafka,
+		S: w.s, B: w.b, Kafka: w.kafka, Away: w.away,
+		OutOfRange: func() { w.Saw(sawRange) },
+		Stale: func(twin bool) {
+			if w.Saw(sawStale); twin {
+				w.Saw(sawTwin)
+			}
+		},
 		Kill:  func(*sched.Proc) { n.kill() },
 		Pause: func(*sched.Proc) { n.pause(w.aWhile()) },
 	}, n.proc, n.ground, log)
@@ -64,7 +72,10 @@ func (w *World) markers() {
 
 // disturbBroker lets faults of the cluster happen.
 func (w *World) disturbBroker() {
-	if w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
+	if !w.c.AtLeastOnce && w.s.Chance("retention takes what is committed", 40) {
+		w.retain()
+	}
+	if w.c.Compaction >= 0 && w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
 		for _, name := range w.b.Topics() {
 			if !strings.HasSuffix(name, "-changelog") {
 				continue
@@ -73,6 +84,18 @@ func (w *World) disturbBroker() {
 			for p := range st.Partitions {
 				w.b.Compact(kafka.TopicPartition{Topic: name, Partition: p})
 			}
+		}
+	}
+}
+
+// retain moves the starts of the logs of "in": retention takes what is committed.
+func (w *World) retain() {
+	for _, pos := range w.Offsets() {
+		if pos.Topic != "in" || pos.Offset <= 0 {
+			continue
+		}
+		if err := w.b.DeleteRecords(pos.TopicPartition, pos.Offset); err != nil {
+			w.s.Fail(fmt.Errorf("retention: %w", err))
 		}
 	}
 }
@@ -88,7 +111,7 @@ func (w *World) Committed(topic string) (all []Record) {
 		lso := w.b.LSO(tp)
 		for _, e := range w.b.Log(tp) {
 			if !e.Control && !e.Aborted && e.Offset < lso {
-				all = append(all, Record{p, e.Offset, string(e.Key), string(e.Value), e.Value == nil})
+				all = append(all, Record{p, e.Offset, string(e.Key), string(e.Value), e.Value == nil, e.RawHeaders})
 			}
 		}
 	}
@@ -97,6 +120,9 @@ func (w *World) Committed(topic string) (all []Record) {
 
 // Offsets implements Store.
 func (w *World) Offsets() []kafka.Position { return w.b.Offsets(w.c.Name) }
+
+// Seen implements Store.
+func (w *World) Seen(what string) bool { return w.seen[what] > 0 }
 
 // Decided implements Store.
 func (w *World) Decided() []kafka.Position { return w.b.Decided(w.c.Name) }
@@ -108,7 +134,7 @@ func (w *World) progress() (slots, commits int) {
 			slots++
 		}
 	}
-	return slots, w.b.Commits
+	return slots, w.b.Commits + w.plainly
 }
 
 // sources are the topics that agents of any version in use read.
@@ -157,8 +183,12 @@ func (w *World) lag() string {
 				}
 			}
 			pos, ok := committed[tp]
-			if !ok || pos.Offset < last {
-				return fmt.Sprintf("%s/%d is committed up to %d (%v) of %d", t.Name, p, pos.Offset, ok, last)
+			at := pos.Offset
+			if w.c.AtLeastOnce { // one that is carried out late may have moved it back: it will be done again
+				at = w.reached[tp]
+			}
+			if !ok || at < last {
+				return fmt.Sprintf("%s/%d is committed up to %d (%v) of %d", t.Name, p, at, ok, last)
 			}
 		}
 	}
@@ -174,11 +204,13 @@ func (w *World) watchSequences() {
 		if err != nil || m.Seq == 0 {
 			return // a mark
 		}
+		w.reached[pos.TopicPartition] = max(w.reached[pos.TopicPartition], pos.Offset)
 		w.s.Logf("committed %s/%d@%d %s", pos.Topic, pos.Partition, pos.Offset, pos.Metadata)
-		before := last[pos.TopicPartition]
-		if pos == before {
-			return // a request that was sent twice
+		if w.c.AtLeastOnce {
+			w.plainly++
+			return // a commit may be carried out twice, and late
 		}
+		before := last[pos.TopicPartition]
 		if seq := kafka.SeqOf(before.Metadata); m.Seq != seq+1 {
 			w.s.Fail(fmt.Errorf("%s/%d: bundle %d is committed after bundle %d", pos.Topic, pos.Partition, m.Seq, seq))
 		}
@@ -186,5 +218,24 @@ func (w *World) watchSequences() {
 			w.s.Fail(fmt.Errorf("%s/%d: offset %d is committed after %d", pos.Topic, pos.Partition, pos.Offset, before.Offset))
 		}
 		last[pos.TopicPartition] = pos
+	}
+}
+
+// watchMarks checks that a slot is marked as taken only by the member that the group has given it to, by the assignment that is
+// valid when the mark is written: whoever is given the slot next finds the mark, and fences who wrote it. A mark that came later
+// would name another than the slot's owner.
+func (w *World) watchMarks() {
+	w.b.OnCommit = func(group string, as kafka.Member, pos kafka.Position) {
+		if pos.Topic != protocol.SlotsTopic(group) {
+			return
+		}
+		m, err := kafka.ParseMark(pos.Metadata)
+		switch {
+		case err != nil:
+			w.s.Fail(fmt.Errorf("slot %d: %w", pos.Partition, err))
+		case m.Released:
+		case !slices.Contains(w.b.Assigned(group, as.ID), pos.Partition):
+			w.s.Fail(fmt.Errorf("slot %d is marked %q by %s, generation %d, which has not got it", pos.Partition, pos.Metadata, as.ID, as.Generation))
+		}
 	}
 }

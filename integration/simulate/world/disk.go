@@ -11,9 +11,10 @@ import (
 
 // disk is the data directory of a node: what its checkpoints hold. It outlives the node's processes.
 type disk struct {
-	s     *sched.Sched
-	files map[string]*image
-	old   map[string]*image // an older state of all files
+	s       *sched.Sched
+	files   map[string]*image
+	old     map[string]*image // an older state of all files
+	damaged bool              // bytes of its files were changed
 }
 
 // image is the content of a file: the changes written to it, in order.
@@ -86,6 +87,7 @@ func (d *disk) tear() {
 
 // damage changes a byte of each file's values.
 func (d *disk) damage() {
+	d.damaged = true
 	for _, path := range slices.Sorted(maps.Keys(d.files)) {
 		im := d.files[path]
 		if len(im.changes) == 0 {

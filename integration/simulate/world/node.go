@@ -41,6 +41,7 @@ func (n *node) start() {
 	s := n.w.s
 	n.proc = s.Proc(fmt.Sprintf("%s.%d", n.name, n.starts))
 	n.ground = ground.New(s, n.proc)
+	n.ground.Met = n.w.met
 	n.err, n.runs, n.asked = nil, n.version, false
 	if n.away = 40; s.Rand().IntN(2) == 0 {
 		n.away = 500
@@ -50,7 +51,8 @@ func (n *node) start() {
 	var err error
 	n.node, err = actors.NewNode(n.w.plans[n.version], n.w.driver(n, log), actors.Config{
 		DataDir: "data", Instance: n.instance, Nonce: p.Name, CreateTopics: true, CommitInterval: 100 * time.Millisecond,
-		CheckpointInterval: 300 * time.Millisecond, StopTimeout: 4 * time.Second, Logger: log, Ground: n.ground, Disk: n.disk,
+		CheckpointInterval: 300 * time.Millisecond, StopTimeout: n.w.patience, Logger: log, Ground: n.ground, Disk: n.disk,
+		AtLeastOnce: n.w.c.AtLeastOnce,
 	})
 	if err != nil {
 		s.Fail(fmt.Errorf("%s: %w", p.Name, err))

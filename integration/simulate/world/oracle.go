@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
@@ -18,6 +19,7 @@ type Record struct {
 	Offset     int64
 	Key, Value string
 	Tombstone  bool
+	headers    []byte
 }
 
 // Store is what the oracle may ask the broker.
@@ -28,6 +30,10 @@ type Store interface {
 	Offsets() []kafka.Position
 	// Decided returns what Offsets will once the markers on their way are written.
 	Decided() []kafka.Position
+	// Saw counts something that runs are to have seen, one of Sights.
+	Saw(what string)
+	// Seen says whether this run has seen it.
+	Seen(what string) bool
 }
 
 // Oracle compares what is committed with what was sent.
@@ -41,11 +47,6 @@ type Oracle struct {
 // good is what was sent and can be processed.
 func (o *Oracle) good() []Record {
 	return slices.DeleteFunc(slices.Clone(o.sent), func(r Record) bool { return isBad(r.Value) })
-}
-
-// isBad says whether a record becomes a dead letter.
-func isBad(value string) bool {
-	return strings.Contains(value, poison) || strings.Contains(value, deadly)
 }
 
 // enoughExits is how many processes end with a record in hand, at the least, before it has failed for that: of the five deaths that it takes,
@@ -118,18 +119,36 @@ func (o *Oracle) same(topic string, in []Record) error {
 
 // image is what a table's changelog says, by partition.
 func (o *Oracle) image(table string) map[int32]map[string]string {
-	im := map[int32]map[string]string{}
-	for _, r := range o.Committed(o.topology + "-" + table + "-changelog") {
-		if im[r.Partition] == nil {
-			im[r.Partition] = map[string]string{}
-		}
-		if r.Tombstone {
-			delete(im[r.Partition], r.Key)
-		} else {
-			im[r.Partition][r.Key] = r.Value
+	images := map[int32]map[string]string{}
+	for p, im := range o.images(table, nil) {
+		images[p] = map[string]string{}
+		for k, v := range im.All() {
+			images[p][string(k)] = string(v)
 		}
 	}
-	return im
+	return images
+}
+
+// images is the same, on top of what is there already by partition: that of a checkpoint, from its offset on.
+func (o *Oracle) images(table string, on map[int32]*tables.Inspected) map[int32]*tables.Image {
+	images := map[int32]*tables.Image{}
+	from := map[int32]int64{}
+	for p, x := range on {
+		images[p], from[p] = x.Image, x.Offset
+	}
+	for _, r := range o.Committed(o.topology + "-" + table + "-changelog") {
+		if images[r.Partition] == nil {
+			images[r.Partition] = new(tables.Image)
+		}
+		value := []byte(r.Value)
+		if r.Tombstone {
+			value = nil
+		}
+		b := new(kafka.Batch)
+		b.Append(r.Offset, 0, []byte(r.Key), value, r.headers)
+		images[r.Partition].ApplyFrom(b, from[r.Partition])
+	}
+	return images
 }
 
 // table checks what a table's changelog holds.

@@ -4,19 +4,41 @@ package world
 
 import (
 	"fmt"
+	"runtime"
+	"sync"
 
 	"github.com/troupe-stream/troupe/internal/plant"
 )
 
-// FindPlanted plants a fault and runs seeds, up to a limit, until one fails. It returns how many it took, and how that run
-// ended; 0 if none did.
+// FindPlanted plants a fault and runs seeds on all cores, up to a limit, until one fails. It returns how many that takes one after
+// the other, and how that run ended; 0 if none did.
 func FindPlanted(name string, limit int) (seeds int, found Result) {
 	plant.Set(name)
 	defer plant.Set("")
-	for i := range limit {
-		if r := Run(Options{Seed: uint64(i)}); r.Err != nil { //nolint:gosec // not negative
-			return i + 1, r
-		}
+	var mu sync.Mutex
+	next, first := 0, limit
+	take := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, next <= first
 	}
-	return 0, Result{Err: fmt.Errorf("%s: not found by %d seeds", name, limit)}
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				r := Run(Options{Seed: uint64(i)}) //nolint:gosec // not negative
+				mu.Lock()
+				if r.Err != nil && i < first {
+					first, found = i, r
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	if found.Err == nil {
+		return 0, Result{Err: fmt.Errorf("%s: not found by %d seeds", name, limit)}
+	}
+	return first + 1, found
 }

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
+	"github.com/troupe-stream/troupe/integration/simulate/ground"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -35,57 +35,50 @@ const DefaultSteps = 2000
 // settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy.
 const settleSteps = 60_000
 
-// storms are the weathers of a run.
-var storms = []func(name string) int{
-	nil,
-	func(name string) int { return 1 + 2*has(name, "node:", "process ") },
-	func(name string) int { return 1 + 4*has(name, "request ", "answer ", "coordinator ") },
-	func(name string) int { return 1 + 5*has(name, "EndTxn", "TxnOffsetCommit", "marker", "client:") },
-	func(name string) int {
-		return 1 + 2*has(name, "node:", "process", "disk:", "request ", "answer ", "marker")
-	},
-	func(name string) int { // of those who take slots and give them up
-		return 1 + 7*has(name, "OffsetFetch", "OffsetCommit", "JoinGroup", "SyncGroup", "Heartbeat", "client:") + 2*has(name, "node:")
-	},
-}
-
-func has(name string, parts ...string) int {
-	for _, p := range parts {
-		if strings.Contains(name, p) {
-			return 1
-		}
-	}
-	return 0
-}
-
 // Result is how a run ended.
 type Result struct {
 	Seed    uint64
 	Case    string
 	Err     error // what was violated
 	Steps   int
-	Slots   int               // with a committed offset
-	Commits int               // transactions committed
-	Fired   map[string][2]int // how often each fault was asked for, and happened
-	Faults  []string          // those that happened, in order, as Options.Skip names them
-	Skipped bool              // too little happened to count
+	Slots   int                    // with a committed offset
+	Commits int                    // transactions committed
+	Fired   map[string][2]int      // how often each fault was asked for, and happened
+	Met     map[ground.Meeting]int // messages of partitions, by phase: see Table
+	Seen    map[string]int         // of Sights
+	Faults  []string               // those that happened, in order, as Options.Skip names them
+	Skipped bool                   // too little happened to count
 }
 
 // World is one run.
 type World struct {
-	s      *sched.Sched
-	b      *broker.Broker
-	c      *Case
-	o      *Oracle
-	plans  []*plan.Plan
-	nodes  []*node
-	kafka  *sched.Proc // the cluster: markers on their way
-	outer  *sched.Proc // the world itself
-	inputs int
-	steps  int
-	sent   int
-	parts  int32
-	latest int // version of the topology that new nodes run
+	slots, commits int // when all was committed
+
+	plainly int // commits without transactions
+
+	seen map[string]int // of Sights
+
+	deniedUntil map[string]int // topics that may not be written, until which step
+
+	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
+
+	s        *sched.Sched
+	b        *broker.Broker
+	c        *Case
+	o        *Oracle
+	plans    []*plan.Plan
+	nodes    []*node
+	kafka    *sched.Proc // the cluster: markers on their way
+	outer    *sched.Proc // the world itself
+	inputs   int
+	steps    int
+	sent     int
+	parts    int32
+	latest   int // version of the topology that new nodes run
+	away     map[string]time.Time
+	met      map[ground.Meeting]int // messages of partitions, by phase
+	patience time.Duration          // of nodes that stop
+	most     int                    // nodes that are added one by one
 }
 
 // Run runs one seed.
@@ -98,9 +91,9 @@ func Run(opts Options) Result {
 	defer w.s.Close()
 	r.Case = w.c.Name
 	r.Err = w.run(cmpOr(opts.Steps, w.steps))
-	r.Steps, r.Fired = w.s.Steps(), w.s.Fired()
+	r.Steps, r.Fired, r.Met, r.Seen = w.s.Steps(), w.s.Fired(), w.met, w.seen
 	r.Faults = w.s.Faults()
-	r.Slots, r.Commits = w.progress()
+	r.Slots, r.Commits = w.slots, w.commits
 	r.Skipped = r.Slots < 2 || r.Commits < 3
 	return r
 }
@@ -118,19 +111,14 @@ func build(opts Options) (*World, error) {
 	if opts.Trace != nil {
 		s.Trace(opts.Trace)
 	}
-	s.Boost = storms[s.Rand().IntN(len(storms))]
-	if s.Rand().IntN(2) == 0 { // faults come in bursts: the second meets what the first has left
-		s.Burst = func(name string) int {
-			if s.SinceFault() < 80 && has(name, "node:", "process") > 0 {
-				return 5
-			}
-			return 1
-		}
+	weather := weatherOf(s)
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}}
+	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
+		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world")}
 	w.b = newBroker(s)
 	if w.c == nil {
-		all := Cases()
+		all := append(Cases(), timers()) // twice as often as the others: what it finds needs the most coincidences
 		w.c = all[opts.Seed%uint64(len(all))]
 	}
 	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}}
@@ -139,17 +127,25 @@ func build(opts Options) (*World, error) {
 		return nil, err
 	}
 	w.parts = 1 + int32(s.Rand().IntN(4)) //nolint:gosec // small
-	w.inputs, w.steps = cmpOr(opts.Inputs, (40+s.Rand().IntN(120))*max(w.c.Busy, 1)), DefaultSteps
+	w.inputs, w.steps = cmpOr(opts.Inputs, (40+s.Rand().IntN(120))*max(w.c.Busy, 1)), DefaultSteps*max(w.c.Busy, 1)
 	if s.Rand().IntN(4) == 0 { // a long run
 		w.steps *= 3
 	}
 	w.markers()
 	w.watchSequences()
+	w.watchMarks()
 	w.createTopic("in", w.parts)
+	if w.c.Prepare != nil {
+		w.c.Prepare(w)
+	}
 	w.o = &Oracle{Store: w, topology: w.c.Name}
 	h.o = w.o
 	w.o.exits = h.exits
-	for i := range 1 + s.Rand().IntN(4) {
+	nodes := 1 + s.Rand().IntN(4)
+	if w.most = 5; weather.hasty { // few first, and then more
+		nodes, w.most = 1+nodes/3, 8
+	}
+	for i := range nodes {
 		w.addNode(i)
 	}
 	return w, nil
@@ -224,6 +220,9 @@ func (w *World) send(r *rand.Rand) {
 func (w *World) calm() {
 	w.s.Logf("=== calm")
 	w.s.Quiet()
+	for name := range w.deniedUntil {
+		w.allow(name)
+	}
 	for w.sent < w.inputs {
 		w.send(w.s.Rand())
 	}
@@ -248,6 +247,9 @@ func (w *World) settle() error {
 		w.step()
 		if i%20 == 0 {
 			w.revive()
+		}
+		if i%200 == 0 && w.c.Calm != nil {
+			w.c.Calm(w)
 		}
 		if i%20 == 10 && w.isDone() {
 			return w.s.Err()
@@ -296,13 +298,16 @@ func (w *World) disturb() {
 			n.ground.Skew += time.Duration(s.Rand().Int64N(int64(20*time.Second))) - 10*time.Second
 		}
 	}
-	if len(w.nodes) < 5 && s.Chance("node: added", 4) {
+	if len(w.nodes) < w.most && s.Chance("node: added", 4) {
 		w.addNode(len(w.nodes))
 	}
-	if len(w.nodes) < 6 && s.Chance("node: twin", 1) {
+	if len(w.nodes) <= w.most && s.Chance("node: twin", 1) {
 		w.twin()
 	}
 	w.disturbBroker()
+	if w.c.Disturb != nil {
+		w.c.Disturb(w)
+	}
 }
 
 // aWhile is how long a process stands still: less than a session, or more than a session and a transaction may last.
@@ -333,6 +338,9 @@ func (w *World) restart(n *node) {
 			x.version = 1
 		}
 	}
+	if err := w.checkpoints(n); err != nil {
+		w.s.Fail(err)
+	}
 	n.start()
 }
 
@@ -340,7 +348,7 @@ func (w *World) restart(n *node) {
 func (w *World) twin() {
 	of := w.nodes[w.s.Rand().IntN(len(w.nodes))]
 	n := &node{w: w, name: of.name + "twin", instance: of.instance, disk: newDisk(w.s), version: of.version, twin: true}
-	n.disk.files = of.disk.copyFiles()
+	n.disk.files, n.disk.damaged = of.disk.copyFiles(), of.disk.damaged
 	w.nodes = append(w.nodes, n)
 	n.start()
 }
@@ -355,5 +363,13 @@ func (w *World) check() error {
 		}
 	}
 	agents := max(w.c.Agents, 1)
-	return errors.Join(w.c.Check(w.o), w.o.letters(agents))
+	err := errors.Join(w.c.Check(w.o), w.checkpoints(w.nodes...))
+	if !w.c.Letters {
+		err = errors.Join(err, w.o.letters(agents))
+	}
+	w.slots, w.commits = w.progress()
+	if err == nil && w.s.Rand().IntN(8) == 0 {
+		err = w.expire()
+	}
+	return err
 }

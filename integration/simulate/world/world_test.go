@@ -55,14 +55,15 @@ func TestOneSeedIsOneRun(t *testing.T) {
 func TestFoundBefore(t *testing.T) {
 	t.Parallel()
 	found := map[string][]uint64{
-		"batches":     {321, 474, 816},
-		"count":       {2809},
-		"deletes":     {665, 1016, 6821},
-		"done-set":    {977, 2849, 7574},
-		"ledger":      {193, 2155, 19012},
-		"repartition": {713, 857, 2477},
-		"timers":      {12166},
-		"two-tables":  {579, 849, 1614, 5673},
+		"at-least-once": {78, 163, 212},
+		"batches":       {321, 474, 816},
+		"count":         {2809},
+		"deletes":       {665, 1016, 6821},
+		"done-set":      {977, 2849, 7574},
+		"ledger":        {193, 2155, 19012},
+		"repartition":   {713, 857, 2477},
+		"timers":        {12166},
+		"two-tables":    {579, 849, 1614, 5673},
 	}
 	for _, c := range Cases() {
 		for _, seed := range found[c.Name] {
