@@ -24,6 +24,9 @@ const (
 	quietPolls    = 40
 	// rejoinAfter is how long ago the last rejoining of a member that was replaced must be for another one.
 	rejoinAfter = time.Minute
+	// reopenWait and maxReopenWait are between attempts to open a consumer for that.
+	reopenWait    = 100 * time.Millisecond
+	maxReopenWait = 2 * time.Second
 )
 
 // Group is a process's membership in the group of a topology: it implements kafka.Group over a Consumer and a Wire, and
@@ -40,7 +43,7 @@ type Group struct {
 	commits *commits
 
 	mu       sync.Mutex
-	consumer Consumer // changed by Run's goroutine alone, which may read it without mu
+	consumer Consumer // changed by Run's goroutine alone, which may read it without mu; nil: about to join once more
 	commands []func()
 
 	// Of Run's goroutine.
@@ -123,7 +126,7 @@ func (g *Group) mayRejoin() bool {
 // rejoin joins the group once more, with a consumer that replaces one that another member of our identity has replaced. That may
 // be nobody but we: a request to join that was given up for lost and reached the broker late makes a member that nobody is. If it is another
 // process, we meet again: the marks of slots tell, or it replaces us a second time.
-func (g *Group) rejoin() {
+func (g *Group) rejoin(ctx context.Context) {
 	why := g.replaced
 	g.replaced, g.rejoined = nil, g.rt.Now()
 	g.log.Warn("the group has a member of this node's identity that is not this one: a late request of its own may have made that, so it joins once more", "error", why)
@@ -131,16 +134,26 @@ func (g *Group) rejoin() {
 	g.closing = true
 	g.consumer.Close()
 	g.closing, g.undo, g.member = false, nil, Member{}
+	g.use(nil)
 	g.tellJoined()
-	c, err := g.open(events{g})
-	if err != nil {
-		g.fail(fmt.Errorf("join group %s once more: %w", g.cfg.Group, errors.Join(err, why)))
-		return
+	for wait := reopenWait; ; wait = min(2*wait, maxReopenWait) {
+		c, err := g.open(events{g})
+		if err == nil {
+			g.use(c)
+			g.subscribe()
+			return
+		}
+		g.h.Failed(fmt.Errorf("join group %s once more: %w", g.cfg.Group, err), false)
+		if !g.rt.Sleep(ctx, wait) {
+			return
+		}
 	}
+}
+
+func (g *Group) use(c Consumer) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.consumer = c
-	g.mu.Unlock()
-	g.subscribe()
 }
 
 func (g *Group) subscribe() {
@@ -155,8 +168,14 @@ func (g *Group) current() (Member, error) {
 	g.mu.Lock()
 	c := g.consumer
 	g.mu.Unlock()
+	if c == nil {
+		return Member{}, errNoConsumer
+	}
 	return c.Member()
 }
+
+// errNoConsumer says that this process is no member of the group just now: it is about to join once more.
+var errNoConsumer = errors.New("this process joins its group once more")
 
 // Run implements kafka.Group.
 func (g *Group) Run(ctx context.Context, h kafka.GroupHandler) error {
@@ -171,7 +190,7 @@ func (g *Group) Run(ctx context.Context, h kafka.GroupHandler) error {
 			quiet = 0
 		}
 		if g.replaced != nil {
-			g.rejoin()
+			g.rejoin(ctx)
 		}
 		g.maybeLook()
 	}
@@ -276,6 +295,9 @@ func (g *Group) Holds(ctx context.Context, slot int32, incarnation int64) (bool,
 
 // stop lets go of all slots, closes the consumer and leaves the group.
 func (g *Group) stop() {
+	if g.consumer == nil { // it was replaced, and told to stop before it could join once more: there is nothing to leave
+		return
+	}
 	g.consumer.Flush()
 	all := g.owned()
 	if g.fatal == nil {

@@ -440,3 +440,42 @@ func TestRealAwaits(t *testing.T) {
 	close(done)
 	require.NoError(t, protocol.Real{}.Await(ctx, done), "what is done is done")
 }
+
+// A member that was replaced gives up its slots, joins once more as soon as a broker lets it, and takes them anew; replaced again within a
+// minute, it ends.
+func TestAMemberThatIsReplaced(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1)
+		w.mu.Lock()
+		w.unopened = 4
+		w.mu.Unlock()
+		replaced := func() { w.con.events.Failed(fmt.Errorf("fenced: %w", kafka.ErrDuplicateIdentity), true) }
+		w.con.do <- replaced
+		w.until("it has joined once more", func() bool { return w.opens == 5 })
+		require.Equal(w.t, []int32{1}, w.lost)
+		require.NoError(w.t, w.fatal)
+		require.Len(w.t, w.failed, 3, "each attempt in vain is told of")
+		w.con.joins("A-2")
+		w.take(1)
+		w.con.do <- replaced
+		<-w.ran
+		require.ErrorIs(w.t, w.fatal, kafka.ErrDuplicateIdentity)
+	})
+}
+
+// One that is told to stop before it could join once more has nothing to close or to leave.
+func TestAMemberThatIsReplacedAndStopped(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1)
+		w.mu.Lock()
+		w.unopened = 1 << 30
+		w.mu.Unlock()
+		w.con.do <- func() { w.con.events.Failed(kafka.ErrDuplicateIdentity, true) }
+		w.until("it tries to join once more", func() bool { return w.opens > 3 })
+		w.asked()
+		w.end()
+		<-w.ran
+		require.NoError(w.t, w.fatal)
+		require.Empty(w.t, w.asked(), "who has its identity now would be thrown out")
+	})
+}

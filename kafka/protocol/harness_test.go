@@ -50,6 +50,9 @@ type world struct {
 	broken    bool    // the plain client
 	keep      []int32 // slots that the handler does not let go of
 	idle      bool    // the handler assigns nothing
+	opens     int     // of the consumer
+	unopened  int     // until so many, they fail, once one was closed
+	closed    []int   // how many opens there were when the consumer was closed
 }
 
 // fault is what becomes of a call: it takes some time, or until its context ends, and fails.
@@ -71,6 +74,11 @@ func in(t *testing.T, cfg kafka.GroupConfig, f func(w *world)) {
 		w.con = &consumer{w: w, member: kafka.Member{ID: "A-1", Instance: "A", Generation: 1}, assigned: map[kafka.TopicPartition]bool{}, do: make(chan func(), 10)}
 		var err error
 		w.group, err = protocol.NewGroup(cfg, slog.New(slog.DiscardHandler), protocol.Real{}, w, func(events protocol.Events) (protocol.Consumer, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.opens++; len(w.closed) > 0 && w.opens <= w.unopened {
+				return nil, errBroker
+			}
 			w.con.events = events
 			return w.con, nil
 		})
@@ -342,6 +350,20 @@ func (c *consumer) Poll(wait time.Duration) bool {
 	}
 }
 
+// Close is called once for each opening.
+func (c *consumer) Close() {
+	_ = c.w.call(context.Background(), "close-consumer")
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	if slices.Contains(c.w.closed, c.w.opens) {
+		c.w.t.Error("the consumer is closed twice")
+	}
+	c.w.closed = append(c.w.closed, c.w.opens)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.assigned)
+}
+
 func (c *consumer) Flush() { // the record is handed over before a rebalance changes anything
 	if c.gathered {
 		c.gathered = false
@@ -391,8 +413,6 @@ func (c *consumer) Pause(tps []kafka.TopicPartition) error {
 func (c *consumer) Resume(tps []kafka.TopicPartition) error {
 	return c.w.call(context.Background(), "resume", tps)
 }
-
-func (c *consumer) Close() { _ = c.w.call(context.Background(), "close-consumer") }
 
 // transactor commits what it is given, if nothing else was said.
 type transactor struct{ w *world }
