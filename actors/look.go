@@ -14,7 +14,7 @@ import (
 )
 
 // answerWithin is how long a partition may take to answer those who look; one that does not is shown as busy.
-const answerWithin = time.Second
+const answerWithin = 700 * time.Millisecond // less than the second that probes are used to wait
 
 // What those who look ask the root.
 type (
@@ -98,6 +98,7 @@ func (r *root) inspect(c actor.Context) {
 			st.All = append(st.All, status.Name(stageName(stage), r.slots.numbers[slot]))
 		}
 	}
+	slices.Sort(st.All)
 	with, without := r.owned()
 	for _, slot := range without {
 		if why := r.parts[slot].why; why != nil {

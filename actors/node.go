@@ -181,7 +181,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.closes = append(n.closes, producer.Close)
 	crashpoint.Hit("start.producer-opened")
-	n.lags.open(admin)
+	n.lags.open(n.ground, admin)
 	hooks := newHooks(n.cfg.Hooks, n.log)
 	n.mu.Lock()
 	n.hooks = hooks

@@ -17,9 +17,11 @@ import (
 const (
 	// nodeAnswers is how long a node's root may take to answer: longer than it waits for partitions.
 	nodeAnswers = 2 * time.Second
-	// endsFor is for how long the known ends of topics are good enough to tell a lag by, and endsWithin how long asking for them may take.
-	endsFor    = time.Second
-	endsWithin = 1500 * time.Millisecond
+	// endsFor is for how long the known ends of topics are good enough to tell a lag by, endsWithin how long who looks waits for them, and
+	// endsPatience how long asking for them may take.
+	endsFor      = time.Second
+	endsWithin   = 1500 * time.Millisecond
+	endsPatience = 10 * time.Second
 	// hookPatience is how long a node that ends waits for hooks to be through.
 	hookPatience = 2 * time.Second
 )
@@ -63,7 +65,7 @@ func (n *Node) Status() (Status, error) { return askRoot[Status](n, nodeQuery{})
 func (n *Node) Inspect(ctx context.Context) status.Node {
 	st, known := n.look()
 	if known {
-		st.LagUnknown = n.lags.fill(ctx, n.ground.Now(), st.Partitions)
+		st.LagUnknown = n.lags.fill(ctx, st.Partitions)
 	}
 	return st
 }
@@ -100,6 +102,16 @@ func (n *Node) look() (st status.Node, known bool) {
 	return st, askErr == nil
 }
 
+// Alive says whether the node has not ended, or given up. It asks nobody.
+func (n *Node) Alive() bool {
+	select {
+	case <-n.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // Tree returns the tree of actors as it lives. It waits for up to two seconds.
 func (n *Node) Tree() (status.Tree, error) { return askRoot[status.Tree](n, inspectTree{}) }
 
@@ -128,36 +140,63 @@ func (n *Node) HooksDropped() int64 {
 	return n.hooks.lost()
 }
 
-// lags tells how far partitions are behind the ends of their topics. The ends are asked for at most once a second.
+// lags tells how far partitions are behind the ends of their topics. The ends are asked for at most once a second, by one question
+// that all who look wait for; none of them waits for long.
 type lags struct {
-	mu    sync.Mutex
-	admin kafka.Admin // nil: closed
-	ends  map[kafka.TopicPartition]int64
-	at    time.Time
-	err   error
+	ground Ground
+
+	mu     sync.Mutex
+	admin  kafka.Admin // nil: closed
+	cancel context.CancelFunc
+	ends   map[kafka.TopicPartition]int64
+	at     time.Time // of ends
+	err    error
+	asking chan struct{} // closed when the question under way is answered; nil: there is none
+	asked  time.Time
 }
 
-func (l *lags) open(admin kafka.Admin) {
+func (l *lags) open(g Ground, admin kafka.Admin) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.admin = admin
+	l.ground, l.admin = g, admin
 }
 
-// close waits for a question under way.
+// close gives up a question under way; it may be answered yet.
 func (l *lags) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.admin = nil
+	if l.admin = nil; l.cancel != nil {
+		l.cancel()
+	}
 }
 
 // fill fills in lags, and says why they are not known.
-func (l *lags) fill(ctx context.Context, now time.Time, parts []status.Partition) string {
+func (l *lags) fill(ctx context.Context, parts []status.Partition) string {
+	tps := sourcesOf(parts)
+	if len(tps) == 0 {
+		return ""
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.admin == nil {
 		return errNotRunning.Error()
 	}
-	l.refresh(ctx, now, parts)
+	now := l.ground.Now()
+	fresh := now.Sub(l.at) < endsFor && !slices.ContainsFunc(tps, func(tp kafka.TopicPartition) bool { _, ok := l.ends[tp]; return !ok })
+	if !fresh {
+		if l.asking == nil {
+			l.ask(tps)
+		}
+		if asking, left := l.asking, endsWithin-now.Sub(l.asked); left > 0 {
+			g := l.ground
+			l.mu.Unlock()
+			_ = g.AwaitFor(ctx, asking, left) // what is known by then counts
+			l.mu.Lock()
+		}
+		if l.asking != nil {
+			return fmt.Sprintf("the brokers have not said for %v where topics end", endsWithin)
+		}
+	}
 	if l.err != nil {
 		return l.err.Error()
 	}
@@ -167,33 +206,35 @@ func (l *lags) fill(ctx context.Context, now time.Time, parts []status.Partition
 	return ""
 }
 
-// refresh asks for the ends of all sources. Called with mu held.
-func (l *lags) refresh(ctx context.Context, now time.Time, parts []status.Partition) {
-	var tps []kafka.TopicPartition
-	known := true
+// ask asks for the ends of topics, beside everything else. Called with mu held.
+func (l *lags) ask(tps []kafka.TopicPartition) {
+	ctx, cancel := l.ground.WithTimeout(context.Background(), endsPatience)
+	admin, done := l.admin, make(chan struct{})
+	l.asking, l.asked, l.cancel = done, l.ground.Now(), cancel
+	l.ground.Go(func() {
+		defer cancel()
+		ends, err := admin.Ends(ctx, kafka.ReadCommitted, tps...)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.err, l.asking, l.cancel = err, nil, nil; err == nil {
+			l.ends = ends
+		}
+		l.at = l.ground.Now()
+		close(done)
+	})
+}
+
+// sourcesOf are the topic-partitions that are read.
+func sourcesOf(parts []status.Partition) (tps []kafka.TopicPartition) {
 	for _, p := range parts {
 		for _, a := range p.Agents {
 			tp := kafka.TopicPartition{Topic: a.Topic, Partition: p.Partition}
-			if a.Topic == "" {
-				continue
-			}
-			if _, ok := l.ends[tp]; !ok {
-				known = false
-			}
-			if !slices.Contains(tps, tp) {
+			if a.Topic != "" && !slices.Contains(tps, tp) {
 				tps = append(tps, tp)
 			}
 		}
 	}
-	if len(tps) == 0 || known && now.Sub(l.at) < endsFor {
-		return
-	}
-	ask, cancel := context.WithTimeout(ctx, endsWithin)
-	defer cancel()
-	ends, err := l.admin.Ends(ask, kafka.ReadCommitted, tps...)
-	if l.err = err; err == nil {
-		l.ends, l.at = ends, now
-	}
+	return tps
 }
 
 // of fills in the lags of one partition: of each of its sources the agent counts that is furthest behind.

@@ -155,7 +155,7 @@ func (a *agentSlot) isRetrying() bool {
 // stageName is how those who look know a stage: by its sources. That of slot 0, which every topology has, reads nothing.
 func stageName(st *plan.Stage) string {
 	if st.Key == "" {
-		return "(leader)"
+		return status.Leader
 	}
 	return st.Key
 }

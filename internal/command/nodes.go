@@ -26,7 +26,7 @@ func (c *cli) webFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.web.Token, "http-token", "", "what whoever asks a node over HTTP has to know; the same for all nodes. Safer in the environment or a file")
 	f.StringVar(&c.web.CertFile, "http-cert", "", "certificate for HTTP, a PEM `FILE`; read anew when it changes")
 	f.StringVar(&c.web.KeyFile, "http-key", "", "its key, a PEM `FILE`")
-	f.StringVar(&c.web.CAFile, "http-ca", "", "who may sign the certificates of others, a PEM `FILE`; with it, whoever asks needs one (mutual TLS)")
+	f.StringVar(&c.web.CAFile, "http-ca", "", "who may sign the certificates of others, a PEM `FILE`; with it, whoever asks needs one (mutual TLS), or the token if there is one")
 }
 
 // asking is how a command reaches nodes.
@@ -177,17 +177,21 @@ func (c *cli) tellResumed(done status.Resumes, wanted []status.Wanted) error {
 	var errs []error
 	found := 0
 	for _, r := range done.Resumed {
-		name := fmt.Sprintf("partition %s of topology %s", status.Name(r.Stage, r.Partition), r.Topology)
 		if r.Resumed {
 			found++
-			c.app.say("%s goes on", name)
+			c.app.say("partition %s of topology %s goes on", status.Name(r.Stage, r.Partition), r.Topology)
+		}
+	}
+	for _, w := range wanted { // a number may mean partitions of several stages, of which one was stopped
+		meant := slices.DeleteFunc(slices.Clone(done.Resumed), func(r status.Resumed) bool { return !w.Is(r.Stage, r.Partition) })
+		if len(meant) == 0 {
+			errs = append(errs, fmt.Errorf("partition %s: no node that answers has it", w))
+		}
+		if slices.ContainsFunc(meant, func(r status.Resumed) bool { return r.Resumed }) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s: %s", name, r.Why))
-	}
-	for _, w := range wanted {
-		if !slices.ContainsFunc(done.Resumed, func(r status.Resumed) bool { return w.Is(r.Stage, r.Partition) }) {
-			errs = append(errs, fmt.Errorf("partition %s: no node that answers has it", w))
+		for _, r := range meant {
+			errs = append(errs, fmt.Errorf("partition %s of topology %s: %s", status.Name(r.Stage, r.Partition), r.Topology, r.Why))
 		}
 	}
 	for _, u := range slices.Concat(done.Failed, done.Unreachable) {

@@ -47,7 +47,7 @@ func newTable(w io.Writer, format string, columns ...string) *table {
 func (t *table) row(object any, cells ...string) {
 	switch t.format {
 	case "table":
-		t.line(t.tabs, cells, cell)
+		t.line(t.tabs, cells, func(s string) string { return printable(cell(s)) })
 	case "tsv":
 		t.line(t.out, cells, cell)
 	case "json":

@@ -70,27 +70,24 @@ func (p paint) overviews(all []status.Overview) string {
 			nodes = append(nodes, []string{n.Instance, p.state(n.State, n.State), fmt.Sprint(len(n.Partitions)), status.Rate(n.Rates.In), status.Rate(n.Rates.Out), status.Count(n.Commits.Committed), status.Count(n.Commits.Aborted), status.Clock(n.Started), n.Address})
 		}
 		for _, u := range o.Unreachable {
+			if u.Instance == "" {
+				continue
+			}
 			nodes = append(nodes, []string{u.Instance, p.state(unreachable, unreachable), "?", "?", "?", "?", "?", "?", u.Address})
 		}
 		b.WriteString(p.table(nodes, 2, 3, 4, 5, 6))
 		for _, n := range o.Nodes {
 			if n.Why != "" {
-				b.WriteString(p.dim(n.Instance+": "+n.Why) + "\n")
+				b.WriteString(p.dim(n.Instance+": "+oneText(n.Why)) + "\n")
 			}
 			if n.LagUnknown != "" {
-				b.WriteString(p.dim(n.Instance+": its lag is not known: "+n.LagUnknown) + "\n")
+				b.WriteString(p.dim(n.Instance+": its lag is not known: "+oneText(n.LagUnknown)) + "\n")
 			}
 		}
 		for _, u := range o.Unreachable {
-			b.WriteString(p.state(unreachable, describeUnreachable(u)) + "\n")
+			b.WriteString(p.state(unreachable, oneText(describeUnreachable(u))) + "\n")
 		}
-		parts := [][]string{{"partition", "node", "state", "lag", "in/s", "out/s", "restarts", "failed", "given up", "entries", "why"}}
-		for _, r := range o.Rows {
-			parts = append(parts, []string{r.Name, r.Instance, p.state(r.State, r.Label), r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries, oneText(r.Why)})
-		}
-		if len(parts) > 1 {
-			b.WriteString("\n" + p.table(parts, 3, 4, 5, 6, 7, 8, 9))
-		}
+		b.WriteString(p.partitions(o))
 		errs := [][]string{{"last errors", "agent", "record", "attempt", "error"}}
 		for _, f := range o.Errors {
 			errs = append(errs, []string{status.Clock(f.Time), f.Agent, f.Record, fmt.Sprint(f.Attempts), oneText(f.Error)})
@@ -100,6 +97,27 @@ func (p paint) overviews(all []status.Overview) string {
 		}
 	}
 	return b.String()
+}
+
+// partitions are the rows of partitions, and below them why some are not running: there is no room for that beside them.
+func (p paint) partitions(o status.Overview) string {
+	alone := len(o.Nodes) == 1 && len(o.Unreachable) == 0 // then it is not said where they are
+	rows, why := [][]string{{"partition", "state", "lag", "in/s", "out/s", "restarts", "failed", "given up", "entries", "node"}}, ""
+	for _, r := range o.Rows {
+		rows = append(rows, []string{r.Name, p.state(r.State, r.Label), r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries, r.Instance})
+		if r.Why != "" {
+			why += p.state(r.State, r.Name) + ": " + oneText(r.Why) + "\n"
+		}
+	}
+	if len(rows) == 1 {
+		return ""
+	}
+	if alone {
+		for i := range rows {
+			rows[i] = rows[i][:len(rows[i])-1]
+		}
+	}
+	return "\n" + p.table(rows, 2, 3, 4, 5, 6, 7, 8) + why
 }
 
 // table lays out rows below their heading; right lists the columns of numbers.
@@ -140,7 +158,7 @@ func (p paint) trees(all status.Trees) string {
 		b.WriteString(p.table(append(rows, p.actors(t.Root, "", "")...), 3, 4, 5))
 	}
 	for _, u := range all.Unreachable {
-		b.WriteString(p.state(unreachable, describeUnreachable(u)) + "\n")
+		b.WriteString(p.state(unreachable, oneText(describeUnreachable(u))) + "\n")
 	}
 	return b.String()
 }
@@ -165,5 +183,6 @@ func (p paint) actors(t status.Tree, lead, next string) [][]string {
 	return rows
 }
 
-// oneText puts a text of several lines into one.
-func oneText(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneText puts a text of several lines into one, without what a terminal would take for a command: an error may quote what it was
+// given.
+func oneText(s string) string { return printable(strings.Join(strings.Fields(s), " ")) }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/troupe-stream/troupe/internal/status"
 )
@@ -34,6 +35,7 @@ type screen struct {
 	text   string
 	at     time.Time // of text
 	err    error     // why text is old
+	width  int
 	height int
 	top    int // the first line that is shown
 }
@@ -71,7 +73,7 @@ func (m *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 		return m, m.wait()
 	case tea.WindowSizeMsg:
-		m.height = msg.Height
+		m.width, m.height = msg.Width, msg.Height
 	case tea.KeyPressMsg:
 		page := max(m.height-2, 1)
 		switch msg.String() {
@@ -93,7 +95,11 @@ func (m *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 }
 
 func (m *screen) View() tea.View {
-	lines := strings.Split(strings.TrimRight(m.text, "\n"), "\n")
+	text := strings.TrimRight(m.text, "\n")
+	if m.width > 0 {
+		text = ansi.Wrap(text, m.width, "")
+	}
+	lines := strings.Split(text, "\n")
 	room := max(m.height-1, 1)
 	m.top = max(min(m.top, len(lines)-room), 0)
 	lines = lines[m.top:min(m.top+room, len(lines))]

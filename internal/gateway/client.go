@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ const maxAnswer = 64 << 20
 type Client struct {
 	http  *http.Client
 	token string
+	https bool // the token goes over TLS only
 }
 
 // NewClient makes a client.
@@ -32,7 +34,7 @@ func NewClient(s Security) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{token: s.Token, http: &http.Client{
+	return &Client{token: s.Token, https: s.CertFile != "" || s.CAFile != "", http: &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: config, MaxIdleConnsPerHost: 2, IdleConnTimeout: membersTimeout},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -100,6 +102,9 @@ func ask[A any](ctx context.Context, c *Client, method, at, path string, values 
 	if err != nil {
 		return answer, fmt.Errorf("address %q: use HOST:PORT or a URL", at)
 	}
+	if c.token != "" && c.https && req.URL.Scheme != "https" {
+		return answer, fmt.Errorf("%s has no TLS: the token is not sent in the clear by who has --http-cert or --http-ca", at)
+	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -132,6 +137,9 @@ func BaseURL(at string) string {
 // refused is the error for an answer that is none.
 func refused(at string, res *http.Response, body string) error {
 	said, _, _ := strings.Cut(strings.TrimSpace(body), "\n")
+	if res.Header.Get(ownHeader) == "" && !strings.Contains(said, "HTTP request to an HTTPS server") {
+		return fmt.Errorf("%s answers (HTTP status %d), but it is no node of troupe: name a node's address", at, res.StatusCode)
+	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%s: %s: give what the node was given, --http-token or --http-ca with --http-cert and --http-key", at, said)
@@ -153,6 +161,8 @@ func explain(at string, err error) error {
 		return fmt.Errorf("nothing listens at %s: the node does not run, or has another address", at)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s has not answered in time", at)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%s: %w: name who signed it with --http-ca", at, err)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fmt.Errorf("%s speaks no TLS: write http:// before the address", at)
 	}

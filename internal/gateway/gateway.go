@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,6 +42,7 @@ type Config struct {
 
 // Node is one topology in this process.
 type Node interface {
+	Alive() bool                             // it has not ended, or given up
 	Look() status.Node                       // without lags
 	Inspect(ctx context.Context) status.Node // with them
 	Tree() (status.Tree, error)
@@ -141,6 +143,9 @@ func (c Config) advertised(port int) (string, error) {
 	if c.CertFile != "" {
 		scheme = "https"
 	}
+	if err := checkAdvertise(c.Advertise); err != nil {
+		return "", err
+	}
 	host, own := c.Advertise, strconv.Itoa(port)
 	if host == "" {
 		host, _, _ = net.SplitHostPort(c.addr())
@@ -155,6 +160,26 @@ func (c Config) advertised(port int) (string, error) {
 		host, own = h, p
 	}
 	return scheme + "://" + net.JoinHostPort(strings.Trim(host, "[]"), own), nil
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+// checkAdvertise returns what is wrong with HOST or HOST:PORT; nothing with an empty one.
+func checkAdvertise(s string) error {
+	if s == "" {
+		return nil
+	}
+	host := s
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("--advertise %q: %q is no port", s, p)
+		}
+		host = h
+	}
+	if host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"); !hostName.MatchString(host) && net.ParseIP(host) == nil {
+		return fmt.Errorf("--advertise %q: use HOST or HOST:PORT, without http://", s)
+	}
+	return nil
 }
 
 func (c Config) addr() string {

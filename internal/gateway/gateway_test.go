@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -27,11 +29,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fake is a node that says what it is told to say.
 type fake struct {
 	st      status.Node
+	ended   bool
 	treeErr error
 	resumed []status.Wanted
 	asked   int
 }
 
+func (f *fake) Alive() bool                         { return !f.ended }
 func (f *fake) Look() status.Node                   { return f.st }
 func (f *fake) Inspect(context.Context) status.Node { return f.st }
 func (f *fake) Digest(table string, partition int32) (status.Digest, error) {
@@ -135,6 +139,10 @@ func TestProbes(t *testing.T) {
 	require.Equal(t, 200, code)
 	require.Equal(t, "shop: running\n", body)
 	n.st.State, n.st.Ready = status.Stopping, false
+	code, body = get(t, "GET", g.URL()+"/healthz")
+	require.Equal(t, 200, code)
+	require.Equal(t, "shop: alive\n", body)
+	n.ended = true
 	code, _ = get(t, "GET", g.URL()+"/healthz")
 	require.Equal(t, 503, code)
 	code, _ = get(t, "GET", g.URL()+"/nothing")
@@ -346,4 +354,44 @@ func TestAdvertise(t *testing.T) {
 	require.NotContains(t, g.URL(), "0.0.0.0")
 	require.Equal(t, "http://h:1", gateway.Advertised("me@home@http://h:1"))
 	require.Empty(t, gateway.Advertised("me@home"))
+	for _, bad := range []string{":7000", "host:", "host:0", "host:99999", "http://x", "a,b", "a b", "[fe80::1%eth0]:70"} {
+		_, err := gateway.Listen(gateway.Config{Addr: "127.0.0.1:0", Advertise: bad, Logger: slog.New(slog.DiscardHandler)})
+		require.ErrorContains(t, err, "--advertise", bad)
+	}
+}
+
+// Whatever else answers at an address is told from a node.
+func TestNoNode(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{200, 404, 500} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+		_, err := client(t, gateway.Security{}).Status(t.Context(), s.URL, gateway.Query{})
+		s.Close()
+		require.ErrorContains(t, err, "it is no node of troupe")
+	}
+}
+
+// Topologies are asked at once: one that is slow does not take the time of the others.
+func TestSeveralTopologies(t *testing.T) {
+	t.Parallel()
+	g := listen(t, "a", func(c *gateway.Config) { c.Topologies = []string{"shop", "zoo"} })
+	met := make(chan struct{}, 2)
+	both := func(ctx context.Context, _ string) ([]gateway.Member, error) {
+		met <- struct{}{}
+		for len(met) < 2 { // until the other is asked too
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			default:
+				runtime.Gosched()
+			}
+		}
+		return nil, nil
+	}
+	g.Set("shop", node("a"), both)
+	g.Set("zoo", node("a"), both)
+	got, err := client(t, gateway.Security{}).Status(t.Context(), g.URL(), gateway.Query{})
+	require.NoError(t, err)
+	require.Len(t, got.Nodes, 2)
+	require.Empty(t, got.Unreachable)
 }

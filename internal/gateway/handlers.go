@@ -8,6 +8,7 @@ import (
 	"net/http/pprof"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -38,31 +39,52 @@ func (g *Gateway) handler() http.Handler {
 	all.HandleFunc("GET /healthz", g.healthy)
 	all.HandleFunc("GET /readyz", g.ready)
 	all.Handle("/", g.guard(http.NewCrossOriginProtection().Handler(guarded)))
-	return all
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(ownHeader, "1")
+		all.ServeHTTP(w, r)
+	})
 }
 
-// healthy says that the process is alive: 200, or 503 once a node has ended by itself.
+// ownHeader tells a node from whatever else may answer at an address.
+const ownHeader = "X-Troupe"
+
+// healthy says that the process is alive: 200, or 503 once a node has ended by itself. It asks no actor.
 func (g *Gateway) healthy(w http.ResponseWriter, _ *http.Request) {
-	g.probe(w, func(n status.Node) bool { return n.State != status.Stopping })
+	g.probe(w, func(topology string) (good bool, says string) {
+		if n, _ := g.node(topology); n != nil && !n.Alive() {
+			return false, "ended"
+		}
+		return true, "alive"
+	})
 }
 
 // ready says whether all nodes have their partitions and their tables: 200 or 503.
 func (g *Gateway) ready(w http.ResponseWriter, _ *http.Request) {
-	g.probe(w, func(n status.Node) bool { return n.Ready })
+	g.probe(w, func(topology string) (good bool, says string) {
+		n, _ := g.node(topology)
+		if n == nil {
+			return false, status.Starting
+		}
+		st := n.Look()
+		return st.Ready, st.State
+	})
 }
 
 // probe answers without telling more than states, since anybody may ask.
-func (g *Gateway) probe(w http.ResponseWriter, good func(status.Node) bool) {
+func (g *Gateway) probe(w http.ResponseWriter, look func(topology string) (good bool, says string)) {
+	all := make([]bool, len(g.cfg.Topologies))
+	says := make([]string, len(all))
+	var wg sync.WaitGroup
+	for i, topology := range g.cfg.Topologies {
+		wg.Go(func() { all[i], says[i] = look(topology) })
+	}
+	wg.Wait()
 	code, lines := http.StatusOK, ""
-	for _, topology := range g.cfg.Topologies {
-		st := g.starting(topology)
-		if n, _ := g.node(topology); n != nil {
-			st = n.Look()
-		}
-		if !good(st) {
+	for i, topology := range g.cfg.Topologies {
+		if !all[i] {
 			code = http.StatusServiceUnavailable
 		}
-		lines += topology + ": " + st.State + "\n"
+		lines += topology + ": " + says[i] + "\n"
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
@@ -73,7 +95,7 @@ func (g *Gateway) probe(w http.ResponseWriter, good func(status.Node) bool) {
 func (g *Gateway) starting(topology string) status.Node {
 	return status.Node{
 		Topology: topology, Instance: g.cfg.Instance, Version: g.cfg.Version, Address: g.url, State: status.Starting,
-		Why: "it connects to the brokers", Partitions: []status.Partition{},
+		Why: "it connects to the brokers", Partitions: []status.Partition{}, All: []string{},
 	}
 }
 
@@ -113,18 +135,12 @@ func (g *Gateway) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) statusOf(ctx context.Context, q question) status.Answer {
-	var all status.Answer
-	for _, topology := range g.wants(q) {
-		a := gather(ctx, g, q, topology, g.inspect, func(ctx context.Context, at string, q Query) (status.Answer, error) {
-			return g.peers.Status(ctx, at, q)
-		})
+	all := status.Answer{Nodes: []status.Node{}}
+	for _, a := range gatherAll(ctx, g, q, g.inspect, g.peers.Status) {
 		for _, x := range a.answers {
 			all.Nodes = append(all.Nodes, x.Nodes...)
 		}
 		all.Unreachable = append(all.Unreachable, a.unreachable...)
-	}
-	if all.Nodes == nil {
-		all.Nodes = []status.Node{}
 	}
 	return all
 }
@@ -147,10 +163,7 @@ func (g *Gateway) tree(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
 	all := status.Trees{Trees: []status.NodeTree{}}
-	for _, topology := range g.wants(q) {
-		a := gather(ctx, g, q, topology, g.ownTree, func(ctx context.Context, at string, q Query) (status.Trees, error) {
-			return g.peers.Trees(ctx, at, q)
-		})
+	for _, a := range gatherAll(ctx, g, q, g.ownTree, g.peers.Trees) {
 		for _, x := range a.answers {
 			all.Trees = append(all.Trees, x.Trees...)
 		}
@@ -195,11 +208,11 @@ func (g *Gateway) resume(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
 	all := status.Resumes{Resumed: []status.Resumed{}}
-	for _, topology := range g.wants(q) {
-		own := func(context.Context, string) status.Resumes { return g.ownResume(topology, wanted) }
-		a := gather(ctx, g, q, topology, own, func(ctx context.Context, at string, q Query) (status.Resumes, error) {
-			return g.peers.Resume(ctx, at, q, wanted)
-		})
+	own := func(_ context.Context, topology string) status.Resumes { return g.ownResume(topology, wanted) }
+	ask := func(ctx context.Context, at string, q Query) (status.Resumes, error) {
+		return g.peers.Resume(ctx, at, q, wanted)
+	}
+	for _, a := range gatherAll(ctx, g, q, own, ask) {
 		for _, x := range a.answers {
 			all.Resumed, all.Failed = append(all.Resumed, x.Resumed...), append(all.Failed, x.Failed...)
 		}

@@ -33,8 +33,8 @@ var (
 	nodeReady    = desc("node_ready", "1 if the node has its partitions, and their tables.")
 	hooksDropped = desc("hook_events_dropped_total", "Events that hooks were not told of, since one was too slow.")
 
-	agentIn       = desc("agent_records_in_total", "Records that were given to an agent; turns, of a timer or task.", ofAgent...)
-	agentOut      = desc("agent_records_out_total", "Records that an agent sent.", ofAgent...)
+	agentIn       = desc("agent_records_in_total", "Records that an agent is through with, or turns of a timer or task; those that failed are not among them, and what was undone and done again counts again.", ofAgent...)
+	agentOut      = desc("agent_records_out_total", "Records that an agent sent; what was undone and sent again counts again.", ofAgent...)
 	agentFailed   = desc("agent_failures_total", "Failures of an agent, all attempts counted.", ofAgent...)
 	agentRetried  = desc("agent_retries_total", "Failures after which the record is tried again.", ofAgent...)
 	agentSkipped  = desc("agent_records_skipped_total", "Records that were given up and skipped.", ofAgent...)

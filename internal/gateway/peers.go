@@ -64,6 +64,18 @@ func gather[A any](ctx context.Context, g *Gateway, q question, topology string,
 	return all
 }
 
+// gatherAll gathers for all topologies that a question is about, at once.
+func gatherAll[A any](ctx context.Context, g *Gateway, q question, own func(context.Context, string) A, ask func(ctx context.Context, at string, q Query) (A, error)) []gathered[A] {
+	topologies := g.wants(q)
+	all := make([]gathered[A], len(topologies))
+	var wg sync.WaitGroup
+	for i, topology := range topologies {
+		wg.Go(func() { all[i] = gather(ctx, g, q, topology, own, ask) })
+	}
+	wg.Wait()
+	return all
+}
+
 // others are the members of a group besides this node that advertise an address, and those that do not.
 func (g *Gateway) others(ctx context.Context, topology string, members Members) (with, without []status.Unreachable) {
 	ctx, cancel := context.WithTimeout(ctx, membersTimeout)

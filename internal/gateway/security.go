@@ -20,8 +20,8 @@ type Security struct {
 	// CertFile and KeyFile are the certificate of this process, in PEM. They are read anew for each connection: a certificate may be
 	// renewed while a node runs.
 	CertFile, KeyFile string
-	// CAFile holds, in PEM, who may sign certificates. With it, a server wants a certificate of its clients (mutual TLS), and clients
-	// trust nobody else.
+	// CAFile holds, in PEM, who may sign certificates: clients trust nobody else, and a server wants a certificate of its clients (mutual
+	// TLS), unless they come with the token.
 	CAFile string
 }
 
@@ -30,9 +30,6 @@ func (c Config) check() error {
 	host, port, err := net.SplitHostPort(c.addr())
 	if err != nil || port == "" {
 		return fmt.Errorf("--http %q: use HOST:PORT, as in %s, or off", c.Addr, DefaultAddr)
-	}
-	if c.Advertise != "" && strings.Contains(c.Advertise, "/") {
-		return fmt.Errorf("--advertise %q: use HOST or HOST:PORT, without http://", c.Advertise)
 	}
 	if err := c.Security.check(); err != nil {
 		return err
@@ -59,7 +56,7 @@ func (s Security) check() error {
 // isLoopback says whether only this machine can reach a host.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 func (s Security) certificate() (*tls.Certificate, error) {
@@ -126,13 +123,15 @@ func (s Security) clientTLS() (*tls.Config, error) {
 // guard lets in who may ask.
 func (g *Gateway) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.cfg.CAFile != "" && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
-			http.Error(w, "a certificate is wanted, signed by the authority of --http-ca", http.StatusUnauthorized)
-			return
-		}
-		if g.cfg.Token != "" && !g.hasToken(r) {
+		known := g.cfg.CAFile != "" && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 || g.cfg.Token != "" && g.hasToken(r)
+		switch {
+		case known:
+		case g.cfg.Token != "":
 			w.Header().Set("WWW-Authenticate", `Basic realm="troupe, password: the token"`)
 			http.Error(w, "a token is wanted: Authorization: Bearer TOKEN, or the token as the password of basic authentication", http.StatusUnauthorized)
+			return
+		case g.cfg.CAFile != "":
+			http.Error(w, "a certificate is wanted, signed by the authority of --http-ca", http.StatusUnauthorized)
 			return
 		}
 		// Where nothing else is asked for, a web page elsewhere must not get at the node by a name of its own that points to loopback.

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,6 +116,7 @@ func TestMutualTLS(t *testing.T) {
 	require.ErrorContains(t, err, "a certificate is wanted")
 	_, err = client(t, gateway.Security{}).Status(t.Context(), a.URL(), gateway.Query{})
 	require.ErrorContains(t, err, "unknown authority")
+	require.ErrorContains(t, err, "name who signed it with --http-ca")
 	_, err = client(t, gateway.Security{}).Status(t.Context(), strings.Replace(a.URL(), "https", "http", 1), gateway.Query{})
 	require.ErrorContains(t, err, "write https://")
 	stranger := newAuthority(t).leaf("me")
@@ -172,7 +174,6 @@ func TestSecurityFaults(t *testing.T) {
 		"all addresses":   {gateway.Config{Addr: ":0"}, "others can reach that address"},
 		"TLS alone":       {gateway.Config{Addr: "0.0.0.0:0", Security: gateway.Security{CertFile: mine.CertFile, KeyFile: mine.KeyFile}}, "others can reach that address"},
 		"no port":         {gateway.Config{Addr: "127.0.0.1"}, "HOST:PORT"},
-		"a URL":           {gateway.Config{Advertise: "http://x"}, "without http://"},
 		"half a pair":     {gateway.Config{Security: gateway.Security{CertFile: mine.CertFile}}, "give both"},
 		"authority alone": {gateway.Config{Security: gateway.Security{CAFile: ca.file}}, "add --http-cert"},
 		"no such file":    {gateway.Config{Addr: "127.0.0.1:0", Security: gateway.Security{CertFile: "nowhere", KeyFile: "nowhere"}}, "nowhere"},
@@ -186,4 +187,28 @@ func TestSecurityFaults(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// With an authority and a token, either will do: so a token can go over TLS that a private authority has signed. It does not go in the clear.
+func TestTokenOverTLS(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	g := listen(t, "a", func(c *gateway.Config) { c.Security = ca.leaf("a"); c.Token = "sesame" })
+	g.Set("shop", node("a"), nil)
+	for _, s := range []gateway.Security{{CAFile: ca.file, Token: "sesame"}, ca.leaf("me")} {
+		_, err := client(t, s).Status(t.Context(), g.URL(), gateway.Query{})
+		require.NoError(t, err)
+	}
+	_, err := client(t, gateway.Security{CAFile: ca.file}).Status(t.Context(), g.URL(), gateway.Query{})
+	require.ErrorContains(t, err, "a token is wanted")
+
+	// Who pretends to be a member learns nothing.
+	got := make(chan string, 1)
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get("Authorization") }))
+	defer thief.Close()
+	g.Set("shop", node("a"), members(gateway.Member{Instance: "b", ClientID: "x@" + thief.URL}))
+	answer, err := client(t, gateway.Security{CAFile: ca.file, Token: "sesame"}).Status(t.Context(), g.URL(), gateway.Query{})
+	require.NoError(t, err)
+	require.Contains(t, answer.Unreachable[0].Why, "the token is not sent in the clear")
+	require.Empty(t, got)
 }

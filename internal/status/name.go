@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// Leader is the stage that reads nothing, and runs what a topology has once: of one partition.
+const Leader = "(leader)"
+
 // Name is a partition as commands and logs write it: stage/number.
 func Name(stage string, partition int32) string { return fmt.Sprintf("%s/%d", stage, partition) }
 

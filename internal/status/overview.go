@@ -24,6 +24,9 @@ type Overview struct {
 type Row struct {
 	Name, Instance, State, Label, Why                       string
 	Lag, In, Out, Restarts, Failed, GivenUp, Entries, Bytes string
+
+	stage  string
+	number int32
 }
 
 // maxErrors is how many errors an overview has.
@@ -59,24 +62,14 @@ func overview(name string, a Answer) Overview {
 		}
 	}
 	slices.SortFunc(o.Nodes, func(a, b Node) int { return cmp.Compare(a.Instance, b.Instance) })
-	type placed struct {
-		Partition
-		instance string
-	}
-	var parts []placed
 	for _, n := range o.Nodes {
 		for _, p := range n.Partitions {
-			parts = append(parts, placed{p, n.Instance})
+			o.Rows = append(o.Rows, row(p, n.Instance))
 		}
 		o.Errors = append(o.Errors, n.LastErrors...)
 	}
-	slices.SortStableFunc(parts, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Partition.Partition, b.Partition.Partition))
-	})
-	for _, p := range parts {
-		o.Rows = append(o.Rows, row(p.Partition, p.instance))
-	}
 	o.Rows = append(o.Rows, o.missing()...)
+	slices.SortStableFunc(o.Rows, func(a, b Row) int { return cmp.Or(cmp.Compare(a.stage, b.stage), cmp.Compare(a.number, b.number)) })
 	slices.SortStableFunc(o.Errors, func(a, b Failure) int { return b.Time.Compare(a.Time) })
 	o.Errors = o.Errors[:min(len(o.Errors), maxErrors)]
 	o.Headline = o.headline()
@@ -99,6 +92,9 @@ func (o Overview) missing() []Row {
 		if len(o.Unreachable) > 0 {
 			r.State, r.Why = Unknown, "no node that answers has it"
 		}
+		if w, err := ParseWanted(name); err == nil {
+			r.stage, r.number = w.Stage, w.Partition
+		}
 		r.Label, r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries, r.Bytes = r.State, "?", "?", "?", "?", "?", "?", "?", "?"
 		rows = append(rows, r)
 	}
@@ -112,21 +108,30 @@ func (o Overview) headline() string {
 	var in, out float64
 	for _, n := range o.Nodes {
 		in, out = in+n.Rates.In, out+n.Rates.Out
-		known = known && n.LagUnknown == ""
+		known = known && n.LagUnknown == "" && len(n.All) > 0
 		for _, p := range n.Partitions {
 			if p.Lag >= 0 {
 				lag += p.Lag
 			}
-			// A partition without sources has no lag.
-			known = known && (p.Lag >= 0 || !slices.ContainsFunc(p.Agents, func(a Agent) bool { return a.Topic != "" }))
+			known = known && (p.Lag >= 0 || p.Stage == Leader)
 		}
 	}
 	for _, r := range o.Rows {
 		states[r.State]++
 		known = known && r.State != Unassigned && r.State != Unknown
 	}
-	s := plural(len(o.Nodes)+len(o.Unreachable), "node")
-	if n := len(o.Unreachable); n > 0 {
+	away := 0
+	for _, u := range o.Unreachable {
+		known = false
+		if u.Instance != "" { // else it is not known who the others are
+			away++
+		}
+	}
+	s := plural(len(o.Nodes)+away, "node")
+	if away < len(o.Unreachable) {
+		s += " or more"
+	}
+	if n := away; n > 0 {
 		s += fmt.Sprintf(" (%d unreachable: what they have is not shown)", n)
 	}
 	s += ", " + plural(len(o.Rows), "partition")
@@ -153,7 +158,7 @@ func plural(n int, what string) string {
 }
 
 func row(p Partition, instance string) Row {
-	r := Row{Name: p.Name(), Instance: instance, State: p.State, Label: p.State, Why: p.Why, Lag: "-", In: Rate(p.Rates.In), Out: Rate(p.Rates.Out), Entries: "-", Bytes: "-"}
+	r := Row{stage: p.Stage, number: p.Partition, Name: p.Name(), Instance: instance, State: p.State, Label: p.State, Why: p.Why, Lag: "-", In: Rate(p.Rates.In), Out: Rate(p.Rates.Out), Entries: "-", Bytes: "-"}
 	if p.State == Restoring && p.Progress > 0 {
 		r.Label = fmt.Sprintf("%s %d%%", p.State, int(100*p.Progress))
 	}

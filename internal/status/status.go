@@ -37,7 +37,7 @@ type Node struct {
 	Topology   string      `json:"topology"`
 	Instance   string      `json:"instance"`
 	Version    string      `json:"version"`
-	Started    time.Time   `json:"started"`
+	Started    time.Time   `json:"started,omitzero"`
 	State      string      `json:"state"`
 	Why        string      `json:"why,omitempty"` // it is not running
 	Ready      bool        `json:"ready"`

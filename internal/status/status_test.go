@@ -50,4 +50,19 @@ func TestMissingPartitions(t *testing.T) {
 	require.Len(t, all, 2)
 	require.Equal(t, "2 nodes (1 unreachable: what they have is not shown), 2 partitions (1 running, 1 unknown), lag 0 or more, 0 records/s in, 0 out", all[0].Headline)
 	require.Equal(t, "zoo", all[1].Name)
+	a.Unreachable = []status.Unreachable{{Topology: "shop", Why: "no broker"}} // who else there is, is not known
+	require.Contains(t, status.Overviews(a)[0].Headline, "1 node or more, 2 partitions (1 running, 1 unknown)")
+}
+
+// A lag that is not known is not 0.
+func TestUnknownLag(t *testing.T) {
+	t.Parallel()
+	of := func(p status.Partition) string {
+		n := status.Node{Topology: "shop", All: []string{p.Name()}, Partitions: []status.Partition{p}}
+		return status.Overviews(status.Answer{Nodes: []status.Node{n}})[0].Headline
+	}
+	require.Contains(t, of(status.Partition{Stage: "a", State: status.Busy, Lag: -1}), "lag 0 or more")
+	require.NotContains(t, of(status.Partition{Stage: "a", State: status.Running}), "or more")
+	require.NotContains(t, of(status.Partition{Stage: status.Leader, State: status.Running, Lag: -1}), "or more")
+	require.Contains(t, status.Overviews(status.Answer{Nodes: []status.Node{{Topology: "shop", State: status.Starting}}})[0].Headline, "or more")
 }
