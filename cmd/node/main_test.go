@@ -23,6 +23,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asNode) != "" {
+		main() // the test has started itself as the command
+	}
 	goleak.VerifyTestMain(m,
 		// A client that hangs in its own Close is left: see the tests of actors.
 		goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1"),

@@ -113,14 +113,14 @@ func placeOf(cfg Config, t *target) (string, error) {
 	if cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			return "", useError("there is no cache directory to build %s in (%s): set HOME or XDG_CACHE_HOME", cfg.Package, err)
+			return "", useError("there is no cache directory to build %s in (%s): set HOME, or name one in TROUPE_PROGRAMS", cfg.Package, err)
 		}
 		cache = filepath.Join(dir, "troupe", "programs")
 	}
 	sum := sha256.Sum256([]byte(t.root + "\x00" + t.ImportPath))
 	place := filepath.Join(cache, t.Name+"-"+hex.EncodeToString(sum[:8]))
 	if err := os.MkdirAll(place, 0o700); err != nil {
-		return "", fmt.Errorf("build %s: %w: make that directory writable, or set XDG_CACHE_HOME", cfg.Package, err)
+		return "", fmt.Errorf("build %s: %w: make that directory writable, or name another in TROUPE_PROGRAMS", cfg.Package, err)
 	}
 	return place, nil
 }

@@ -27,15 +27,15 @@ func newGoCommand(cfg Config) (*goCommand, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, kv := range cfg.Environ {
-		list, ok := strings.CutPrefix(kv, "PATH=")
-		if !ok {
-			continue
+	list := ""
+	for _, kv := range cfg.Environ { // the last one holds
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			list = v
 		}
-		for _, at := range filepath.SplitList(list) {
-			if path, err := exec.LookPath(filepath.Join(at, "go")); err == nil && at != "" {
-				return &goCommand{path, dir, cfg.Environ}, nil
-			}
+	}
+	for _, at := range filepath.SplitList(list) {
+		if path, err := exec.LookPath(filepath.Join(at, "go")); err == nil && at != "" {
+			return &goCommand{path, dir, cfg.Environ}, nil
 		}
 	}
 	return nil, useError("%s is a Go package, and building it needs the go command, which is not on the PATH: install Go (https://go.dev/dl), or run a program that is built already", cfg.Package)
@@ -82,6 +82,9 @@ func find(ctx context.Context, g *goCommand, cfg Config) (*target, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("find %s: interrupted", cfg.Package)
 		}
+		if strings.Contains(said, "updates to go.mod needed") {
+			return nil, useError("the go.mod in %s is not up to date: run go mod tidy there, then this again", root)
+		}
 		return nil, &CompileError{cfg.Package, plain(said)}
 	}
 	t := &target{root: root}
@@ -92,7 +95,7 @@ func find(ctx context.Context, g *goCommand, cfg Config) (*target, error) {
 		if isDirectory(cfg.Package) {
 			return nil, useError("there is no Go package in %s: %s", cfg.Package, firstLine(t.Error.Err))
 		}
-		return nil, useError("there is no package %s for the module in %s: %s", cfg.Package, root, firstLine(t.Error.Err))
+		return nil, useError("there is no package %s for the module in %s: %s", cfg.Package, root, plainLine(t.Error.Err))
 	}
 	if t.Error != nil {
 		return nil, &CompileError{cfg.Package, t.Error.Err}
@@ -220,6 +223,9 @@ func (t *target) checkFunction(cfg Config) error {
 	}
 	return useError("package %s has no function Topology: it needs func Topology() *topology.Topology", cfg.Package)
 }
+
+// plainLine is all of a message in one line.
+func plainLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")

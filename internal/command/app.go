@@ -33,8 +33,6 @@ type App struct {
 	Terminal   bool     // Out and Err are a terminal
 	Asks       bool     // In and Err are a terminal: questions can be asked
 	Environ    []string // NAME=value
-	// Programs is where the programs of packages are kept. Defaults to the user's cache directory.
-	Programs string
 	// Exec makes this process another program. Defaults to execve.
 	Exec func(path string, args, env []string) error
 

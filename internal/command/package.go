@@ -19,6 +19,9 @@ import (
 // for its only topology.
 const builtFrom = envPrefix + "PACKAGE"
 
+// programsDir is the variable that says where the programs of packages are kept.
+const programsDir = envPrefix + "PROGRAMS"
+
 // isPackage says whether a --topology names a Go package: names of topologies have no slash.
 func isPackage(name string) bool {
 	return strings.Contains(name, "/") || name == "." || name == ".."
@@ -66,7 +69,7 @@ func (c *cli) hand(cmd *cobra.Command) error {
 
 // building is where and how packages are built.
 func (c *cli) building() builder.Config {
-	return builder.Config{Package: c.topology, Environ: c.app.Environ, Cache: c.app.Programs}
+	return builder.Config{Package: c.topology, Environ: c.app.Environ, Cache: variable(c.app.Environ, programsDir)}
 }
 
 // become makes this process another program, with its arguments.

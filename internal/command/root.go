@@ -48,7 +48,8 @@ below it). A flag wins over the environment, the environment over the file.
 
 A topology that is not in this program is named by its package: --topology ./shop builds the Go package in that directory, which
 exports func Topology() *topology.Topology, with the go command and the module of the current directory, and runs it in place of
-this program, with the same flags.
+this program, with the same flags. Programs are kept in the directory that TROUPE_PROGRAMS names (default: troupe/programs in the
+user's cache directory), so that the next start is quick.
 
 Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 		Example: fmt.Sprintf(`  %[1]s --topology wordcount --feed lines=book.txt --show counts
