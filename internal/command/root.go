@@ -73,7 +73,7 @@ Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 	c.run.register(root.Flags())
 	c.webFlags(root.Flags())
 	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.tailCommand(), c.getCommand(),
-		c.scanCommand(), c.lagCommand(), c.statusCommand(), c.resumeCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.configCommand(), c.versionCommand())
+		c.scanCommand(), c.lagCommand(), c.statusCommand(), c.resumeCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.configCommand(), c.newCommand(), c.versionCommand())
 	c.completeFlags(root)
 	return root
 }
