@@ -16,7 +16,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-stream/troupe/examples/audit"
+	"github.com/troupe-stream/troupe/examples/bank"
 	"github.com/troupe-stream/troupe/examples/flaky"
+	"github.com/troupe-stream/troupe/examples/orders"
 	"github.com/troupe-stream/troupe/examples/pageviews"
 	"github.com/troupe-stream/troupe/examples/wordcount"
 	"github.com/troupe-stream/troupe/internal/command"
@@ -43,7 +45,7 @@ func node(t *testing.T, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	app := &command.App{
 		Name:       "node",
-		Topologies: []command.Topology{wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology()},
+		Topologies: []command.Topology{wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology(), orders.Topology(), bank.Topology()},
 		In:         strings.NewReader(""), Out: &stdout, Err: &stderr,
 	}
 	code = app.Run(ctx, args)
@@ -110,7 +112,7 @@ func TestCommandsOfAllExamples(t *testing.T) {
 	t.Parallel()
 	code, out, errs := node(t, "topologies")
 	require.Zero(t, code, errs)
-	for _, name := range []string{"wordcount", "audit", "flaky", "pageviews"} {
+	for _, name := range []string{"wordcount", "audit", "flaky", "pageviews", "orders", "bank"} {
 		require.Contains(t, out, name)
 		for _, format := range []string{"text", "mermaid", "dot", "json"} {
 			code, out, errs := node(t, "describe", name, "--format", format)
