@@ -170,3 +170,30 @@ func TestFlaky(t *testing.T) {
 	require.Zero(t, code, errs)
 	require.Equal(t, "alan\t{\"id\":\"p5\",\"amount\":9900,\"note\":\"declined\"}\n", out)
 }
+
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	at := []string{"--topology", "orders", "--data-dir", t.TempDir()}
+	code, _, errs := node(t, append(at, "--feed", "orders=../../examples/orders/orders.tsv", "--feed-keyed", "--drain")...)
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, "1 record was given up")
+	code, out, errs := node(t, append(at, "scan", "accounts", "--format", "tsv")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, "ada\t{\"orders\":3,\"amount\":115}\nalan\t{\"orders\":1,\"amount\":1}\ngrace\t{\"orders\":1,\"amount\":500}\n", out)
+	code, out, errs = node(t, append(at, "tail", "confirmations", "--once")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, 5, strings.Count(out, "\n"), out)
+}
+
+func TestBank(t *testing.T) {
+	t.Parallel()
+	at := []string{"--topology", "bank", "--data-dir", t.TempDir()}
+	code, _, errs := node(t, append(at, "--feed", "transfers=../../examples/bank/transfers.tsv", "--feed-keyed", "--drain")...)
+	require.Zero(t, code, errs)
+	code, out, errs := node(t, append(at, "scan", "accounts", "--format", "tsv")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, "ada\t37650\nalan\t2850\ncash\t-70000\ngrace\t29500\n", out)
+	code, out, errs = node(t, append(at, "tail", "refusals", "--once")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, 2, strings.Count(out, "\n"), out)
+}
