@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func newGoCommand(cfg Config) (*goCommand, error) {
 // run runs the go command and returns what it says.
 func (g *goCommand) run(ctx context.Context, args ...string) (out, said string, err error) {
 	cmd := exec.CommandContext(ctx, g.path, args...)
-	cmd.Dir, cmd.Env = g.dir, append(g.env[:len(g.env):len(g.env)], "PWD="+g.dir)
+	cmd.Dir, cmd.Env = g.dir, append(slices.Clip(g.env), "PWD="+g.dir)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
@@ -103,7 +104,7 @@ func find(ctx context.Context, g *goCommand, cfg Config) (*target, error) {
 	if t.Name == "main" {
 		return nil, useError("package %s is a program: run it (go run %s), or move Topology to a package that is none", cfg.Package, cfg.Package)
 	}
-	if err := t.checkModule(cfg); err != nil {
+	if err := t.checkModule(); err != nil {
 		return nil, err
 	}
 	return t, t.checkFunction(cfg)
@@ -177,7 +178,7 @@ func isDirectory(name string) bool {
 var requires = regexp.MustCompile(`(?m)^\s*(require\s+|module\s+)?"?` + regexp.QuoteMeta(Troupe) + `"?(\s|$)`)
 
 // checkModule checks that the module has what the main function needs.
-func (t *target) checkModule(cfg Config) error {
+func (t *target) checkModule() error {
 	mod, err := os.ReadFile(filepath.Join(t.root, "go.mod"))
 	if err != nil {
 		return err

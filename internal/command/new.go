@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,7 +69,7 @@ func (c *cli) complete(cmd *cobra.Command, o scaffold.Options, m *scaffold.Modul
 		c.app.say("go.mod replaces troupe by the source in %s: take that line out for a release", o.Replace)
 	}
 	tidy := exec.CommandContext(cmd.Context(), "go", "mod", "tidy")
-	tidy.Dir, tidy.Env = o.Dir, append(c.app.Environ[:len(c.app.Environ):len(c.app.Environ)], "GOWORK=off")
+	tidy.Dir, tidy.Env = o.Dir, append(slices.Clip(c.app.Environ), "GOWORK=off")
 	said, err := tidy.CombinedOutput()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
