@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -130,34 +131,30 @@ func build(ctx context.Context, g *goCommand, cfg Config, t *target, place, prog
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) && cfg.Building != nil {
 		cfg.Building()
 	}
-	inside := t.root
-	if t.Module != nil && t.Module.Main {
-		inside = t.Dir
-	}
-	over := filepath.Join(inside, mainDir)
-	source := filepath.Join(place, "main.go")
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(over, "main.go"): source}})
-	if err != nil {
-		return err
-	}
-	modfile, err := copyModule(t.root, place)
-	if err == nil {
-		err = errors.Join(writeIfOther(source, mainOf(t)), writeIfOther(filepath.Join(place, "overlay.json"), overlay))
-	}
+	over, modfile, err := prepare(t, place)
 	if err != nil {
 		return fmt.Errorf("build %s: %w", cfg.Package, err)
-	}
-	args := []string{"build", "-o", program, "-buildvcs=false", "-overlay", filepath.Join(place, "overlay.json")}
-	if t.vendored {
-		args = append(args, "-mod=vendor")
-	} else {
-		args = append(args, "-mod=mod", "-modfile", modfile)
 	}
 	rel, err := filepath.Rel(g.dir, over)
 	if err != nil {
 		return err
 	}
-	_, said, err := g.run(ctx, append(args, "./"+filepath.ToSlash(rel))...)
+	compile := func(flags ...string) (string, error) {
+		words := append([]string{"build", "-o", program, "-buildvcs=false", "-overlay", filepath.Join(place, "overlay.json")}, flags...)
+		_, said, err := g.run(ctx, append(words, "./"+filepath.ToSlash(rel))...)
+		return said, err
+	}
+	var said string
+	if t.vendored {
+		said, err = compile("-mod=vendor")
+	} else if said, err = compile("-mod=readonly", "-modfile", modfile); err != nil && incomplete.MatchString(said) {
+		// A module that imports package topology alone has no sums of what else troupe needs: the copies are completed. What the user's own
+		// packages import must be in their go.mod: it is not looked for.
+		if err := checkImports(ctx, g, cfg); err != nil {
+			return err
+		}
+		said, err = compile("-mod=mod", "-modfile", modfile)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -169,6 +166,39 @@ func build(ctx context.Context, g *goCommand, cfg Config, t *target, place, prog
 		return &CompileError{cfg.Package, plain(said)}
 	}
 	return err
+}
+
+// incomplete is what the go command says of a go.mod or go.sum that it would complete.
+var incomplete = regexp.MustCompile(`missing go\.sum entry|updates to go\.mod needed`)
+
+// checkImports says which packages, of all that the package needs, no required module has.
+func checkImports(ctx context.Context, g *goCommand, cfg Config) error {
+	out, said, err := g.run(ctx, "list", "-deps", "-e", "-f", "{{with .Error}}{{.}}{{end}}", "--", cfg.Package)
+	if err != nil {
+		return &CompileError{cfg.Package, plain(said)}
+	}
+	if out = strings.TrimSpace(out); out != "" {
+		return &CompileError{cfg.Package, out}
+	}
+	return nil
+}
+
+// prepare writes the main function, where it is laid over the tree, and the copies of go.mod and go.sum.
+func prepare(t *target, place string) (over, modfile string, err error) {
+	inside := t.root
+	if t.Module != nil && t.Module.Main {
+		inside = t.Dir // it may be an internal package
+	}
+	over = filepath.Join(inside, mainDir)
+	source := filepath.Join(place, "main.go")
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(over, "main.go"): source}})
+	if err != nil {
+		return "", "", err
+	}
+	if modfile, err = copyModule(t.root, place); err != nil {
+		return "", "", err
+	}
+	return over, modfile, errors.Join(writeIfOther(source, mainOf(t)), writeIfOther(filepath.Join(place, "overlay.json"), overlay))
 }
 
 // plain is what the go command says without what is about its own working.
@@ -197,31 +227,27 @@ func main() { troupe.Main(topology.Topology()) }
 }
 
 // copyModule copies go.mod and go.sum: the program may need sums that the user's own packages do not. What the go command has added to
-// the copies stays until the user's files change.
+// the copies stays until one of the user's files changes.
 func copyModule(root, place string) (modfile string, err error) {
-	for _, name := range []string{"go.mod", "go.sum"} {
+	names := []string{"go.mod", "go.sum"}
+	texts, changed := map[string][]byte{}, false
+	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
-		before := filepath.Join(place, name+".user")
-		if old, err := os.ReadFile(before); err == nil && string(old) == string(text) {
-			continue
+		before, err := os.ReadFile(filepath.Join(place, name+".user"))
+		texts[name], changed = text, changed || err != nil || string(before) != string(text)
+	}
+	for _, name := range names {
+		if !changed {
+			break
 		}
-		// Both anew: the one belongs to the other.
-		for _, name := range []string{"go.mod", "go.sum"} {
-			text, err := os.ReadFile(filepath.Join(root, name))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return "", err
-			}
-			if err := os.WriteFile(filepath.Join(place, name), text, 0o600); err != nil {
-				return "", err
-			}
-			if err := os.WriteFile(filepath.Join(place, name+".user"), text, 0o600); err != nil {
-				return "", err
-			}
+		// Where this is cut short, the last file that is missing has it begun anew.
+		err := errors.Join(os.WriteFile(filepath.Join(place, name), texts[name], 0o600), os.WriteFile(filepath.Join(place, name+".user"), texts[name], 0o600))
+		if err != nil {
+			return "", err
 		}
-		break
 	}
 	return filepath.Join(place, "go.mod"), nil
 }

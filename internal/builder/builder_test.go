@@ -205,6 +205,31 @@ func TestBuild(t *testing.T) {
 	require.Contains(t, describe("TROUPE_PACKAGE=./shop"), "topology store\n")
 }
 
+// A module that imports package topology alone has, tidied, no sums of the rest of troupe: its program is built all the same. What its own
+// packages import without a requirement is not looked for anywhere.
+func TestBuildInAModuleThatNeedsLess(t *testing.T) {
+	t.Parallel()
+	dir := module(t)
+	tidy := exec.CommandContext(t.Context(), "go", "mod", "tidy")
+	tidy.Dir, tidy.Env = dir, environ()
+	out, err := tidy.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	before := tree(t, dir)
+	require.NotContains(t, before[filepath.Join(dir, "go.mod")], "cobra", "there is nothing to try")
+	cfg := Config{Package: "./shop", Dir: dir, Environ: environ(), Cache: t.TempDir()}
+	p, err := Build(t.Context(), cfg)
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	require.Equal(t, before, tree(t, dir), "nothing is written into the user's tree")
+
+	write(t, dir, map[string]string{"shop/more.go": "package shop\n\nimport _ \"example.org/nowhere/atall\"\n"})
+	cfg.Cache = t.TempDir()
+	_, err = Build(t.Context(), cfg)
+	var failed *CompileError
+	require.ErrorAs(t, err, &failed)
+	require.Contains(t, failed.Output, "no required module provides package example.org/nowhere/atall")
+}
+
 // tree are the files below a directory, with their texts.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
