@@ -98,7 +98,7 @@ func TestBankSurvivesKills(t *testing.T) {
 	kill, log := start("--feed", "transfers="+file, "--feed-keyed")
 	log.wait(ctx, t, "msg=fed")
 	kill()
-	for range 4 {
+	for range 3 {
 		kill, log = start()
 		// Only now is it told what is committed: the transaction of the node before ends when this one takes its place.
 		log.wait(ctx, t, "partition running")

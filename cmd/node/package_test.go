@@ -97,6 +97,9 @@ func TestTopologyOfAPackage(t *testing.T) {
 			require.Contains(t, out, "words ")
 		}
 	}
+	complete, err := child(ctx, t, dir, programs, "__complete", "scan", "--topology", "./words", "").Output()
+	require.NoError(t, err)
+	require.Equal(t, "counts\n:4\n", string(complete))
 	code, _, errs = run("--topology", "./words", "--feed", "nothing=book.txt")
 	require.Equal(t, 2, code)
 	require.Contains(t, errs, `unknown topic "nothing"`)

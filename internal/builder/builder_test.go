@@ -30,14 +30,14 @@ func write(t *testing.T, dir string, files map[string]string) {
 }
 
 // environ is this process's, without what would change how the go command works.
-func environ(extra ...string) []string {
+func environ() []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); name != "GOWORK" && name != "GOFLAGS" {
 			env = append(env, kv)
 		}
 	}
-	return append(env, extra...)
+	return env
 }
 
 const shop = `package shop
