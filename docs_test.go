@@ -79,3 +79,44 @@ func TestRequestsAreDocumented(t *testing.T) {
 	})
 	require.Greater(t, found, 10)
 }
+
+var (
+	docCode   = regexp.MustCompile("(?s)(<!-- (\\S+) -->\n)?```go\n(.*?)\n```")
+	codeOfDoc = regexp.MustCompile(`(?ms)^[ \t]*// doc: (\S+)\n(.*?)^[ \t]*// end$`)
+)
+
+// TestFromFaustIsTested: the Go code of the page is that of a test, letter by letter.
+func TestFromFaustIsTested(t *testing.T) {
+	t.Parallel()
+	have := map[string]string{}
+	for _, m := range codeOfDoc.FindAllStringSubmatch(readDoc(t, filepath.Join("examples", "fromfaust", "fromfaust_test.go")), -1) {
+		have[m[1]] = dedent(m[2])
+	}
+	shown := map[string]bool{}
+	for _, m := range docCode.FindAllStringSubmatch(readDoc(t, filepath.Join("docs", "from-faust.md")), -1) {
+		require.NotEmpty(t, m[2], "docs/from-faust.md has Go code without the name of a test's: put <!-- NAME --> before it, and // doc: NAME … // end around it in examples/fromfaust\n%s", m[3])
+		require.Equal(t, have[m[2]], m[3], "docs/from-faust.md shows other code for %s than examples/fromfaust has", m[2])
+		shown[m[2]] = true
+	}
+	for name := range have {
+		require.True(t, shown[name], "docs/from-faust.md does not show %s of examples/fromfaust", name)
+	}
+	require.Greater(t, len(shown), 10)
+}
+
+// dedent takes the tabs off that all lines of code begin with, and empty lines off both ends.
+func dedent(code string) string {
+	lines := strings.Split(strings.Trim(code, "\n"), "\n")
+	tabs := -1
+	for _, l := range lines {
+		if n := len(l) - len(strings.TrimLeft(l, "\t")); l != "" && (tabs < 0 || n < tabs) {
+			tabs = n
+		}
+	}
+	for i, l := range lines {
+		if l != "" {
+			lines[i] = l[tabs:]
+		}
+	}
+	return strings.Join(lines, "\n")
+}

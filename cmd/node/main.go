@@ -5,11 +5,13 @@ package main
 import (
 	"github.com/troupe-stream/troupe"
 	"github.com/troupe-stream/troupe/examples/audit"
+	"github.com/troupe-stream/troupe/examples/bank"
 	"github.com/troupe-stream/troupe/examples/flaky"
+	"github.com/troupe-stream/troupe/examples/orders"
 	"github.com/troupe-stream/troupe/examples/pageviews"
 	"github.com/troupe-stream/troupe/examples/wordcount"
 )
 
 func main() {
-	troupe.Main(wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology())
+	troupe.Main(wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology(), orders.Topology(), bank.Topology())
 }

@@ -16,13 +16,18 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-stream/troupe/examples/audit"
+	"github.com/troupe-stream/troupe/examples/bank"
 	"github.com/troupe-stream/troupe/examples/flaky"
+	"github.com/troupe-stream/troupe/examples/orders"
 	"github.com/troupe-stream/troupe/examples/pageviews"
 	"github.com/troupe-stream/troupe/examples/wordcount"
 	"github.com/troupe-stream/troupe/internal/command"
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asNode) != "" {
+		main() // the test has started itself as the command
+	}
 	goleak.VerifyTestMain(m,
 		// A client that hangs in its own Close is left: see the tests of actors.
 		goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1"),
@@ -40,7 +45,7 @@ func node(t *testing.T, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	app := &command.App{
 		Name:       "node",
-		Topologies: []command.Topology{wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology()},
+		Topologies: []command.Topology{wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology(), orders.Topology(), bank.Topology()},
 		In:         strings.NewReader(""), Out: &stdout, Err: &stderr,
 	}
 	code = app.Run(ctx, args)
@@ -107,7 +112,7 @@ func TestCommandsOfAllExamples(t *testing.T) {
 	t.Parallel()
 	code, out, errs := node(t, "topologies")
 	require.Zero(t, code, errs)
-	for _, name := range []string{"wordcount", "audit", "flaky", "pageviews"} {
+	for _, name := range []string{"wordcount", "audit", "flaky", "pageviews", "orders", "bank"} {
 		require.Contains(t, out, name)
 		for _, format := range []string{"text", "mermaid", "dot", "json"} {
 			code, out, errs := node(t, "describe", name, "--format", format)
@@ -164,4 +169,31 @@ func TestFlaky(t *testing.T) {
 	code, out, errs = node(t, append(at, "tail", "flaky-dead-letters", "--once")...)
 	require.Zero(t, code, errs)
 	require.Equal(t, "alan\t{\"id\":\"p5\",\"amount\":9900,\"note\":\"declined\"}\n", out)
+}
+
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	at := []string{"--topology", "orders", "--data-dir", t.TempDir()}
+	code, _, errs := node(t, append(at, "--feed", "orders=../../examples/orders/orders.tsv", "--feed-keyed", "--drain")...)
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, "1 record was given up")
+	code, out, errs := node(t, append(at, "scan", "accounts", "--format", "tsv")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, "ada\t{\"orders\":3,\"amount\":115}\nalan\t{\"orders\":1,\"amount\":1}\ngrace\t{\"orders\":1,\"amount\":500}\n", out)
+	code, out, errs = node(t, append(at, "tail", "confirmations", "--once")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, 5, strings.Count(out, "\n"), out)
+}
+
+func TestBank(t *testing.T) {
+	t.Parallel()
+	at := []string{"--topology", "bank", "--data-dir", t.TempDir()}
+	code, _, errs := node(t, append(at, "--feed", "transfers=../../examples/bank/transfers.tsv", "--feed-keyed", "--drain")...)
+	require.Zero(t, code, errs)
+	code, out, errs := node(t, append(at, "scan", "accounts", "--format", "tsv")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, "ada\t37650\nalan\t2850\ncash\t-70000\ngrace\t29500\n", out)
+	code, out, errs = node(t, append(at, "tail", "refusals", "--once")...)
+	require.Zero(t, code, errs)
+	require.Equal(t, 2, strings.Count(out, "\n"), out)
 }

@@ -33,6 +33,11 @@ type App struct {
 	Terminal   bool     // Out and Err are a terminal
 	Asks       bool     // In and Err are a terminal: questions can be asked
 	Environ    []string // NAME=value
+	// Exec makes this process another program. Defaults to execve.
+	Exec func(path string, args, env []string) error
+
+	args      []string // of the run
+	builtFrom string   // how the user names the package that this program was built of
 }
 
 // Main runs the command line of this process and returns its exit code. The first SIGINT or SIGTERM stops it in order, the
@@ -46,6 +51,8 @@ func Main(topologies ...Topology) int {
 		Asks:     term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		Environ:  os.Environ(),
 	}
+	// It is about this process, not about those that it may start.
+	_ = os.Unsetenv(builtFrom) // fails for invalid names only
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -80,6 +87,10 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		return exitFailed
 	}
 	shared := *a
+	shared.args, shared.builtFrom = args, variable(a.Environ, builtFrom)
+	if a.Exec == nil {
+		shared.Exec = becomeProgram
+	}
 	shared.Out, shared.Err = &lockedWriter{w: a.Out}, &lockedWriter{w: a.Err}
 	c := &cli{app: &shared}
 	root := c.root()
@@ -92,6 +103,17 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		a.say("%s", oneLine(err))
 	}
 	return exitCode(err)
+}
+
+// variable is the value of an environment variable; empty: it is not set.
+func variable(environ []string, name string) string {
+	value := ""
+	for _, kv := range environ {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			value = v
+		}
+	}
+	return value
 }
 
 // say writes a line for people: on the error stream, after the program's name.

@@ -51,9 +51,18 @@ func (c *cli) describeCommand() *cobra.Command {
 		Use:   "describe [TOPOLOGY]",
 		Short: "Describe a topology: its stages, topics, agents and tables",
 		Args:  exactly("at most one topology", 0, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return c.completeTopology(cmd, args, toComplete)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				c.topology = args[0]
+				if err := c.hand(cmd); err != nil {
+					return err
+				}
 			}
 			p, err := c.chosen()
 			if err != nil {

@@ -17,11 +17,23 @@ import (
 // envPrefix begins every variable that the commands read.
 const envPrefix = "TROUPE_"
 
-// layer fills the flags that were not given from the environment and then from the file. It runs before every command.
+// layer runs before every command: it reads the layers of settings, and hands over to the program of a topology that is built.
 func (c *cli) layer(cmd *cobra.Command, _ []string) error {
+	if alone(cmd) {
+		return nil // a script for the shell must come out though a variable is wrong
+	}
+	if err := c.readLayers(cmd); err != nil {
+		return err
+	}
+	return c.hand(cmd)
+}
+
+// readLayers fills the flags that were not given from the environment and then from the file.
+func (c *cli) readLayers(cmd *cobra.Command) error {
 	flags, env := cmd.Flags(), c.environment()
 	given := map[string]bool{}
-	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	c.origins = map[string]origin{}
+	flags.Visit(func(f *pflag.Flag) { given[f.Name], c.origins[f.Name] = true, fromFlag() })
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
@@ -29,7 +41,7 @@ func (c *cli) layer(cmd *cobra.Command, _ []string) error {
 		if v == "" || given[f.Name] || f.Name == "help" {
 			return
 		}
-		given[f.Name] = true
+		given[f.Name], c.origins[f.Name] = true, fromEnvironment(name)
 		if err := setFlag(f, v); err != nil {
 			errs = append(errs, wrongUse("environment variable %s=%q: %w", name, v, err))
 		}
@@ -89,6 +101,7 @@ func (c *cli) layerFile(cmd *cobra.Command, given map[string]bool) error {
 		if key == "kafka" {
 			c.fileKafka = texts // the lowest layer of three that are merged
 		} else if err == nil {
+			c.origins[key] = fromFile(c.config)
 			err = setFlag(flag, texts...)
 		}
 		if err != nil {
@@ -157,12 +170,26 @@ func (c *cli) settings() (map[string]string, error) {
 	if err := addSettings(out, c.fileKafka); err != nil {
 		return nil, err
 	}
-	for name, value := range c.environment() {
-		if key, ok := strings.CutPrefix(name, envPrefix+"KAFKA_"); ok && key != "" {
-			out[strings.ToLower(strings.ReplaceAll(key, "_", "."))] = value
-		}
+	if err := addSettings(out, c.environmentKafka()); err != nil {
+		return nil, err
 	}
 	return out, addSettings(out, c.kafka)
+}
+
+// environmentKafka are the settings of librdkafka in the environment, as KEY=VALUE.
+func (c *cli) environmentKafka() []string {
+	var out []string
+	for name, value := range c.environment() {
+		if key, ok := strings.CutPrefix(name, envPrefix+"KAFKA_"); ok && key != "" {
+			out = append(out, strings.ToLower(strings.ReplaceAll(key, "_", "."))+"="+value)
+		}
+	}
+	return out
+}
+
+// kafkaVariable is the variable that a setting of librdkafka is read from.
+func kafkaVariable(key string) string {
+	return envPrefix + "KAFKA_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
 func addSettings(to map[string]string, settings []string) error {

@@ -13,13 +13,16 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
+// tableFormats are what a table can be written as.
+var tableFormats = []string{"table", "tsv", "json"}
+
 func formatFlag(cmd *cobra.Command, format *string) {
 	cmd.Flags().StringVar(format, "format", "table", "`FORMAT`: table for people, tsv and json for programs")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "tsv", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(tableFormats, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func checkFormat(format string) error {
-	if !slices.Contains([]string{"table", "tsv", "json"}, format) {
+	if !slices.Contains(tableFormats, format) {
 		return wrongUse("--format %q: use table, tsv or json", format)
 	}
 	return nil

@@ -29,6 +29,8 @@ type cli struct {
 	debug     bool
 	logFormat string
 
+	origins map[string]origin // of the flags that are not at their defaults
+
 	run runFlags
 	web gateway.Security // of the node, and of those who ask it
 }
@@ -44,6 +46,11 @@ Every flag may also be given in the environment (--data-dir as TROUPE_DATA_DIR, 
 sasl.password as TROUPE_KAFKA_SASL_PASSWORD) or in a YAML file named by --config (data-dir: …, and kafka: with settings
 below it). A flag wins over the environment, the environment over the file.
 
+A topology that is not in this program is named by its package: --topology ./shop builds the Go package in that directory, which
+exports func Topology() *topology.Topology, with the go command and the module of the current directory, and runs it in place of
+this program, with the same flags. Programs are kept in the directory that TROUPE_PROGRAMS names (default: troupe/programs in the
+user's cache directory), so that the next start is quick.
+
 Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 		Example: fmt.Sprintf(`  %[1]s --topology wordcount --feed lines=book.txt --show counts
   %[1]s --topology wordcount --feed lines=book.txt --drain && %[1]s scan counts --topology wordcount`, c.app.Name),
@@ -56,7 +63,7 @@ Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
-	f.StringVarP(&c.topology, "topology", "t", "", "the topology, by `NAME`; may be left out where the program has only one")
+	f.StringVarP(&c.topology, "topology", "t", "", "the topology, by `NAME`, or the Go package that exports Topology() (./shop, example.org/shop); may be left out where the program has only one")
 	f.StringSliceVarP(&c.brokers, "brokers", "b", nil, "Kafka's addresses, `HOST:PORT,…`; none: the embedded broker of the data directory")
 	f.StringVarP(&c.dataDir, "data-dir", "d", "", "where checkpoints, identity and the embedded broker's data are kept (default: troupe/<topology> in the user's state directory)")
 	f.StringArrayVar(&c.kafka, "kafka", nil, "a setting of librdkafka, `KEY=VALUE`; repeatable. Passwords are safer in the environment or a file")
@@ -66,10 +73,8 @@ Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 	c.run.register(root.Flags())
 	c.webFlags(root.Flags())
 	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.tailCommand(), c.getCommand(),
-		c.scanCommand(), c.lagCommand(), c.statusCommand(), c.resumeCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.versionCommand())
-	_ = root.RegisterFlagCompletionFunc("topology", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return c.names(), cobra.ShellCompDirectiveNoFileComp
-	})
+		c.scanCommand(), c.lagCommand(), c.statusCommand(), c.resumeCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.configCommand(), c.newCommand(), c.versionCommand())
+	c.completeFlags(root)
 	return root
 }
 
@@ -80,6 +85,9 @@ func (c *cli) noCommand(cmd *cobra.Command, args []string) error {
 	}
 	if slices.Contains(c.names(), args[0]) {
 		return wrongUse("unknown command %q: to run that topology, say --topology %s", args[0], args[0])
+	}
+	if isPackage(args[0]) {
+		return wrongUse("unknown command %q: to run the topology of that package, say --topology %s", args[0], args[0])
 	}
 	var names []string
 	for _, sub := range cmd.Commands() {
@@ -136,7 +144,11 @@ func (c *cli) chosen() (*plan.Plan, error) {
 			return planOf(t)
 		}
 	}
-	return nil, unknown("topology", c.topology, c.names())
+	err := unknown("topology", c.topology, c.names())
+	if hint := packageHint(c.topology); hint != "" {
+		return nil, wrongUse("%w%s", err, hint)
+	}
+	return nil, err
 }
 
 func planOf(t Topology) (*plan.Plan, error) {

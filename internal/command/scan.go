@@ -28,6 +28,8 @@ func (c *cli) getCommand() *cobra.Command {
 		Short: "Print entries of a table by their keys; no node needs to run",
 		Long:  "Prints entries of a table by their keys, as committed: read from the table's changelog, whether a node runs or not.\nIt fails if one of the keys is not in the table.",
 		Args:  exactly("a table and at least one key", 2, -1),
+
+		ValidArgsFunction: c.completePlan(1, tableNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
@@ -74,6 +76,8 @@ func (c *cli) scanCommand() *cobra.Command {
 		Short: "Print all entries of a table, sorted by key; no node needs to run",
 		Long:  "Prints all entries of a table, sorted by key, as committed: read from the table's changelog, whether a node runs or not.",
 		Args:  exactly("one table", 1, 1),
+
+		ValidArgsFunction: c.completePlan(1, tableNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err

@@ -26,3 +26,6 @@ func startEmbedded(cfg embedded.Config) (string, func() error, error) {
 	}
 	return b.Addr(), b.Close, nil
 }
+
+// Redacted returns settings of the client with every secret replaced, to be shown.
+func Redacted(settings map[string]string) map[string]string { return confluent.Redacted(settings) }

@@ -1,0 +1,114 @@
+package command
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// completion is what cobra asks for what may stand at a place of a command line.
+type completion = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective)
+
+// completeFlags says what may stand behind the flags of a command, as far as it has them.
+func (c *cli) completeFlags(cmd *cobra.Command) {
+	for name, f := range map[string]completion{
+		"topology":   c.completeTopology,
+		"guarantee":  cobra.FixedCompletions([]string{ExactlyOnce, AtLeastOnce}, cobra.ShellCompDirectiveNoFileComp),
+		"log-format": cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp),
+		"data-dir":   directories,
+		"config":     cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
+		"show":       c.completePlan(-1, tableNames),
+		"feed":       c.completeFeed,
+	} {
+		if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, f) // fails for a flag that is not there only
+		}
+	}
+}
+
+// directories completes names of directories.
+func directories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+// completeTopology completes the names of the topologies of the program, or the directory of a package.
+func (c *cli) completeTopology(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if isPackage(toComplete) {
+		return directories(cmd, args, toComplete)
+	}
+	return c.names(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completePlan completes names of something that the topology has, which is one of the first most arguments; -1: of any. It
+// reads flags, environment and file as the command would; where they do not say which topology, there is nothing to complete.
+func (c *cli) completePlan(most int, names func(*plan.Plan) []string) completion {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if err := c.readLayers(cmd); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if isPackage(c.topology) && c.app.builtFrom == c.topology && len(c.app.Topologies) == 1 {
+			c.topology = c.app.Topologies[0].Name()
+		}
+		if isPackage(c.topology) {
+			// It returns only if it is not built: completing is no time to build.
+			_ = c.handCompletion(cmd.Context())
+		}
+		p, err := c.chosen()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names(p), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeFeed completes TOPIC= and leaves the file to the shell.
+func (c *cli) completeFeed(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if strings.Contains(toComplete, "=") {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	names, directive := c.completePlan(-1, sourceNames)(cmd, args, toComplete)
+	for i := range names {
+		names[i] += "="
+	}
+	return names, directive | cobra.ShellCompDirectiveNoSpace
+}
+
+func tableNames(p *plan.Plan) []string {
+	var names []string
+	for _, t := range p.Tables {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// sourceNames are the topics that come from outside.
+func sourceNames(p *plan.Plan) []string {
+	return topicNames(p, func(t *plan.Topic) bool { return t.Source && t.Kind == plan.External })
+}
+
+// externalNames are the topics that others may write.
+func externalNames(p *plan.Plan) []string {
+	return topicNames(p, func(t *plan.Topic) bool { return t.Kind == plan.External })
+}
+
+func allTopicNames(p *plan.Plan) []string {
+	return topicNames(p, func(*plan.Topic) bool { return true })
+}
+
+func topicNames(p *plan.Plan, which func(*plan.Topic) bool) []string {
+	var names []string
+	for _, t := range p.Topics {
+		if which(t) {
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
