@@ -42,6 +42,10 @@ var layers = map[string][]string{
 	"cmd":                   {"", "examples"},
 	"integration":           {"*"},
 	"tools":                 {},
+
+	// Apart from topology/codec, so that nobody links what he does not use.
+	"topology/codec/avro":     {"topology/codec"},
+	"topology/codec/registry": {"topology/codec", "topology/codec/avro"},
 }
 
 // testLayers are what the tests of a part may import beyond that.
@@ -56,12 +60,16 @@ var testLayers = map[string][]string{
 	"cmd":              {"internal/command", "internal/host", "topology", "topology/codec"},
 	"examples":         {"topology/topologytest"},
 	"":                 {"examples", "topology/codec", "kafka", "kafka/confluent", "kafka/embedded"},
+
+	"topology/codec/registry": {"topology", "topology/topologytest"},
 }
 
 // clients are the Kafka clients, and clientUsers who may import them. Tests of those parts may too.
 var (
 	clients     = []string{"github.com/confluentinc/confluent-kafka-go", "github.com/twmb/franz-go"}
 	clientUsers = []string{"kafka/confluent", "kafka/embedded", "integration"}
+	// registryClient is of the same family and no Kafka client; only its user may import it.
+	registryClient, registryUser = "github.com/twmb/franz-go/pkg/sr", "topology/codec/registry"
 	// testClientUsers may in their tests: to start a broker with settings or rights of its own, and to look at what a node has
 	// written.
 	testClientUsers = append(slices.Clone(clientUsers), "actors", "internal/command")
@@ -93,6 +101,9 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // refused says why a part may not import something, or nothing.
 func refused(part, imp string, allowed, clientUsers []string) string {
+	if imp == registryClient && part == registryUser {
+		return ""
+	}
 	for _, client := range clients {
 		if (imp == client || strings.HasPrefix(imp, client+"/")) && !slices.Contains(clientUsers, part) {
 			return "only " + strings.Join(clientUsers, ", ") + " may import a Kafka client"
@@ -123,6 +134,18 @@ func partOf(folder string) string {
 		f = f[:max(i, 0)]
 	}
 	return ""
+}
+
+// TestTheNodeLinksNoMore: who uses neither Avro nor a schema registry has neither in his program.
+func TestTheNodeLinksNoMore(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/node").Output()
+	require.NoError(t, err)
+	deps := strings.Fields(string(out))
+	require.Contains(t, deps, module+"/topology/codec")
+	for _, p := range []string{module + "/topology/codec/avro", module + "/topology/codec/registry", "github.com/twmb/avro", registryClient} {
+		require.NotContains(t, deps, p)
+	}
 }
 
 func TestEveryFolderHasItsPlace(t *testing.T) {

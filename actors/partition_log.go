@@ -167,6 +167,9 @@ func logged(t plan.Text, b []byte) string {
 	}
 	if err != nil {
 		s = fmt.Sprintf("%q", b[:min(len(b), maxLogged)])
+		if t.Secrets {
+			s = fmt.Sprintf("(%d bytes that are not %s, and not shown: it has secret fields)", len(b), t.Type)
+		}
 	}
 	if len(s) > maxLogged {
 		s = s[:maxLogged] + "…"

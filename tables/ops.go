@@ -41,8 +41,13 @@ func (o *OpsOf[V]) add(key []byte, x op[V]) {
 }
 
 // Set sets the value of a key. A value of a type with references is encoded at once: the caller may change it afterwards.
-// The error is the codec's.
+// The error is the codec's, or says that the value is not valid.
 func (o *OpsOf[V]) Set(key []byte, v V) error {
+	if o.spec.Valid != nil {
+		if err := o.spec.Valid(v); err != nil {
+			return err
+		}
+	}
 	x := op[V]{kind: opSet, keyPos: uint32(len(o.arena)), keyLen: uint32(len(key))}
 	before := len(o.arena)
 	o.arena = append(o.arena, key...)

@@ -188,8 +188,13 @@ func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
 	return v, err
 }
 
-// set encodes before it touches anything: a codec's error changes nothing.
+// set encodes before it touches anything: a codec's error, or a value that is not valid, changes nothing.
 func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
+	if s.spec.Valid != nil {
+		if err := s.spec.Valid(v); err != nil {
+			return err
+		}
+	}
 	var enc []byte
 	if s.encoded {
 		var err error

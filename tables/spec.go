@@ -12,7 +12,8 @@ import (
 type Spec[V any] struct {
 	Name    string
 	Codec   codec.Codec[V]
-	Ordered bool // keys can be scanned in the order of their encoded bytes
+	Valid   func(V) error // refuses values before they are written; nil: none
+	Ordered bool          // keys can be scanned in the order of their encoded bytes
 }
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its

@@ -149,6 +149,9 @@ func (t *Topology) checkEdges() (faults []error) {
 		}
 	}
 	for _, d := range t.topics {
+		if d.keyFault != nil && slices.ContainsFunc(t.agents, func(a *agentDef) bool { return a.sends[d] }) {
+			add("topic %s is sent to, and the codec of its keys cannot be used for keys: %w; use another one, such as codec.String, or codec.ForKeys to vouch for it", d.name, d.keyFault)
+		}
 		if !used[d] {
 			add("topic %s is used by no agent: read it, declare it with topology.Sends, or remove it", d.name)
 		}

@@ -133,13 +133,17 @@ func (e *DecodeError) Error() string {
 
 // Redacted is the error without what the codec says, which may quote the key or value: for logs.
 func (e *DecodeError) Redacted() string {
+	if !e.Permanent() { // it says nothing of the value
+		return e.Error()
+	}
 	return fmt.Sprintf("decode the %s of %s/%d@%d as %s: the codec's own error, which may quote it, is logged with --log-values", e.Part, e.Topic, e.Partition, e.Offset, e.Type)
 }
 
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// Permanent says that trying again does not help.
-func (e *DecodeError) Permanent() bool { return true }
+// Permanent says whether trying again does not help: always, unless the codec says that what it needs is not to be had now (Unavailable),
+// such as a schema registry.
+func (e *DecodeError) Permanent() bool { return !isUnavailable(e.Err) }
 
 // Step says at which step a record with this error failed: its dead letter tells it.
 func (e *DecodeError) Step() string { return kafka.StepDecode }
@@ -153,15 +157,37 @@ func (p permanent) Unwrap() error { return p.error }
 // Permanent implements what the engine asks errors for.
 func (permanent) Permanent() bool { return true }
 
+// isUnavailable says whether an error, or one that it wraps, is an outage.
+func isUnavailable(err error) bool {
+	x, ok := errors.AsType[interface {
+		error
+		Unavailable() bool
+	}](err)
+	return ok && x.Unavailable()
+}
+
 // sendError is a permanent error of a send or a write.
 type sendError struct{ permanent }
 
 // Step implements what the engine asks errors for.
 func (sendError) Step() string { return kafka.StepSend }
 
-// lasting is an error of a send or a write that trying again does not mend.
+// outageError is an error of a send or a write for want of something that will be back: it is Unavailable, by what it wraps.
+type outageError struct{ error }
+
+// Unwrap returns the error itself.
+func (o outageError) Unwrap() error { return o.error }
+
+// Step implements what the engine asks errors for.
+func (outageError) Step() string { return kafka.StepSend }
+
+// lasting is an error of a send or a write that trying again does not mend, unless it is an outage.
 func lasting(format string, args ...any) error {
-	return sendError{permanent{fmt.Errorf(format, args...)}}
+	err := fmt.Errorf(format, args...)
+	if isUnavailable(err) {
+		return outageError{err}
+	}
+	return sendError{permanent{err}}
 }
 
 var errNested = permanent{errors.New("All or Batches is called a second time: the function of a loop agent has one loop; return after it, and it is called again at the next record")}

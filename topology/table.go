@@ -13,11 +13,13 @@ import (
 // Table is a table with keys of type K and values of type V, spread over the partitions of the topics that its agents read.
 // It is a handle: any goroutine may use it.
 //
-// Reads see what the handler's own turn has written. Writes return nothing: their errors fail the record at hand.
+// Reads see what the handler's own turn has written. Writes return nothing: their errors, and those of a key's or value's
+// Validate, fail the record at hand.
 type Table[K, V any] struct {
-	def  *tableDef
-	kc   codec.Codec[K]
-	spec *tables.Spec[V]
+	def    *tableDef
+	kc     codec.Codec[K]
+	validK func(K) error // nil where keys have no Validate
+	spec   *tables.Spec[V]
 }
 
 // table returns nil for a nil handle, which the options turn into a fault.
@@ -49,7 +51,14 @@ func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	if keys == nil || values == nil {
 		t.fault("table %s has no codec for its keys or values: pass one, such as codec.String or codec.JSON[T]()", name)
 	}
-	spec := &tables.Spec[V]{Name: name, Codec: values, Ordered: d.ordered}
+	t.checkCodec("table "+name+": the codec of its keys", codecFault(keys))
+	t.checkCodec("table "+name+": the codec of its values", codecFault(values))
+	if keys != nil {
+		if err := codec.CheckKey(keys); err != nil {
+			t.fault("table %s: the codec of its keys cannot be used for keys: %w; use another one, such as codec.String, or codec.ForKeys to vouch for it", name, err)
+		}
+	}
+	spec := &tables.Spec[V]{Name: name, Codec: values, Valid: codec.Validator[V](), Ordered: d.ordered}
 	d.make = plan.Table{
 		ID: d.id, Name: name, Key: textOf(keys), Value: textOf(values), Ordered: d.ordered, Local: d.local,
 		NewShard: func(c tables.Config) tables.Shard { return tables.New(spec, c) },
@@ -57,7 +66,7 @@ func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	}
 	t.tables = append(t.tables, d)
 	t.changed()
-	x := &Table[K, V]{def: d, kc: keys, spec: spec}
+	x := &Table[K, V]{def: d, kc: keys, validK: codec.Validator[K](), spec: spec}
 	t.typed[d] = x
 	return x
 }
@@ -108,7 +117,7 @@ func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, [
 		return nil, nil, nil
 	}
 	var err error
-	if s.key, err = t.kc.Append(s.key[:0], key); err != nil {
+	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
 		e.Fail(lasting("table %s: encode the key: %w", t.def.name, err))
 		return nil, nil, nil
 	}

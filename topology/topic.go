@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -64,15 +65,34 @@ func (t *Topic[K, V]) event(rec plan.Rec) (Event[K, V], error) {
 	var err error
 	if b := rec.B.Key(rec.I); b == nil {
 		ev.NullKey = true
-	} else if ev.Key, err = t.kc.Decode(b); err != nil {
+	} else if ev.Key, err = decode(t.kc, t.validK, b); err != nil {
 		return ev, t.undecodable(rec, "key", t.def.key.Type, err)
 	}
 	if b := rec.B.Value(rec.I); b == nil {
 		ev.NullValue = true
-	} else if ev.Value, err = t.vc.Decode(b); err != nil {
+	} else if ev.Value, err = decode(t.vc, t.validV, b); err != nil {
 		return ev, t.undecodable(rec, "value", t.def.value.Type, err)
 	}
 	return ev, nil
+}
+
+// decode decodes what a topic holds, and asks the value whether it is valid.
+func decode[T any](c codec.Codec[T], valid func(T) error, b []byte) (T, error) {
+	v, err := c.Decode(b)
+	if err == nil && valid != nil {
+		err = valid(v)
+	}
+	return v, err
+}
+
+// encode appends a value that is valid to what a topic is sent.
+func encode[T any](c codec.Codec[T], valid func(T) error, dst []byte, v T) ([]byte, error) {
+	if valid != nil {
+		if err := valid(v); err != nil {
+			return dst, err
+		}
+	}
+	return c.Append(dst, v)
 }
 
 func (t *Topic[K, V]) undecodable(rec plan.Rec, part, typ string, err error) error {
@@ -136,7 +156,7 @@ const recordOverhead = 100
 
 // Send sends a record when the turn at hand is over, in the transaction of its record. Key and value are encoded at once:
 // they may be changed afterwards. An error (the codec's, a value over the topic's limit, a topic not declared with Sends)
-// fails the record at hand.
+// fails the record at hand, as does a key or value whose Validate refuses it.
 func (t *Topic[K, V]) Send(ctx Sender, key K, value V, opts ...SendOption) {
 	if len(opts) == 0 {
 		t.put(ctx.turn(), key, value, sending{})
@@ -159,14 +179,14 @@ func (t *Topic[K, V]) put(s *scope, key K, value V, x sending) {
 	var k, v []byte // null
 	var err error
 	if !x.nullKey {
-		if s.key, err = t.kc.Append(s.key[:0], key); err != nil {
+		if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
 			e.Fail(lasting("send to topic %s: encode the key as %s: %w", t.def.name, t.def.key.Type, err))
 			return
 		}
 		k = notNil(s.key)
 	}
 	if !x.nullValue {
-		if s.value, err = t.vc.Append(s.value[:0], value); err != nil {
+		if s.value, err = encode(t.vc, t.validV, s.value[:0], value); err != nil {
 			e.Fail(lasting("send to topic %s: encode the value as %s: %w", t.def.name, t.def.value.Type, err))
 			return
 		}
@@ -223,10 +243,10 @@ func (d *topicDef) send(s *scope, e *plan.Effects, key, value []byte, x sending)
 
 // Encode encodes a key and a value: for tools.
 func (t *Topic[K, V]) Encode(key K, value V) (k, v []byte, err error) {
-	if k, err = t.kc.Append([]byte{}, key); err != nil {
+	if k, err = encode(t.kc, t.validK, []byte{}, key); err != nil {
 		return nil, nil, fmt.Errorf("topic %s: encode the key: %w", t.def.name, err)
 	}
-	if v, err = t.vc.Append([]byte{}, value); err != nil {
+	if v, err = encode(t.vc, t.validV, []byte{}, value); err != nil {
 		return nil, nil, fmt.Errorf("topic %s: encode the value: %w", t.def.name, err)
 	}
 	return k, v, nil

@@ -1,9 +1,11 @@
 package topology
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +59,7 @@ type topicDef struct {
 	partitioner kafka.Partitioner
 	loop        bool
 	key, value  plan.Text
+	keyFault    error     // why its keys cannot be written with their codec
 	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
 }
 
@@ -99,9 +102,11 @@ type AnyTable interface{ table() *tableDef }
 
 // Topic is a topic with keys of type K and values of type V. It is a handle: any goroutine may use it.
 type Topic[K, V any] struct {
-	def *topicDef
-	kc  codec.Codec[K]
-	vc  codec.Codec[V]
+	def    *topicDef
+	kc     codec.Codec[K]
+	vc     codec.Codec[V]
+	validK func(K) error // nil where keys have no Validate
+	validV func(V) error
 }
 
 // topic returns nil for a nil handle, which the options turn into a fault.
@@ -154,7 +159,12 @@ func NewTopic[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	}
 	t.topics = append(t.topics, d)
 	t.changed()
-	x := &Topic[K, V]{def: d, kc: keys, vc: values}
+	t.checkCodec("topic "+name+": the codec of its keys", codecFault(keys))
+	t.checkCodec("topic "+name+": the codec of its values", codecFault(values))
+	if keys != nil {
+		d.keyFault = codec.CheckKey(keys)
+	}
+	x := &Topic[K, V]{def: d, kc: keys, vc: values, validK: codec.Validator[K](), validV: codec.Validator[V]()}
 	t.typed[d] = x
 	return x
 }
@@ -164,10 +174,12 @@ func textOf[T any](c codec.Codec[T]) plan.Text {
 	if c == nil {
 		return plan.Text{}
 	}
-	text := codec.TextOf(c)
+	text, valid := codec.TextOf(c), codec.Validator[T]()
 	var zero T
 	return plan.Text{
-		Type: fmt.Sprintf("%T", zero),
+		Type:    fmt.Sprintf("%T", zero),
+		Secrets: codec.HoldsSecrets(c),
+		Same:    func(a, b []byte) bool { return sameValue(c, a, b) },
 		Format: func(b []byte) (string, error) {
 			v, err := c.Decode(b)
 			if err != nil {
@@ -177,11 +189,47 @@ func textOf[T any](c codec.Codec[T]) plan.Text {
 		},
 		Parse: func(s string) ([]byte, error) {
 			v, err := text.Parse(s)
+			if err == nil && valid != nil {
+				err = valid(v)
+			}
 			if err != nil {
 				return nil, err
 			}
 			return c.Append([]byte{}, v)
 		},
+	}
+}
+
+// sameValue says whether two encodings are of one value: a later version of a codec may write it in other bytes.
+func sameValue[T any](c codec.Codec[T], a, b []byte) bool {
+	x, err1 := c.Decode(a)
+	y, err2 := c.Decode(b)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	if reflect.DeepEqual(x, y) {
+		return true
+	}
+	text := codec.TextOf(c)
+	if !codec.HoldsSecrets(c) && text.Format(x) == text.Format(y) {
+		return true
+	}
+	a, err1 = c.Append(nil, x)
+	b, err2 = c.Append(nil, y)
+	return err1 == nil && err2 == nil && bytes.Equal(a, b)
+}
+
+// codecFault says what is wrong with a codec as it was made.
+func codecFault[T any](c codec.Codec[T]) error {
+	if c == nil {
+		return nil // reported on its own
+	}
+	return codec.Check(c)
+}
+
+func (t *Topology) checkCodec(of string, err error) {
+	if err != nil {
+		t.fault("%s: %w", of, err)
 	}
 }
 

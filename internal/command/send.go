@@ -50,13 +50,13 @@ topic's codecs write them: numbers as digits, JSON as JSON. For many records, se
 			var key []byte
 			if cmd.Flags().Changed("key") {
 				if key, err = t.Key.Parse(f.key); err != nil {
-					return wrongUse("key %q of topic %s is not %s: %w", f.key, t.Name, article(t.Key.Type), err)
+					return wrongUse("key %sof topic %s is not %s: %w", quoted(t.Key, f.key), t.Name, article(t.Key.Type), err)
 				}
 			}
 			var value []byte
 			if !f.null {
 				if value, err = t.Value.Parse(args[1]); err != nil {
-					return wrongUse("value %q of topic %s is not %s: %w", args[1], t.Name, article(t.Value.Type), err)
+					return wrongUse("value %sof topic %s is not %s: %w", quoted(t.Value, args[1]), t.Name, article(t.Value.Type), err)
 				}
 			}
 			return c.send(cmd.Context(), p, t, &f, key, value)
@@ -68,6 +68,14 @@ topic's codecs write them: numbers as digits, JSON as JSON. For many records, se
 	cmd.Flags().Int32Var(&f.partition, "partition", -1, "send to partition `N` (default: by the key; without a key, 0)")
 	cmd.Flags().StringVar(&f.timestamp, "timestamp", "", "event `TIME` as RFC 3339, as in 2026-01-31T12:00:00Z (default: now)")
 	return cmd
+}
+
+// quoted is a text that cannot be read, to stand in a message; nothing where it may hold what is not shown.
+func quoted(t plan.Text, s string) string {
+	if t.Secrets {
+		return ""
+	}
+	return fmt.Sprintf("%q ", s)
 }
 
 func (c *cli) send(ctx context.Context, p *plan.Plan, t *plan.Topic, f *sendFlags, key, value []byte) (err error) {

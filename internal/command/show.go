@@ -158,6 +158,9 @@ func text(t plan.Text, b []byte) string {
 		return fmt.Sprintf("%q", b)
 	}
 	s, err := t.Format(b)
+	if err != nil && t.Secrets {
+		return fmt.Sprintf("(not %s, and not shown: it has secret fields)", article(t.Type))
+	}
 	if err != nil {
 		return fmt.Sprintf("(not %s: %q)", article(t.Type), b)
 	}

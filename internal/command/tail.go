@@ -60,7 +60,7 @@ running, what is there is printed and the command ends.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, cluster.Close()) }()
-			return c.tail(ctx, cluster, t, format, start, once)
+			return c.tail(ctx, cluster, p, t, format, start, once)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "tsv", "`FORMAT`: tsv or json")
@@ -69,12 +69,12 @@ running, what is there is printed and the command ends.`,
 	return cmd
 }
 
-func (c *cli) tail(ctx context.Context, cluster *host.Cluster, t *plan.Topic, format string, start, once bool) error {
+func (c *cli) tail(ctx context.Context, cluster *host.Cluster, p *plan.Plan, t *plan.Topic, format string, start, once bool) error {
 	from, err := allFrom(ctx, cluster.Admin, t.Name)
 	if err != nil {
 		return err
 	}
-	take := func(b *kafka.Batch) error { return printRecords(c.app.Out, t, b, format) }
+	take := func(b *kafka.Batch) error { return printRecords(c.app.Out, p, t, b, format) }
 	// Nobody else can write to a broker that runs in this process: waiting would only keep a node from starting.
 	if once || cluster.Kind == host.Embedded {
 		whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, take)
@@ -122,17 +122,36 @@ func ignoreStop(ctx context.Context, err error) error {
 	return nil
 }
 
+// textsOf says how a record of a topic is written: as the topic says. A dead letter is written as it is, unless the topic that it comes
+// from has fields that are not shown.
+func textsOf(p *plan.Plan, t *plan.Topic, b *kafka.Batch, i int) (key, value plan.Text) {
+	if t.Kind != plan.DeadLetters {
+		return t.Key, t.Value
+	}
+	l, _, ok, err := kafka.ParseLetter(b.RawHeaders(i))
+	if !ok || err != nil {
+		return t.Key, t.Value
+	}
+	for _, from := range p.Topics {
+		if from.Name == l.Topic && (from.Key.Secrets || from.Value.Secrets) {
+			return from.Key, from.Value
+		}
+	}
+	return t.Key, t.Value
+}
+
 // printRecords prints a batch of a topic in one write.
-func printRecords(w io.Writer, t *plan.Topic, b *kafka.Batch, format string) error {
+func printRecords(w io.Writer, p *plan.Plan, t *plan.Topic, b *kafka.Batch, format string) error {
 	var out []byte
 	for i, r := range b.Records {
+		key, value := textsOf(p, t, b, i)
 		if format == "tsv" {
-			out = append(out, cell(text(t.Key, b.Key(i)))+"\t"+cell(text(t.Value, b.Value(i)))+"\n"...)
+			out = append(out, cell(text(key, b.Key(i)))+"\t"+cell(text(value, b.Value(i)))+"\n"...)
 			continue
 		}
 		rec := tailed{
 			Topic: b.Topic, Partition: b.Partition, Offset: r.Offset, Timestamp: time.UnixMilli(r.Timestamp).UTC().Format(time.RFC3339Nano),
-			Key: jsonText(t.Key, b.Key(i)), Value: jsonText(t.Value, b.Value(i)),
+			Key: jsonText(key, b.Key(i)), Value: jsonText(value, b.Value(i)),
 		}
 		for h := range b.Headers(i) {
 			th := tailedHeader{Name: h.Key}

@@ -243,9 +243,7 @@ func (c *tableCheck) same(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	x, err1 := c.table.Value.Format(a)
-	y, err2 := c.table.Value.Format(b)
-	return err1 == nil && err2 == nil && x == y
+	return c.table.Value.Same(a, b)
 }
 
 // checkLeftovers tells of checkpoint files that belong to nothing.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -139,38 +138,4 @@ func (float64Codec) Format(v float64) string { return strconv.FormatFloat(v, 'g'
 func (float64Codec) Parse(s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
 	return parsed(f, err, s, "a float64")
-}
-
-// JSON returns a codec that writes values as JSON. Equal keys must have equal encodings: do not use it for keys that are
-// maps or hold floats that differ in their last bit.
-func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
-
-type jsonCodec[T any] struct{}
-
-func (jsonCodec[T]) Append(dst []byte, v T) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return dst, err
-	}
-	return append(dst, b...), nil
-}
-
-func (jsonCodec[T]) Decode(b []byte) (v T, err error) { return v, json.Unmarshal(b, &v) }
-
-func (c jsonCodec[T]) Format(v T) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprintf("%+v", v)
-	}
-	return string(b)
-}
-
-func (c jsonCodec[T]) Parse(s string) (T, error) { return c.Decode([]byte(s)) }
-
-// TextOf returns how values of a codec are written as text: as the codec says, else as JSON.
-func TextOf[T any](c Codec[T]) Text[T] {
-	if t, ok := c.(Text[T]); ok {
-		return t
-	}
-	return jsonCodec[T]{}
 }

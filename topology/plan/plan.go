@@ -51,6 +51,10 @@ type Text struct {
 	Type   string // of the Go value, for messages
 	Format func(b []byte) (string, error)
 	Parse  func(s string) ([]byte, error)
+	// Same says whether two encodings are of one value; nil where Format is.
+	Same func(a, b []byte) bool
+	// Secrets: values have fields that are not shown, so bytes that do not decode must not be shown either.
+	Secrets bool
 }
 
 // Table is one table of the plan.
