@@ -164,7 +164,7 @@ func readFiled(in io.Reader, partial bool) ([]filedLetter, error) {
 			switch {
 			case !isEnd:
 				l, fault := parseFiled(line)
-				if fault != nil && !(partial && err != nil) {
+				if half := err != nil; fault != nil && (!partial || !half) {
 					faults = append(faults, fmt.Errorf("line %d: %w", n, fault))
 				}
 				if l.line = n; fault == nil {
