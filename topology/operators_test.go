@@ -39,7 +39,7 @@ func TestOperatorsCountWords(t *testing.T) {
 	require.Equal(t, plan.Repartition, n.plan.Topics[1].Kind)
 	require.Equal(t, repartition, n.plan.Topics[1].Name)
 	require.Same(t, n.plan.Topics[0], n.plan.Topics[1].Like)
-	require.Equal(t, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"}, n.plan.Topics[1].Config)
+	require.Equal(t, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}, n.plan.Topics[1].Config)
 	require.Equal(t, []string{"from lines", "flat-map", "group to " + repartition}, n.agent("count-counts-group").Steps)
 	require.Equal(t, []string{"from " + repartition, "count into counts"}, n.agent("count-counts").Steps)
 

@@ -60,7 +60,9 @@ func (b *builder) topics() {
 		b.tables = append(b.tables, &x)
 	}
 	b.plan.Tables = b.tables
-	kept := func() map[string]string { return map[string]string{"retention.ms": "-1", "cleanup.policy": "delete"} }
+	kept := func() map[string]string {
+		return map[string]string{"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+	}
 	b.internal(b.t.name+"-dead-letters", plan.DeadLetters, 1, kept())
 	b.internal(b.t.name+"-slots", plan.Slots, 1, kept())
 	b.leader = b.internal(b.t.name+"-leader", plan.Leader, 1, kept())
@@ -70,7 +72,7 @@ func (b *builder) topics() {
 func configOf(d *topicDef) map[string]string {
 	c := maps.Clone(d.config)
 	if d.kind == plan.Repartition { // what has been read is deleted by its readers, not by time
-		c["retention.ms"], c["cleanup.policy"] = "-1", "delete"
+		c["retention.ms"], c["retention.bytes"], c["cleanup.policy"] = "-1", "-1", "delete"
 	}
 	return c
 }

@@ -67,7 +67,7 @@ func TestPlanOfWordcount(t *testing.T) {
 		source     bool
 		sink       bool
 	}
-	kept := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1"}
+	kept := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 	var topics []topic
 	for i, x := range p.Topics {
 		require.EqualValues(t, i, x.ID)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
@@ -40,8 +41,12 @@ type App struct {
 	builtFrom string   // how the user names the package that this program was built of
 }
 
+// sameSignal is how long after the first signal another one is taken for the same: timeout(1) and supervisors send one to the
+// process and one to its group.
+const sameSignal = time.Second
+
 // Main runs the command line of this process and returns its exit code. The first SIGINT or SIGTERM stops it in order, the
-// second at once.
+// next one that comes a second after it, or later, at once.
 func Main(topologies ...Topology) int {
 	app := &App{
 		Name:       strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
@@ -57,7 +62,7 @@ func Main(topologies ...Topology) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	var watcher sync.WaitGroup
-	watcher.Go(func() { app.watch(signals, cancel, os.Exit) })
+	watcher.Go(func() { app.watch(signals, time.Now, cancel, os.Exit) })
 	code := app.Run(ctx, os.Args[1:])
 	signal.Stop(signals)
 	close(signals)
@@ -65,18 +70,23 @@ func Main(topologies ...Topology) int {
 	return code
 }
 
-// watch cancels at the first signal and exits at the second; it ends when signals is closed.
-func (a *App) watch(signals <-chan os.Signal, cancel context.CancelFunc, exit func(int)) {
+// watch cancels at the first signal and exits at the next that is not the same; it ends when signals is closed.
+func (a *App) watch(signals <-chan os.Signal, now func() time.Time, cancel context.CancelFunc, exit func(int)) {
 	defer cancel()
 	sig, ok := <-signals
 	if !ok {
 		return
 	}
+	first := now()
 	a.say("%s: stopping in order; again to stop at once", sig)
 	cancel()
-	if _, ok := <-signals; ok {
+	for range signals {
+		if now().Sub(first) < sameSignal {
+			continue
+		}
 		a.say("stopped at once: what was not committed will be done again")
 		exit(exitFailed)
+		return
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -16,16 +17,23 @@ func TestSignals(t *testing.T) {
 	app := &App{Name: "node", Err: &errs}
 	signals, codes := make(chan os.Signal), make(chan int, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
+	done, clock := make(chan struct{}), make(chan time.Time, 1)
+	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	go func() {
 		defer close(done)
-		app.watch(signals, cancel, func(code int) { codes <- code })
+		app.watch(signals, func() time.Time { return <-clock }, cancel, func(code int) { codes <- code })
 	}()
 	signals <- syscall.SIGTERM
+	clock <- begin
 	receive(t, ctx.Done())
 	require.Contains(t, errs.String(), "stopping in order")
+	for _, after := range []time.Duration{0, sameSignal - 1} { // to the process, and to its group
+		signals <- syscall.SIGTERM
+		clock <- begin.Add(after)
+	}
+	signals <- os.Interrupt // is taken when the ones before are dealt with
 	require.Empty(t, codes)
-	signals <- os.Interrupt
+	clock <- begin.Add(sameSignal)
 	require.Equal(t, exitFailed, receive(t, codes))
 	receive(t, done)
 }

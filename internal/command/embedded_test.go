@@ -3,6 +3,8 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,9 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // startBroker runs a broker alone, as the command does, until the test ends.
@@ -140,4 +145,58 @@ func TestSecondBrokerRefused(t *testing.T) {
 	r := run(t, nil, "broker", "--data-dir", dir)
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, oneLineOf(t, r), "has a broker running already, at "+addr)
+}
+
+// TestEveryKindOfTopic: each command reads, or refuses with a reason, whatever topic or table of a topology it is given.
+func TestEveryKindOfTopic(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	topo := topology.New("all")
+	words := topology.NewTopic(topo, "words", codec.String, codec.String, topology.Partitions(1))
+	topology.Count(topology.GroupBy(topology.From(words), func(w string) string { return w }),
+		topology.NewTable(topo, "counts", codec.String, codec.Int64))
+	at := func(args ...string) result {
+		return runWith(t.Context(), nil, []Topology{topo}, append(args, "--data-dir", dir)...)
+	}
+	file := filepath.Join(t.TempDir(), "words")
+	require.NoError(t, os.WriteFile(file, []byte("a\nb\n"), 0o600))
+	r := at("--feed", "words="+file, "--drain", "--http", "off")
+	require.Zero(t, r.code, r.err)
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	kinds := map[plan.Kind]bool{}
+	for _, topic := range p.Topics {
+		kinds[topic.Kind] = true
+		c, err := host.Connect(t.Context(), host.ClusterConfig{DataDir: dir})
+		require.NoError(t, err)
+		if topic.Kind != plan.External {
+			var out kafka.Outputs // as another program might write, or an older version
+			out.Append(0, 0, 0, []byte("k"), []byte{0xff, 'v'}, nil)
+			out.Append(0, 0, 0, []byte("null"), nil, nil)
+			_, err = c.Admin.Produce(t.Context(), []string{topic.Name}, &out)
+			require.NoError(t, err)
+		}
+		require.NoError(t, c.Close())
+		for _, format := range []string{"tsv", "json"} {
+			r := at("tail", topic.Name, "--once", "--format", format)
+			require.Zero(t, r.code, "%s: %s", topic.Name, r.err)
+			lines := strings.Split(strings.TrimSpace(r.out), "\n")
+			require.GreaterOrEqual(t, len(lines), 2, topic.Name)
+			for _, line := range lines {
+				require.True(t, format == "tsv" || json.Valid([]byte(line)), "%s: %s", topic.Name, line)
+			}
+		}
+		if topic.Kind != plan.External {
+			r = at("send", topic.Name, "x", "--key", "k")
+			require.Equal(t, exitWrongUse, r.code, r.err)
+			require.Contains(t, r.err, "internal to the topology")
+		}
+	}
+	require.Len(t, kinds, 6, "one topic of each kind")
+	for _, args := range [][]string{{"scan", "counts"}, {"get", "counts", "a"}} {
+		for _, format := range []string{"table", "tsv", "json"} {
+			r := at(append(args, "--format", format)...)
+			require.Zero(t, r.code, r.err)
+		}
+	}
 }

@@ -30,6 +30,9 @@ A letter is open until it is redriven or dropped. Nodes may run meanwhile.`,
 	return cmd
 }
 
+// stateOpen is the state of a letter that is neither redriven nor dropped.
+const stateOpen = "open"
+
 // letter is one dead letter as it was found.
 type letter struct {
 	kafka.Letter
@@ -55,7 +58,7 @@ func (l *letter) state() string {
 	case l.fault != nil:
 		return "unreadable"
 	case l.receipt == nil:
-		return "open"
+		return stateOpen
 	case l.receipt.Agent != "":
 		return l.receipt.Done + " to " + l.receipt.Agent
 	}

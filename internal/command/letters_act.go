@@ -194,14 +194,7 @@ func (d *deed) check(ctx context.Context, letters []*letter) error {
 
 // checkAgent says whether the agent that a letter goes to reads its topic.
 func (d *deed) checkAgent(l *letter) error {
-	var readers []string
-	for _, st := range d.plan.Stages {
-		for _, a := range st.Agents {
-			if a.Role == plan.Processor && a.Source != nil && a.Source.Name == l.Topic {
-				readers = append(readers, a.Name)
-			}
-		}
-	}
+	readers := readersOf(d.plan, l.Topic)
 	if slices.Contains(readers, d.agent(l)) {
 		return nil
 	}
@@ -210,6 +203,18 @@ func (d *deed) checkAgent(l *letter) error {
 	}
 	return fmt.Errorf("letter %s: topology %s has no agent %s on topic %s; if it was renamed, add --to with one of %s",
 		l.place, d.plan.Name, d.agent(l), l.Topic, strings.Join(readers, ", "))
+}
+
+// readersOf are the names of the agents that read a topic.
+func readersOf(p *plan.Plan, topic string) (names []string) {
+	for _, st := range p.Stages {
+		for _, a := range st.Agents {
+			if a.Role == plan.Processor && a.Source != nil && a.Source.Name == topic {
+				names = append(names, a.Name)
+			}
+		}
+	}
+	return names
 }
 
 // size is that of key and value.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,9 +162,86 @@ func TestLettersExportImport(t *testing.T) {
 	require.NoError(t, os.WriteFile(bad, []byte("{\"failure\":{}}\n\n{\n"+`{"failur":1}`+"\n"+`{"failure":{"topic":"t","agent":"a","time":"2026-01-01T00:00:00Z"},"timestamp":1,"key":"?"}`+"\n"), 0o600))
 	r := other.run("dead-letters", "import", bad)
 	require.Equal(t, exitFailed, r.code)
-	for _, says := range []string{"nothing was imported", "line 1: its failure names no topic", "line 3: it is no dead letter", `line 4: it is no dead letter: unknown field "failur"`, "line 5: it is no dead letter: illegal base64"} {
+	for _, says := range []string{"nothing was imported", "line 1: its failure names no topic", "line 3: it is no dead letter", `line 4: it is no dead letter: unknown field "failur"`, "line 5: it is no dead letter: illegal base64", "does not count its letters"} {
 		require.Contains(t, r.err, says)
 	}
+}
+
+// What was redriven or dropped before it was exported stays closed: nothing is done twice by way of a file.
+func TestLettersImportLeavesOutClosed(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.ok("dead-letters", "redrive", "--yes", "--key=2")
+	s.ok("dead-letters", "drop", "--yes", "--key=4")
+	file := filepath.Join(t.TempDir(), "letters")
+	require.Contains(t, s.ok("dead-letters", "export", "--all", file), "3 dead letters")
+
+	other := &shop{t: t, dir: t.TempDir(), pay: "pay", mended: true}
+	other.feed("1\tfine\n")
+	said := other.ok("dead-letters", "import", file)
+	require.Contains(t, said, "1 dead letter imported into topology shop; 0 were there already")
+	require.Contains(t, said, "2 closed letters were left out")
+	require.Contains(t, other.ok("dead-letters", "redrive", "--yes"), "1 dead letter of topology shop redriven")
+	other.ok("--drain")
+	require.Equal(t, []string{"fine", "worse 17"}, other.paid)
+
+	said = other.ok("dead-letters", "import", "--reopen", file)
+	require.Contains(t, said, "2 dead letters imported into topology shop; 1 were there already")
+	require.NotContains(t, said, "left out")
+	require.Equal(t, 2, strings.Count(other.run("dead-letters", "list").out, " open "))
+}
+
+// Letters of another topology, of which redrive could make nothing, are refused before anything is written.
+func TestLettersImportOfAnotherTopology(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	file, strange := filepath.Join(t.TempDir(), "letters"), filepath.Join(t.TempDir(), "strange")
+	s.ok("dead-letters", "export", file)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(strange, bytes.ReplaceAll(b, []byte(`"topic":"orders"`), []byte(`"topic":"payments"`)), 0o600))
+	r := s.run("dead-letters", "import", strange)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, oneLineOf(t, r), "nothing was imported: no agent of topology shop reads payments, of which 3 letters are (line 1 first): if they are of another topology, name it with --topology; else take them with --any-topology")
+	require.Equal(t, 3, strings.Count(s.run("dead-letters", "list").out, " open "))
+	require.Contains(t, s.ok("dead-letters", "import", "--any-topology", strange), "3 dead letters imported")
+	require.Contains(t, s.ok("dead-letters", "import", strange), "3 were there already", "what is there need not be refused")
+}
+
+// A file is whole if its last line counts its letters, wherever it was cut.
+func TestReadFiled(t *testing.T) {
+	t.Parallel()
+	const one = `{"failure":{"topic":"t","agent":"a","time":"2026-01-01T00:00:00Z"},"timestamp":1}` + "\n"
+	for _, c := range []struct {
+		text    string
+		partial int    // letters with --partial
+		fault   string // without it; none: as many letters
+	}{
+		{"{\"letters\":0}\n", 0, ""},
+		{one + one + "{\"letters\":2}\n", 2, ""},
+		{one + one + "{\"letters\":2}", 2, ""},
+		{one + "{\"letters\":1}\n" + one + one + "\n{\"letters\":2}\n", 3, ""},
+		{"", 0, "does not count its letters: the file was cut, or is of an older version"},
+		{one + one, 2, "does not count its letters"},
+		{one + "{\"letters\":1}\n" + one, 2, "does not count its letters"},
+		{one + one + "{\"letters\":3}\n", 2, "line 3: it counts 3 letters before it, and there are 2"},
+		{one + "{\"letters\":2}\n" + one + "{\"letters\":0}\n", 2, "line 4: it counts 0 letters before it, and there are 1"},
+		{one + one[:20], 1, "line 2: it is no dead letter: unexpected EOF"},
+		{one + "{\"letters\":", 1, "line 2: it is no dead letter: unexpected EOF"},
+	} {
+		letters, err := readFiled(strings.NewReader(c.text), true)
+		require.NoError(t, err, c.text)
+		require.Len(t, letters, c.partial, c.text)
+		letters, err = readFiled(strings.NewReader(c.text), false)
+		if c.fault != "" {
+			require.ErrorContains(t, err, c.fault, c.text)
+			continue
+		}
+		require.NoError(t, err, c.text)
+		require.Len(t, letters, c.partial, c.text)
+	}
+	_, err := readFiled(strings.NewReader(one[:len(one)-2]+`,"state":"opened"}`+"\n"), true)
+	require.ErrorContains(t, err, `line 1: its state is "opened": there are open, redriven and dropped`)
 }
 
 // linesOf reads an export, without the places.
@@ -172,6 +250,9 @@ func linesOf(t *testing.T, file string) (all []string) {
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for line := range strings.Lines(string(b)) {
+		if _, ok := parseEnd([]byte(line)); ok {
+			continue
+		}
 		var l filedLetter
 		require.NoError(t, json.Unmarshal([]byte(line), &l))
 		l.Letter = ""

@@ -21,7 +21,8 @@ import (
 // faultsShown is how many bad lines an import names.
 const faultsShown = 10
 
-// filedLetter is a dead letter in a file: one JSON object in a line. Bytes are in base64; null is null.
+// filedLetter is a dead letter in a file: one JSON object in a line. Bytes are in base64; null is null. Behind the last one
+// stands a filedEnd.
 type filedLetter struct {
 	Letter    string          `json:"letter,omitempty"` // where it lay
 	State     string          `json:"state,omitempty"`
@@ -31,7 +32,18 @@ type filedLetter struct {
 	Key       *[]byte         `json:"key"`
 	Value     *[]byte         `json:"value"`
 	Headers   []filedHeader   `json:"headers,omitempty"`
+
+	line int // of the file
 }
+
+// filedEnd is the last line of a file: how many letters are in the lines before. Without it the file was cut, or is of an
+// older version.
+type filedEnd struct {
+	Letters *int `json:"letters"`
+}
+
+// closed says whether the letter had been redriven or dropped when it was written to the file.
+func (l *filedLetter) closed() bool { return l.State != "" && l.State != stateOpen }
 
 type filedHeader struct {
 	Name  string  `json:"name"`
@@ -64,7 +76,8 @@ func (c *cli) lettersExportCommand() *cobra.Command {
 		Use:   "export FILE",
 		Short: "Write dead letters to a file, as JSON lines",
 		Long: `Writes the dead letters that are open, or those that flags select, to a new file, "-" for standard output: one JSON object in
-a line, with keys, values and headers in base64. They stay as they are in the topic.`,
+a line, with keys, values and headers in base64, and a last line that counts them. They stay as they are in the topic: drop
+them there before they are redriven elsewhere, or they may be done twice.`,
 		Args: exactly("one file", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := s.parse(nil, time.Now()); err != nil {
@@ -113,6 +126,9 @@ func (m *mailbox) export(letters []*letter, file string) (err error) {
 			return fmt.Errorf("letter %s: %w", l.place, err)
 		}
 	}
+	if err := enc.Encode(filedEnd{new(len(letters))}); err != nil {
+		return err
+	}
 	if err := buf.Flush(); err != nil {
 		return err
 	}
@@ -131,49 +147,37 @@ func fileOf(l *letter) filedLetter {
 	return x
 }
 
-func (c *cli) lettersImportCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "import FILE",
-		Short: "Write dead letters of a file that export has made to the topic of dead letters",
-		Long: `Writes the dead letters of a file, "-" for standard input, to the topic of dead letters, as open ones. Letters that are in
-the topic already, open or closed, are left out, so that importing twice does nothing. If one line of the file is bad,
-nothing is written.`,
-		Args: exactly("one file", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			in := c.app.In
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return wrongUse("%w", err)
-				}
-				defer f.Close() //nolint:errcheck // only read
-				in = f
-			}
-			letters, err := readFiled(in)
-			if err != nil {
-				return fmt.Errorf("nothing was imported: file %s: %w", args[0], err)
-			}
-			return c.withLetters(cmd.Context(), func(ctx context.Context, m *mailbox) error { return m.importAll(ctx, letters) })
-		},
-	}
-}
-
-// readFiled reads a file of letters; its error names all bad lines, the first ten in full.
-func readFiled(in io.Reader) ([]filedLetter, error) {
+// readFiled reads a file of letters; its error names all bad lines, the first ten in full. The file must be whole, unless partial
+// says that what is there of it is taken: then half a line at its end is passed over. Files may be put behind each other.
+func readFiled(in io.Reader, partial bool) ([]filedLetter, error) {
 	var letters []filedLetter
 	var faults []error
 	r := bufio.NewReader(in)
+	since, whole := 0, false // letters since the last line that counts them; whether nothing came behind that
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
-			l, fault := parseFiled(line)
-			if fault != nil {
-				faults = append(faults, fmt.Errorf("line %d: %w", n, fault))
+			end, isEnd := parseEnd(line)
+			switch {
+			case !isEnd:
+				l, fault := parseFiled(line)
+				if half := err != nil; fault != nil && (!partial || !half) {
+					faults = append(faults, fmt.Errorf("line %d: %w", n, fault))
+				}
+				if l.line = n; fault == nil {
+					letters = append(letters, l)
+				}
+				since++
+			case end != since && !partial:
+				faults = append(faults, fmt.Errorf("line %d: it counts %s before it, and there are %d: export it again, or take what is there with --partial", n, count(end, "letter", "letters"), since))
+				fallthrough
+			default:
+				since = 0
 			}
-			letters = append(letters, l)
+			whole = isEnd
 		}
 		if err != nil {
 			break
@@ -182,7 +186,21 @@ func readFiled(in io.Reader) ([]filedLetter, error) {
 	if n := len(faults); n > faultsShown {
 		faults = append(faults[:faultsShown], fmt.Errorf("and %d more lines", n-faultsShown))
 	}
+	if !whole && !partial {
+		faults = append(faults, errors.New("its last line does not count its letters: the file was cut, or is of an older version: export it again, or take what is there with --partial"))
+	}
 	return letters, errors.Join(faults...)
+}
+
+// parseEnd reads a filedEnd; ok is false if the line is none.
+func parseEnd(line []byte) (n int, ok bool) {
+	var end filedEnd
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if d.Decode(&end) != nil || d.More() || end.Letters == nil {
+		return 0, false
+	}
+	return *end.Letters, true
 }
 
 func parseFiled(line []byte) (l filedLetter, err error) {
@@ -206,79 +224,8 @@ func parseFiled(line []byte) (l filedLetter, err error) {
 		return l, errors.New("its failure has no time")
 	case l.Timestamp == nil:
 		return l, errors.New("its record has no timestamp")
+	case l.closed() && l.State != kafka.ReceiptDropped && !strings.HasPrefix(l.State, kafka.ReceiptRedriven):
+		return l, fmt.Errorf("its state is %q: there are %s, %s and %s", l.State, stateOpen, kafka.ReceiptRedriven, kafka.ReceiptDropped)
 	}
 	return l, nil
-}
-
-// failureID tells failures apart.
-type failureID struct {
-	topic     string
-	partition int32
-	offset    int64
-	agent     string
-	nanos     int64
-}
-
-func idOf(f *kafka.Failure) failureID {
-	return failureID{f.Topic, f.Partition, f.Offset, f.Agent, f.Time.UnixNano()}
-}
-
-// importAll writes letters that are not there yet, as the only one that does.
-func (m *mailbox) importAll(ctx context.Context, letters []filedLetter) error {
-	session, err := m.cluster.Admin.Session(ctx, m.plan.Name+"-"+lettersSession)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	if err := m.load(ctx); err != nil {
-		return err
-	}
-	if !m.whole {
-		return fmt.Errorf("topic %s: a transaction has been open for %s, and letters may lie behind it: run it again in a minute", m.topic.Name, openWait)
-	}
-	states, err := m.cluster.Admin.Topics(ctx, m.topic.Name)
-	if err != nil {
-		return err
-	}
-	state := states[m.topic.Name]
-	have := map[failureID]bool{}
-	for _, l := range m.all {
-		have[idOf(&l.Failure)] = true
-	}
-	done, there := 0, 0
-	out := new(kafka.Outputs)
-	for i := range letters {
-		id := idOf(&letters[i].Failure)
-		if have[id] {
-			there++
-		} else if err := m.file(out, &letters[i], &state); err != nil {
-			return fmt.Errorf("letter %d of the file: %w (%d letters before it are imported: run it again when it is mended)", i+1, err, done)
-		}
-		have[id] = true
-		if out.Len() == 0 || i+1 < len(letters) && out.Len() < actLetters && len(out.Arena) < actBytes {
-			continue
-		}
-		if err := session.Commit(ctx, []string{m.topic.Name}, out); err != nil {
-			return fmt.Errorf("%d letters are imported, the next few perhaps: run it again to go on: %w", done, err)
-		}
-		done, out = done+out.Len(), new(kafka.Outputs)
-	}
-	m.app.say("%d dead letters imported into topology %s; %d were there already", done, m.plan.Name, there)
-	return nil
-}
-
-// file adds a letter of a file to what is written.
-func (m *mailbox) file(out *kafka.Outputs, l *filedLetter, state *kafka.TopicState) error {
-	var headers []byte
-	for _, h := range l.Headers {
-		headers = kafka.AppendHeaders(headers, kafka.Header{Key: h.Name, Value: unfiled(h.Value)})
-	}
-	key, value := unfiled(l.Key), unfiled(l.Value)
-	letter := kafka.Letter{Failure: l.Failure, History: l.History}
-	headers, err := letter.Append(headers, len(key)+len(value)+len(headers), maxMessage(state))
-	if err != nil {
-		return err
-	}
-	out.Append(0, l.Failure.Partition%max(state.Partitions, 1), *l.Timestamp, key, value, headers)
-	return nil
 }

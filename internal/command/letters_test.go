@@ -194,3 +194,33 @@ func TestLettersRedriveToAnotherAgent(t *testing.T) {
 	require.Equal(t, []string{"bad one", "bad two", "worse 17", "bad one", "bad two", "worse 17"}, redriven)
 	require.Empty(t, s.sent)
 }
+
+// TestLettersStay: the topic is made to keep letters for ever, and a node and verify say so where somebody has it otherwise.
+func TestLettersStay(t *testing.T) {
+	t.Parallel()
+	s := &shop{t: t, dir: t.TempDir(), pay: "pay"}
+	said := s.ok("--create-topics", "--drain", "--http", "off")
+	require.NotContains(t, said, "dead letters do not stay")
+	s.admin(func(ctx context.Context, c *host.Cluster) error {
+		topics, err := c.Admin.Topics(ctx, "shop-dead-letters")
+		for name, want := range map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"} {
+			require.Equal(t, want, topics["shop-dead-letters"].Config[name], name)
+		}
+		return err
+	})
+	for name, says := range map[string]string{
+		"retention.ms":    "shop-dead-letters deletes dead letters by retention.ms=86400000, counted from the time of their record",
+		"retention.bytes": "shop-dead-letters deletes dead letters by retention.bytes=86400000, the oldest first",
+	} {
+		s := &shop{t: t, dir: t.TempDir(), pay: "pay"}
+		s.admin(func(ctx context.Context, c *host.Cluster) error {
+			config := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", name: "86400000"}
+			return c.Admin.Create(ctx, kafka.TopicSpec{Name: "shop-dead-letters", Partitions: 1, Config: config})
+		})
+		said := s.ok("--create-topics", "--drain", "--http", "off", "--strict")
+		require.Contains(t, said, "dead letters do not stay")
+		require.Contains(t, said, says)
+		require.Contains(t, said, "--entity-name shop-dead-letters --add-config "+name+"=-1")
+		require.Contains(t, s.ok("verify"), says)
+	}
+}

@@ -104,10 +104,13 @@ func (t *table) close() error {
 }
 
 // jsonText is bytes of a record as JSON: what the codec makes of them where that is JSON by itself (numbers, objects), a
-// string otherwise, null for null.
+// string otherwise, null for null. Bytes of a topic that has no codecs, such as that of the dead letters, are as text has them.
 func jsonText(t plan.Text, b []byte) any {
 	if b == nil {
 		return nil
+	}
+	if t.Format == nil { // a topic of many types
+		return text(t, b)
 	}
 	s, err := t.Format(b)
 	if err != nil {

@@ -47,7 +47,7 @@ type runFlags struct {
 func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&r.feed, "feed", nil, "send the lines of a file to a topic, `TOPIC=FILE`; repeatable; - is standard input. Feeding twice counts twice")
 	f.BoolVar(&r.feedKeyed, "feed-keyed", false, "the lines of --feed are KEY<TAB>VALUE")
-	f.BoolVar(&r.drain, "drain", false, "stop when everything is fed, processed and committed")
+	f.BoolVar(&r.drain, "drain", false, "stop when everything is fed, processed and committed, by this node and all others of the topology")
 	f.StringArrayVar(&r.show, "show", nil, "print the changes of a `TABLE` as they are committed; repeatable")
 	f.StringVar(&r.guarantee, "guarantee", ExactlyOnce, "what a crash may do: `exactly-once` as if it had not happened, or at-least-once")
 	f.BoolVar(&r.createTopics, "create-topics", false, "make source and output topics that are missing (always so on the embedded broker)")
@@ -251,6 +251,7 @@ func (r *running) work(ctx context.Context) error {
 	if r.run.drain {
 		g.Go(func() error {
 			d := drain{plan: r.plan, admin: r.host.Cluster.Admin, busy: r.busy, stopped: r.stopped}
+			d.say = func(waits string) { r.app.say("--drain waits: %s", waits) }
 			if err := d.wait(ctx, fed); err != nil {
 				return err
 			}
@@ -270,20 +271,23 @@ func (r *running) work(ctx context.Context) error {
 	return g.Wait()
 }
 
-// busy says whether the node holds back anything: a record that is tried again, a partition that is not running yet.
-func (r *running) busy() bool {
+// busy says what the node holds back, a record that is tried again, a partition that is not running yet; empty if nothing.
+func (r *running) busy() string {
 	nodes, err := r.host.Statuses()
 	if err != nil {
-		return true // it has no time to answer
+		return "the node has no time to answer"
 	}
 	for _, n := range nodes {
 		for _, p := range n.Partitions {
-			if p.State != "running" || p.Retrying != "" {
-				return true
+			switch {
+			case p.State != "running":
+				return fmt.Sprintf("partition %s/%d is %s", p.Stage, p.Partition, p.State)
+			case p.Retrying != "":
+				return fmt.Sprintf("record %s is tried again", p.Retrying)
 			}
 		}
 	}
-	return false
+	return ""
 }
 
 // stopped says why a partition of the node goes on no more; nil if none has stopped.

@@ -232,6 +232,11 @@ func (v *verify) checkSettings(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, t := range v.plan.Topics {
+		if danger := host.LettersExpire(t, v.topics[t.Name]); t.Kind == plan.DeadLetters && danger != "" {
+			dangers = append(dangers, danger)
+		}
+	}
 	for _, d := range dangers {
 		v.note("settings", "%s", d)
 	}

@@ -143,6 +143,7 @@ func (h *Host) Start(ctx context.Context) error {
 			return errors.Join(err, h.Stop(stop))
 		}
 		h.nodes = append(h.nodes, n)
+		h.warnOfLetters(ctx, p)
 		h.wait.Go(func() {
 			<-n.Done()
 			h.end()
