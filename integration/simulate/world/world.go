@@ -220,7 +220,7 @@ func (w *World) send(r *rand.Rand) {
 func (w *World) calm() {
 	w.s.Logf("=== calm")
 	w.s.Quiet()
-	for name := range w.deniedUntil {
+	for _, name := range slices.Sorted(maps.Keys(w.deniedUntil)) {
 		w.allow(name)
 	}
 	for w.sent < w.inputs {
