@@ -33,6 +33,7 @@ var unsure = map[string]string{
 	"commit.aborted":     "a node that stood still must find its transaction open",
 	"own.given-up":       "a node that stood still must be asked for slots before it has noticed",
 	"retake.unassigned":  "a node that stood still must find its slots its own again",
+	"probe.turn":         "a node must die inside a window that it has opened after the one before had died: integration/exits comes to it",
 	"retake.lost":        "as for retake.unassigned",
 }
 
