@@ -13,10 +13,11 @@ import (
 
 // How a partition goes on whose owner before did not release it in order: that process may have died of a record.
 const (
-	wideFirst   = 256      // offsets in the first window of level 0; each is twice as wide as the one before
-	wideMost    = 8 * 1024 // at most: what a second kill from outside costs, in windows of level 1
-	narrowLeast = 16       // offsets in a window of level 1: the square root of what is suspect, but no fewer
-	maxDeaths   = 5        // of processes with one record in hand, then it has failed
+	wideFirst   = 256         // offsets in the first window of level 0; each is twice as wide as the one before
+	wideMost    = 8 * 1024    // at most: what a second kill from outside costs, in windows of level 1
+	narrowLeast = 16          // offsets in a window of level 1: the square root of what is suspect, but no fewer
+	maxDeaths   = 5           // of processes with one record in hand, then it has failed
+	calmFirst   = time.Second // for which a process lives before it is given a record that one has died with; twice as long with each more
 
 	// probePatience is how long nothing else runs while what is suspect can not be given out: its records have not come, or wait behind
 	// one that is retried.
@@ -56,7 +57,8 @@ func (processExitError) Permanent() bool { return true }
 // out for a while is suspect at level 0 from then on, so that the rest can go on.
 type probe struct {
 	level  int
-	deaths int       // with the record before the end of the one span; finest level only
+	deaths int       // with the record that is counted; finest level only
+	counts trial     // that record
 	span   []offsets // by agent: what is suspect. Of a timer: 0 to 1, its first turn
 	need   []int64   // by agent: the epoch to be committed before its span is passed; 0: not known yet. Level 0 only
 	open   []int64   // by agent: announced, given out before this offset; 0: nothing is
@@ -70,6 +72,7 @@ type probe struct {
 	failed bool          // the record was failed for the deaths: what comes now is up to the policy
 	tried  map[trial]bool
 	until  time.Time // patience, or the window's time, ends; zero: nothing is waited for
+	calm   time.Time // until then the process has to live first; zero: not known yet
 }
 
 // why says what is going on, for those who look.
@@ -111,13 +114,18 @@ func (s *partitionState) suspect(begin []startAt) {
 		switch {
 		case a.agent.Role == plan.Task || !t.IsZero() && !named: // a task may run for ever: it cannot be passed
 		case a.source < 0:
-			p.span[i] = offsets{0, 1}
+			if p.span[i] = (offsets{0, 1}); p.deaths > 0 {
+				p.counts = trial{i, 0}
+			}
 		default:
 			if t.IsZero() {
 				to = begin[a.source].end
 			}
 			if p.span[i].to = to; p.deaths > 0 {
-				p.span[i].from = max(to-1, 0)
+				p.counts = trial{i, max(to-1, 0)}
+				if !a.agent.Policy.KeyOrder && a.agent.Raw == nil { // else what comes before it may still wait, and be what kills
+					p.span[i].from = max(to-1, 0)
+				}
 			}
 			p.narrow[i] = max(narrowLeast, int64(math.Sqrt(float64(max(to-a.done.upTo, 0)))))
 		}
@@ -162,6 +170,9 @@ func (s *partitionState) nextSuspect(i int) (offset int64, ok bool) {
 	p, a := s.probe, s.agents[i]
 	if p.span[i].to == 0 || a.backing || s.halt != nil {
 		return 0, false
+	}
+	if c := s.careful; c != nil && a.source >= 0 && s.behind(a) >= c.until[i] {
+		return 0, false // it is not given in careful mode
 	}
 	if a.source < 0 {
 		return 0, len(a.works) == 0 && !s.now.Before(a.due)
@@ -306,17 +317,31 @@ func (s *partitionState) probeAlone() {
 		s.restProbe()
 	case !p.held:
 		p.until = time.Time{}
-		if !p.asked {
+		if !p.asked && s.isCalm(t) {
 			p.asked, p.number = true, s.id()
 			s.emit(askTurn{p.number})
 		}
-	case p.deaths >= maxDeaths && !p.failed:
+	case t.Deaths >= maxDeaths && !p.failed:
 		p.until = time.Time{}
 		s.failExit(agent, at)
 	default:
 		p.until = s.now.Add(turnLimit)
 		s.announce(t)
 	}
+}
+
+// isCalm says whether this process has lived for long enough without the record that others have died with: if it dies before that, it was
+// something else. Kills from outside, and processes that die of another cause soon after they start, would else be put on the first record
+// that each of them has in hand.
+func (s *partitionState) isCalm(t kafka.Trying) bool {
+	p := s.probe
+	if t.Level < kafka.FinestLevel || t.Deaths == 0 || t.Deaths >= maxDeaths {
+		return true
+	}
+	if p.calm.IsZero() {
+		p.calm = s.now.Add(calmFirst << (t.Deaths - 1))
+	}
+	return !s.now.Before(p.calm)
 }
 
 // nextWindow is the next window of an exclusive turn: of all agents, or at the finest level of the one that is named, with one record.
@@ -329,6 +354,9 @@ func (s *partitionState) nextWindow() (t kafka.Trying, agent int, at int64) {
 			continue
 		}
 		if p.level == kafka.FinestLevel {
+			if (trial{i, offset}) != p.counts {
+				t.Deaths = 0 // of another record
+			}
 			t.Add(a.agent.Name, offset+1)
 			return t, i, offset
 		}

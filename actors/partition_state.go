@@ -439,6 +439,9 @@ func (s *partitionState) askWake() {
 		if s.probe != nil && s.probe.until.After(s.now) { // else it is looked at with the next message
 			earliest(s.probe.until)
 		}
+		if s.probe != nil && s.probe.calm.After(s.now) {
+			earliest(s.probe.calm)
+		}
 		for i, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)

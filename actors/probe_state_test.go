@@ -164,6 +164,7 @@ func TestWindows(t *testing.T) {
 		at, total := int64(0), ends+rapid.Int64Range(60, 500).Draw(t, "records more")
 		for idle := 0; x.s.probe != nil || at < total; {
 			require.Less(t, idle, 10_000, "%+v", x.s.probe)
+			x.s.now = x.s.now.Add(10 * time.Millisecond)
 			idle++
 			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0:

@@ -46,6 +46,7 @@ var scenarios = []scenario{
 	{"frozen beside another", frozenBeside},
 	{"damage", damage},
 	{"broken", broken},
+	{"refused", refused},
 	{"denied", denied},
 	{"few slots", fewSlots},
 }
@@ -271,7 +272,7 @@ func broken(ctx context.Context, x *trial) error {
 	return x.ended(ctx, n)
 }
 
-// denied is that of a node that may not write a topic, until it may.
+// denied is that of a node that may not write a topic, and ends; then it may, and is started again.
 func denied(ctx context.Context, x *trial) error {
 	n, err := busy(ctx, x)
 	if err != nil {
@@ -280,9 +281,34 @@ func denied(ctx context.Context, x *trial) error {
 	if err := x.deny(ctx, x.name+"-words"); err != nil {
 		return err
 	}
-	err = x.steps(ctx, n, nil, "undo.done", 2)
+	err = await(ctx, n.Done())
 	if allow := x.allow(ctx, x.name+"-words"); allow != nil {
 		return allow
+	}
+	if err != nil {
+		return fmt.Errorf("wait for the node to end: %w; its last lines:\n%s", err, tail(n))
+	}
+	if x.point != "" && n.Code() == code {
+		return errAtPoint
+	}
+	if n, err = busy(ctx, x); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// refused is that of a node whose records a topic does not take, until it does.
+func refused(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := x.configure(ctx, x.name+"-words", "max.message.bytes", "60"); err != nil {
+		return err
+	}
+	err = x.steps(ctx, n, nil, "undo.done", 2)
+	if again := x.configure(ctx, x.name+"-words", "max.message.bytes", "1048588"); again != nil {
+		return again
 	}
 	if err != nil {
 		return err
