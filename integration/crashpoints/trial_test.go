@@ -33,13 +33,12 @@ var errAtPoint = errors.New("the node has come to its crash point")
 // trial is one topology on the broker that all share, with its topics, data directories and input.
 type trial struct {
 	*bench
-	name      string
-	point     string // NAME@N; empty: nothing is armed
-	dir       string
-	rng       *rand.Rand
-	mayGiveUp bool          // records may become dead letters
-	armed     []*nodes.Node // all that were started with the point armed, the last one runs
-	others    []*nodes.Node
+	name   string
+	point  string // NAME@N; empty: nothing is armed
+	dir    string
+	rng    *rand.Rand
+	armed  []*nodes.Node // all that were started with the point armed, the last one runs
+	others []*nodes.Node
 
 	mu     sync.Mutex
 	lines  []string // acknowledged

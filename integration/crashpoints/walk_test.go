@@ -159,7 +159,6 @@ func (b *bench) walk(t *testing.T, name string, way reached, successor string, s
 
 // play runs a scenario beside its input.
 func (x *trial) play(ctx context.Context, s scenario) error {
-	x.mayGiveUp = s.name == "refused"
 	x.feed(ctx)
 	err := s.run(ctx, x)
 	if len(x.armed) > 0 {

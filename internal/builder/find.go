@@ -120,7 +120,7 @@ func moduleRoot(ctx context.Context, g *goCommand, cfg Config) (string, error) {
 	if err := json.Unmarshal([]byte(out), &env); err != nil {
 		return "", fmt.Errorf("go env: %w", err)
 	}
-	if env.GOWORK != "" {
+	if env.GOWORK != "" && env.GOWORK != "off" {
 		return "", useError("the workspace %s has several modules, and which versions a program of %s has is not told: set GOWORK=off to build in the module of the current directory alone, or "+byHand,
 			env.GOWORK, cfg.Package, filepath.Base(cfg.Package))
 	}

@@ -65,7 +65,7 @@ func Validate(user map[string]string) error {
 func Redacted(user map[string]string) map[string]string {
 	shown := maps.Clone(user)
 	for name, value := range shown {
-		if value != "" && secret(name) {
+		if value != "" && (secret(name) || strings.Contains(value, "://") && strings.Contains(value, "@")) {
 			shown[name] = redacted
 		}
 	}
@@ -74,7 +74,8 @@ func Redacted(user map[string]string) map[string]string {
 
 // secret says whether a setting's value must not be shown.
 func secret(name string) bool {
-	for _, part := range []string{"password", "passphrase", "secret", "key.pem", "oauthbearer.config", "jaas"} {
+	name = strings.ToLower(name) // it may be misspelt
+	for _, part := range []string{"passw", "passphrase", "secret", "key.pem", "oauthbearer.config", "jaas", "kinit.cmd", "credential"} {
 		if strings.Contains(name, part) {
 			return true
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 
@@ -28,13 +29,20 @@ type cborMode struct {
 	dec cbor.DecMode
 }
 
+// maxCBORDepth is how deep values may lie in each other: as deep as the library allows.
+const maxCBORDepth = 65535
+
 func cborModes() (m cborMode, err error) {
 	o := cbor.CoreDetEncOptions()
 	o.Time = cbor.TimeRFC3339NanoUTC
 	if m.enc, err = o.UserBufferEncMode(); err != nil {
 		return m, err
 	}
-	m.dec, err = cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, DefaultMapType: reflect.TypeFor[map[string]any]()}.DecMode()
+	// What is written must be readable: a table's row is. The limits on elements bound no memory, since each takes a byte of input at least.
+	m.dec, err = cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, DefaultMapType: reflect.TypeFor[map[string]any](), UTF8: cbor.UTF8DecodeInvalid,
+		MaxArrayElements: math.MaxInt32, MaxMapPairs: math.MaxInt32, MaxNestedLevels: maxCBORDepth,
+	}.DecMode()
 	return m, err
 }
 
@@ -61,9 +69,12 @@ func (c cborCodec[T]) Decode(b []byte) (v T, err error) {
 	if err != nil {
 		return v, err
 	}
-	err = m.dec.Unmarshal(b, &v)
-	if x, ok := errors.AsType[*cbor.UnmarshalTypeError](err); ok && holdsSecrets(reflect.TypeFor[T]()) { // it may have the value, which is not shown
-		err = fmt.Errorf("cbor: cannot unmarshal %s into field %s of type %s", x.CBORType, x.StructFieldName, x.GoType)
+	if err = m.dec.Unmarshal(b, &v); err == nil || !holdsSecrets(reflect.TypeFor[T]()) {
+		return v, err
 	}
-	return v, err
+	// The error may have the value, which is not shown.
+	if x, ok := errors.AsType[*cbor.UnmarshalTypeError](err); ok {
+		return v, fmt.Errorf("cbor: cannot unmarshal %s into field %s of type %s", x.CBORType, x.StructFieldName, x.GoType)
+	}
+	return v, fmt.Errorf("cbor: cannot unmarshal into %T (%T, which is not shown: the type has secret fields)", v, err)
 }

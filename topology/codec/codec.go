@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 )
 
 // Codec turns values of one type into bytes and back. Implementations are safe for use by many goroutines at once.
@@ -136,7 +137,19 @@ func Validator[T any]() func(v T) error {
 	return nil
 }
 
-func valid(v validator) error {
+func valid(v validator) (err error) {
+	defer func() {
+		switch r := recover(); {
+		case r == nil:
+		case embedsNil(reflect.ValueOf(v)): // the method comes with that pointer, or uses it: there is nothing to say about what is not there
+			if _, ok := r.(runtime.Error); !ok {
+				panic(r)
+			}
+			err = nil
+		default:
+			panic(r)
+		}
+	}()
 	if x := reflect.ValueOf(v); x.Kind() == reflect.Pointer && x.IsNil() {
 		return nil
 	}
@@ -144,4 +157,21 @@ func valid(v validator) error {
 		return &InvalidError{err}
 	}
 	return nil
+}
+
+// embedsNil says whether a struct embeds a pointer that is nil and could be asked whether it is valid.
+func embedsNil(v reflect.Value) bool {
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Anonymous && f.Type.Kind() == reflect.Pointer && v.Field(i).IsNil() && f.Type.Implements(reflect.TypeFor[validator]()) {
+			return true
+		}
+	}
+	return false
 }

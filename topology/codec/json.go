@@ -96,9 +96,15 @@ func (c jsonWith[T]) Decode(b []byte) (v T, err error) {
 
 // hush takes the number out of an error about a field that cannot hold it, which may be one that is not shown.
 func hush[T any](err error) error {
-	x, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok || !holdsSecrets(reflect.TypeFor[T]()) {
+	if err == nil || !holdsSecrets(reflect.TypeFor[T]()) {
 		return err
+	}
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return err
+	}
+	x, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok { // of a type that reads itself: it may quote what it has read
+		return fmt.Errorf("JSON does not fit %T (%T, which is not shown: the type has secret fields)", *new(T), err)
 	}
 	y := *x
 	y.Value, _, _ = strings.Cut(x.Value, " ")
@@ -153,28 +159,34 @@ func (s *shape) check(b []byte) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	if err := s.value(d, nil); err != nil {
+	if err := s.value(d, nil, 1); err != nil {
 		return err
 	}
 	return atEnd(d)
 }
 
+// maxJSONDepth is that of encoding/json.
+const maxJSONDepth = 10000
+
 // value checks the next value. path are the names that lead to it.
-func (s *shape) value(d *json.Decoder, path []string) error {
+func (s *shape) value(d *json.Decoder, path []string, depth int) error {
+	if depth > maxJSONDepth {
+		return fmt.Errorf("it is nested more than %d deep", maxJSONDepth)
+	}
 	token, err := d.Token()
 	if err != nil {
 		return err
 	}
 	switch token {
 	case json.Delim('{'):
-		err = s.object(d, path)
+		err = s.object(d, path, depth)
 	case json.Delim('['):
 		var of *shape
 		if s != nil && s.members == nil {
 			of = s.of
 		}
 		for err == nil && d.More() {
-			err = of.value(d, path)
+			err = of.value(d, path, depth+1)
 		}
 	default:
 		return nil
@@ -185,7 +197,7 @@ func (s *shape) value(d *json.Decoder, path []string) error {
 	return err
 }
 
-func (s *shape) object(d *json.Decoder, path []string) error {
+func (s *shape) object(d *json.Decoder, path []string, depth int) error {
 	var seen []string // few enough to be looked through, mostly
 	var many map[string]bool
 	for d.More() {
@@ -217,7 +229,7 @@ func (s *shape) object(d *json.Decoder, path []string) error {
 				return s.unknown(name, path)
 			}
 		}
-		if err := next.value(d, append(path, name)); err != nil {
+		if err := next.value(d, append(path, name), depth+1); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func HoldsSecrets[T any](c Codec[T]) bool {
 func formatJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		if holdsSecrets(reflect.TypeOf(v)) {
+		if x := reflect.TypeOf(v); x != nil && mayHold(x) {
 			return fmt.Sprintf("(a %T that cannot be written as JSON, and is not shown: it has secret fields)", v)
 		}
 		return fmt.Sprintf("%+v", v)
