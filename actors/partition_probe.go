@@ -171,7 +171,7 @@ func (s *partitionState) nextSuspect(i int) (offset int64, ok bool) {
 	if p.span[i].to == 0 || a.backing || s.halt != nil {
 		return 0, false
 	}
-	if c := s.careful; c != nil && a.source >= 0 && s.behind(a) >= c.until[i] {
+	if c := s.careful; c != nil && (a.source < 0 && !c.turns[i] || a.source >= 0 && s.behind(a) >= c.until[i]) {
 		return 0, false // it is not given in careful mode
 	}
 	if a.source < 0 {
