@@ -62,7 +62,7 @@ func TestFoundBefore(t *testing.T) {
 		"done-set":      {977, 2849, 7574},
 		"ledger":        {193, 2155, 19012},
 		"repartition":   {713, 857, 2477},
-		"timers":        {12166},
+		"timers":        {5007, 5031, 12166},
 		"two-tables":    {579, 849, 1614, 5673},
 	}
 	for _, c := range Cases() {
