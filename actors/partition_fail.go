@@ -27,6 +27,23 @@ type careful struct {
 	sealed     bool // and it is whole
 }
 
+// take has a record at hand, or a turn.
+func (c *careful) take(agent int, rec plan.Rec) {
+	c.agent, c.rec, c.finished, c.sealed, c.buried = agent, rec, false, false, false
+}
+
+// leavesOut says whether careful mode, if it is on, gives an agent nothing: it is past what had been given out, or has no turn to repeat.
+func (s *partitionState) leavesOut(i int) bool {
+	c, a := s.careful, s.agents[i]
+	switch {
+	case c == nil:
+		return false
+	case a.source < 0:
+		return !c.turns[i]
+	}
+	return s.behind(a) >= c.until[i]
+}
+
 // giveCarefully gives out one record, if none is at hand.
 func (s *partitionState) giveCarefully() {
 	c := s.careful
@@ -36,8 +53,8 @@ func (s *partitionState) giveCarefully() {
 	waiting := false
 	for i, a := range s.agents {
 		if a.source < 0 {
-			if c.turns[i] && s.mayTurn(i) {
-				c.agent, c.rec, c.finished, c.sealed, c.buried = i, s.giveTurn(i), false, false, false
+			if !s.leavesOut(i) && s.mayTurn(i) {
+				c.take(i, s.giveTurn(i))
 				return
 			}
 			continue
@@ -47,12 +64,12 @@ func (s *partitionState) giveCarefully() {
 			continue
 		}
 		if at := s.dueParked(a); at >= 0 && s.allows(i, a.parked[at].offset) {
-			c.agent, c.rec, c.finished, c.sealed, c.buried = i, a.parked[at].rec, false, false, false
+			c.take(i, a.parked[at].rec)
 			s.giveParked(i, at)
 			return
 		}
 		_, ok := s.head(a)
-		if s.behind(a) >= c.until[i] {
+		if s.leavesOut(i) {
 			continue
 		}
 		if !ok { // its record comes when it is read again
@@ -65,7 +82,7 @@ func (s *partitionState) giveCarefully() {
 			waiting = true
 			continue
 		}
-		c.agent, c.rec, c.finished, c.sealed, c.buried = i, rec, false, false, false
+		c.take(i, rec)
 		if s.blamed(a, c.rec) {
 			return
 		}

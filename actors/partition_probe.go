@@ -168,11 +168,8 @@ func (p *probe) noteTried(i int, offset int64) {
 // nextSuspect is what is suspect and could be given to an agent now, were it allowed.
 func (s *partitionState) nextSuspect(i int) (offset int64, ok bool) {
 	p, a := s.probe, s.agents[i]
-	if p.span[i].to == 0 || a.backing || s.halt != nil {
+	if p.span[i].to == 0 || a.backing || s.halt != nil || s.leavesOut(i) {
 		return 0, false
-	}
-	if c := s.careful; c != nil && (a.source < 0 && !c.turns[i] || a.source >= 0 && s.behind(a) >= c.until[i]) {
-		return 0, false // it is not given in careful mode
 	}
 	if a.source < 0 {
 		return 0, len(a.works) == 0 && !s.now.Before(a.due)
@@ -514,7 +511,7 @@ func (s *partitionState) failExit(i int, at int64) {
 		}
 		a.failed = at
 		if c := s.careful; c != nil {
-			c.agent, c.rec, c.finished, c.sealed, c.buried = i, rec, false, false, false
+			c.take(i, rec)
 		}
 	}
 	a.attempts = p.deaths - 1

@@ -450,7 +450,7 @@ func (s *partitionState) askWake() {
 			if s.halt == nil {
 				earliest(a.nextParked(s.now))
 			}
-			if len(a.works) == 0 && s.halt == nil && (s.careful == nil || s.careful.turns[i]) && (s.now.Before(a.due) || s.allows(i, 0)) {
+			if len(a.works) == 0 && s.halt == nil && !s.leavesOut(i) && (s.now.Before(a.due) || s.allows(i, 0)) {
 				earliest(a.due)
 			}
 		}

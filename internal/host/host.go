@@ -116,17 +116,12 @@ func (h *Host) show(topology string, n *actors.Node) {
 		if err != nil {
 			return nil, err
 		}
-		return MembersOf(g), nil
+		var all []gateway.Member
+		for _, m := range g.Members {
+			all = append(all, gateway.Member{Instance: m.Instance, ClientID: m.Client})
+		}
+		return all, nil
 	})
-}
-
-// MembersOf are the members of a group as a gateway knows them.
-func MembersOf(g kafka.GroupState) []gateway.Member {
-	var all []gateway.Member
-	for _, m := range g.Members {
-		all = append(all, gateway.Member{Instance: m.Instance, ClientID: m.Client})
-	}
-	return all
 }
 
 // Start starts the nodes and returns when all of them poll. After an error, those that had started are stopped.

@@ -22,8 +22,8 @@ type Overview struct {
 
 // Row is a partition for people.
 type Row struct {
-	Name, Instance, State, Label, Why                       string
-	Lag, In, Out, Restarts, Failed, GivenUp, Entries, Bytes string
+	Name, Instance, State, Label, Why                string
+	Lag, In, Out, Restarts, Failed, GivenUp, Entries string
 
 	stage  string
 	number int32
@@ -95,7 +95,7 @@ func (o Overview) missing() []Row {
 		if w, err := ParseWanted(name); err == nil {
 			r.stage, r.number = w.Stage, w.Partition
 		}
-		r.Label, r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries, r.Bytes = r.State, "?", "?", "?", "?", "?", "?", "?", "?"
+		r.Label, r.Lag, r.In, r.Out, r.Restarts, r.Failed, r.GivenUp, r.Entries = r.State, "?", "?", "?", "?", "?", "?", "?"
 		rows = append(rows, r)
 	}
 	return rows
@@ -158,7 +158,7 @@ func plural(n int, what string) string {
 }
 
 func row(p Partition, instance string) Row {
-	r := Row{stage: p.Stage, number: p.Partition, Name: p.Name(), Instance: instance, State: p.State, Label: p.State, Why: p.Why, Lag: "-", In: Rate(p.Rates.In), Out: Rate(p.Rates.Out), Entries: "-", Bytes: "-"}
+	r := Row{stage: p.Stage, number: p.Partition, Name: p.Name(), Instance: instance, State: p.State, Label: p.State, Why: p.Why, Lag: "-", In: Rate(p.Rates.In), Out: Rate(p.Rates.Out), Entries: "-"}
 	if p.State == Restoring && p.Progress > 0 {
 		r.Label = fmt.Sprintf("%s %d%%", p.State, int(100*p.Progress))
 	}
@@ -171,11 +171,11 @@ func row(p Partition, instance string) Row {
 	}
 	r.Restarts, r.Failed, r.GivenUp = Count(restarts), Count(failed), Count(given)
 	if len(p.Shards) > 0 {
-		var entries, bytes int64
+		var entries int64
 		for _, s := range p.Shards {
-			entries, bytes = entries+s.Entries, bytes+s.Bytes
+			entries += s.Entries
 		}
-		r.Entries, r.Bytes = Count(entries), Count(bytes)
+		r.Entries = Count(entries)
 	}
 	return r
 }

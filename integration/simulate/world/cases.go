@@ -352,30 +352,39 @@ func timers() *Case {
 	}
 }
 
+// counting copies each record and counts it by its key, with bad luck in the handler and in the table.
+func counting(name string, h *Hooks) *topology.Topology {
+	t := topology.New(name)
+	in, out := topicOf(t, "in"), topicOf(t, "out")
+	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+	topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
+		out.Send(ctx, e.Key, e.Value)
+		counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
+		return h.Often("count", e.Value)
+	}, topology.Sends(out), topology.Writes(counts))
+	return t
+}
+
+// countedInOrder checks what counting does.
+func countedInOrder(o *Oracle) error {
+	if err := o.inOrder("out", o.good(), nil); err != nil {
+		return err
+	}
+	return o.table("counts", counted(o.good()))
+}
+
 // keyOrder retries records while others of their partition go on.
 func keyOrder() *Case {
 	return &Case{
 		Name: "key-order",
 		Define: func(h *Hooks, _ int) *topology.Topology {
-			t := topology.New("key-order")
-			in, out := topicOf(t, "in"), topicOf(t, "out")
-			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
-			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
-				out.Send(ctx, e.Key, e.Value)
-				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
-				return h.Often("count", e.Value)
-			}, topology.Sends(out), topology.Writes(counts))
+			t := counting("key-order", h)
 			// A record may fail by bad luck in the handler and in the table, and be blamed for another's of its batch.
 			t.OnFailure(topology.Policy{KeyOrder: true, Attempts: 3*maxBadLuck + 1, Backoff: topology.Backoff{Min: 50 * time.Millisecond, Max: 200 * time.Millisecond}})
 			return t
 		},
 		Input: someInput,
-		Check: func(o *Oracle) error {
-			if err := o.inOrder("out", o.good(), nil); err != nil {
-				return err
-			}
-			return o.table("counts", counted(o.good()))
-		},
+		Check: countedInOrder,
 	}
 }
 

@@ -67,14 +67,7 @@ func halts() *Case {
 			}
 		},
 		Define: func(h *Hooks, _ int) *topology.Topology {
-			t := topology.New("halts")
-			in, out := topicOf(t, "in"), topicOf(t, "out")
-			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
-			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
-				out.Send(ctx, e.Key, e.Value)
-				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
-				return h.Often("count", e.Value)
-			}, topology.Sends(out), topology.Writes(counts))
+			t := counting("halts", h)
 			t.OnFailure(topology.Policy{Attempts: 1, Then: topology.StopPartition})
 			return t
 		},
@@ -82,11 +75,6 @@ func halts() *Case {
 			key, value = someInput(r, i)
 			return key, strings.TrimSuffix(value, poison)
 		},
-		Check: func(o *Oracle) error {
-			if err := o.inOrder("out", o.good(), nil); err != nil {
-				return err
-			}
-			return o.table("counts", counted(o.good()))
-		},
+		Check: countedInOrder,
 	}
 }
