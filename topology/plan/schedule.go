@@ -24,8 +24,8 @@ func (a *Agent) Latest(due, now time.Time) (at time.Time, missed int) {
 		return due, 0
 	}
 	if a.Cron == nil {
-		n := now.Sub(due) / a.Every
-		return due.Add(n * a.Every), int(n)
+		late := now.Sub(due)
+		return due.Add(late.Truncate(a.Every)), int(late / a.Every)
 	}
 	at = due
 	for next := a.Cron.Next(at); !next.After(now); next = a.Cron.Next(at) {
