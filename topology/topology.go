@@ -18,13 +18,14 @@ import (
 // Topology is a named set of topics, tables and agents. Its name is the consumer group and the prefix of its internal
 // topics.
 type Topology struct {
-	name   string
-	topics []*topicDef
-	tables []*tableDef
-	agents []*agentDef
-	typed  map[any]any // *Topic and *Table by their definitions
-	policy Policy
-	faults []error
+	name    string
+	topics  []*topicDef
+	tables  []*tableDef
+	globals []*globalDef
+	agents  []*agentDef
+	typed   map[any]any // *Topic, *Table and *GlobalTable by their definitions
+	policy  Policy
+	faults  []error
 
 	mu      sync.Mutex // several nodes of one process may ask for the plan at once
 	planned *plan.Plan // nil until all is checked, and after a further definition
@@ -87,6 +88,7 @@ type agentDef struct {
 	sends   map[*topicDef]bool
 	reads   map[*tableDef]bool
 	writes  map[*tableDef]bool
+	globals map[*globalDef]bool
 	order   []any // sends, reads and writes as declared
 	loop    bool
 	program func() plan.Program
@@ -99,6 +101,9 @@ type AnyTopic interface{ topic() *topicDef }
 
 // AnyTable is a table of any types.
 type AnyTable interface{ table() *tableDef }
+
+// AnyReadable is a table, or a global table, of any types.
+type AnyReadable interface{ declareRead(a *agentDef) }
 
 // Topic is a topic with keys of type K and values of type V. It is a handle: any goroutine may use it.
 type Topic[K, V any] struct {
@@ -264,9 +269,17 @@ func Sends(topics ...AnyTopic) AgentOption {
 	}
 }
 
-// Reads declares the tables that a handler reads.
-func Reads(tables ...AnyTable) AgentOption {
-	return func(a *agentDef) { a.touch("Reads", tables, a.reads) }
+// Reads declares the tables and global tables that a handler reads.
+func Reads(tables ...AnyReadable) AgentOption {
+	return func(a *agentDef) {
+		for _, t := range tables {
+			if t == nil {
+				a.nilTable("Reads")
+				continue
+			}
+			t.declareRead(a)
+		}
+	}
 }
 
 // Writes declares the tables that a handler writes; it may read them too. A timer or task cannot write.
@@ -277,7 +290,7 @@ func Writes(tables ...AnyTable) AgentOption {
 func (a *agentDef) touch(option string, tables []AnyTable, sets ...map[*tableDef]bool) {
 	for _, t := range tables {
 		if t == nil || t.table() == nil {
-			a.t.fault("%s %s: topology.%s was given a nil table: define the table first", roleOf(a), a.name, option)
+			a.nilTable(option)
 			continue
 		}
 		for _, set := range sets {
@@ -285,6 +298,10 @@ func (a *agentDef) touch(option string, tables []AnyTable, sets ...map[*tableDef
 		}
 		a.order = append(a.order, t.table())
 	}
+}
+
+func (a *agentDef) nilTable(option string) {
+	a.t.fault("%s %s: topology.%s was given a nil table: define the table first", roleOf(a), a.name, option)
 }
 
 // Start says where an agent begins to read its topic when it has no committed offset.
@@ -302,7 +319,7 @@ func StartAt(s Start) AgentOption { return func(a *agentDef) { a.start = s } }
 func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
 	a := &agentDef{
 		t: t, name: name, role: role, source: source,
-		sends: map[*topicDef]bool{}, reads: map[*tableDef]bool{}, writes: map[*tableDef]bool{},
+		sends: map[*topicDef]bool{}, reads: map[*tableDef]bool{}, writes: map[*tableDef]bool{}, globals: map[*globalDef]bool{},
 	}
 	for _, o := range opts {
 		o(a)
