@@ -85,7 +85,10 @@ func agentNotes(a *plan.Agent) string {
 	if a.Source != nil {
 		n = append(n, "reads "+a.Source.Name)
 	}
-	if a.Role == plan.Timer {
+	switch {
+	case a.Cron != nil:
+		n = append(n, "at "+a.Cron.Line)
+	case a.Role == plan.Timer:
 		n = append(n, "every "+a.Every.String())
 	}
 	for _, t := range a.Reads {

@@ -24,6 +24,7 @@ type (
 		Role   string   `json:"role"`
 		Source string   `json:"source,omitempty"`
 		Every  string   `json:"every,omitempty"`
+		Cron   string   `json:"cron,omitempty"`
 		Props  bool     `json:"props,omitempty"`
 		Sends  []string `json:"sends,omitempty"`
 		Reads  []string `json:"reads,omitempty"`
@@ -78,6 +79,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+	}
+	if a.Cron != nil {
+		x.Cron = a.Cron.Line
 	}
 	if a.Every > 0 {
 		x.Every = a.Every.String()

@@ -105,3 +105,23 @@ func ExampleTopology_Plan() {
 	// table totals is written by no agent: declare topology.Writes(totals) where it is, or remove it
 	// records go round in a loop: orders and more → agent echo → orders and more; if that is meant, declare one of the topics with topology.Loop()
 }
+
+// A timer with a crontab line, once for the whole topology.
+func ExampleCron() {
+	t := topology.New("accounts")
+	reports := topology.NewTopic(t, "reports", codec.String, codec.String)
+	topology.Cron(t, "nightly", "CRON_TZ=Europe/Berlin 30 4 * * 1-5", func(ctx *topology.TaskContext) error {
+		reports.Send(ctx, ctx.Due.Format(time.DateOnly), fmt.Sprintf("close the books; %d days were missed", ctx.Missed))
+		return nil
+	}, topology.Sends(reports), topology.OnLeader())
+
+	p, err := t.Plan()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	friday := time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)
+	fmt.Println(p.Agents[0].Next(friday)) // clocks have gone forward by then
+	// Output:
+	// 2026-03-30 02:30:00 +0000 UTC
+}

@@ -116,7 +116,7 @@ func (b *builder) stages(found *stages) {
 
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
-		ID: int32(len(b.plan.Agents)), Name: d.name, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every,
+		ID: int32(len(b.plan.Agents)), Name: d.name, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every, Cron: d.cron,
 		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.steps, Policy: b.t.policy.Complete(d.role),
 	}
 	if d.policy != nil {

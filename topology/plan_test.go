@@ -273,6 +273,16 @@ func faults() []fault {
 			"timer never has the interval 0s: it must be positive", "timer both reads tables of two stages: tb is spread as topics b are, other tables as topics a",
 			"task writer writes table ta: only agents write tables", "task empty has no function",
 		}},
+		{"on the leader", func(t *topology.Topology) {
+			x := topicsOf(t, "a")
+			ta := topology.NewTable(t, "ta", codec.String, codec.String)
+			topology.Each(t, "each-a", x[0], nothing, topology.Writes(ta), topology.OnLeader())
+			topology.Every(t, "sum", time.Second, nothingAtAll, topology.Reads(ta), topology.OnLeader())
+			topology.Task(t, "once", nothingAtAll, topology.OnLeader())
+		}, []string{
+			"agent each-a is declared OnLeader: it reads topic a, whose partitions are on all nodes; the option is for timers and tasks",
+			"timer sum is declared OnLeader and reads table ta, of which the leader has nothing: its partitions are where those of topics a are; remove OnLeader, and it runs once per partition",
+		}},
 		{"nil", func(t *topology.Topology) {
 			var topic texts
 			var table *topology.Table[string, string]

@@ -84,6 +84,8 @@ type agentDef struct {
 	role    plan.Role
 	source  *topicDef
 	every   time.Duration
+	cron    *plan.Cron
+	leader  bool // declared so
 	start   plan.Start
 	policy  *Policy // nil: the topology's
 	sends   map[*topicDef]bool
@@ -309,6 +311,11 @@ func (a *agentDef) touch(option string, tables []AnyTable, sets ...map[*tableDef
 		a.order = append(a.order, t.table())
 	}
 }
+
+// OnLeader says that a timer or task runs once for the whole topology: on the leader, the owner of slot 0, a partition that every topology
+// has and one node owns at a time, fenced as all partitions are. That is what timers and tasks do anyway that read no tables; it says that it
+// is meant, so that one that reads a table, and would be called once per partition, is refused by Plan.
+func OnLeader() AgentOption { return func(a *agentDef) { a.leader = true } }
 
 // Start says where an agent begins to read its topic when it has no committed offset.
 type Start = plan.Start

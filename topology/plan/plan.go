@@ -114,7 +114,7 @@ type Role uint8
 // The roles.
 const (
 	Processor Role = iota // for each record of its source
-	Timer                 // at each interval, in its stage's epochs
+	Timer                 // at each interval or moment of a crontab line, in its stage's epochs
 	Task                  // once, when its partition starts running
 )
 
@@ -126,7 +126,8 @@ type Agent struct {
 	Stage  int32
 	Source *Topic // nil for timers and tasks
 	Start  Start
-	Every  time.Duration // of a timer
+	Every  time.Duration // of a timer with an interval
+	Cron   *Cron         // of a timer with a crontab line; nil otherwise
 	Policy *Policy       // complete
 	Sends  []*Topic
 	Reads  []*Table // Writes included
@@ -167,7 +168,7 @@ type Program interface {
 // Rec is a record in a batch. B is nil for the turn of a timer or task, whose Time is set instead.
 type Rec struct {
 	B    *kafka.Batch
-	I    int
+	I    int       // in the batch; of a timer's turn: how many were missed before it
 	Time time.Time // of a timer's turn: when it was due
 }
 

@@ -244,6 +244,22 @@ func (o *Oracle) firings(topic, timer string) error {
 	return nil
 }
 
+// minutes checks that a timer that is due each minute has been called for each, or has counted it as missed.
+func (o *Oracle) minutes(topic string) error {
+	last := int64(0)
+	for _, r := range o.Committed(topic) {
+		var at, missed int64
+		if _, err := fmt.Sscan(r.Value, &at, &missed); err != nil {
+			return err
+		}
+		if minute := int64(60_000); last > 0 && at != last+(missed+1)*minute {
+			return fmt.Errorf("topic %s: the call of %d says that it missed %d after that of %d", topic, at, missed, last)
+		}
+		last = at
+	}
+	return nil
+}
+
 // letters checks that the dead letters are what no handler takes, or what kills processes, and nothing else, once per agent that reads it.
 func (o *Oracle) letters(agents int) error {
 	want, got := map[string][]string{}, map[string][]string{}
