@@ -14,21 +14,30 @@ type (
 		Topics []describedTopic `json:"topics"`
 	}
 	describedStage struct {
-		ID      int32            `json:"id"`
-		Sources []string         `json:"sources"`
-		Agents  []describedAgent `json:"agents"`
-		Tables  []describedTable `json:"tables"`
+		ID       int32              `json:"id"`
+		Sources  []string           `json:"sources"`
+		Agents   []describedAgent   `json:"agents"`
+		Tables   []describedTable   `json:"tables"`
+		Channels []describedChannel `json:"channels,omitempty"`
+	}
+	describedChannel struct {
+		Name     string `json:"name"`
+		Key      string `json:"key"`
+		Value    string `json:"value"`
+		Capacity int    `json:"capacity"`
 	}
 	describedAgent struct {
-		Name   string   `json:"name"`
-		Role   string   `json:"role"`
-		Source string   `json:"source,omitempty"`
-		Every  string   `json:"every,omitempty"`
-		Props  bool     `json:"props,omitempty"`
-		Sends  []string `json:"sends,omitempty"`
-		Reads  []string `json:"reads,omitempty"`
-		Writes []string `json:"writes,omitempty"`
-		Steps  []string `json:"steps,omitempty"`
+		Name    string   `json:"name"`
+		Role    string   `json:"role"`
+		Source  string   `json:"source,omitempty"`
+		Channel string   `json:"channel,omitempty"` // that it reads
+		Into    []string `json:"into,omitempty"`    // channels that it sends to
+		Every   string   `json:"every,omitempty"`
+		Props   bool     `json:"props,omitempty"`
+		Sends   []string `json:"sends,omitempty"`
+		Reads   []string `json:"reads,omitempty"`
+		Writes  []string `json:"writes,omitempty"`
+		Steps   []string `json:"steps,omitempty"`
 	}
 	describedTable struct {
 		Name      string `json:"name"`
@@ -57,6 +66,9 @@ func describeJSON(p *plan.Plan) (string, error) {
 		for _, t := range st.Tables {
 			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local})
 		}
+		for _, c := range st.Channels {
+			x.Channels = append(x.Channels, describedChannel{c.Name, c.Key.Type, c.Value.Type, c.Capacity})
+		}
 		out.Stages = append(out.Stages, x)
 	}
 	for _, t := range p.Topics {
@@ -77,6 +89,12 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+	}
+	if a.Channel != nil {
+		x.Channel = a.Channel.Name
+	}
+	for _, c := range a.Into {
+		x.Into = append(x.Into, c.Name)
 	}
 	if a.Every > 0 {
 		x.Every = a.Every.String()
