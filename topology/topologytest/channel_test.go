@@ -39,7 +39,7 @@ func pipesOf(capacity int, fate func(agent, word string) error) pipes {
 	topology.Each(topo, "split", p.in, func(ctx ctxOf, ev event) error {
 		p.lines.Update(ctx, ev.Key, plus)
 		p.out.Send(ctx, ev.Key, ev.Value)
-		for _, w := range strings.Fields(ev.Value) {
+		for w := range strings.FieldsSeq(ev.Value) {
 			words.Send(ctx, ev.Key, []string{w})
 		}
 		return fate("split", ev.Value)
@@ -83,7 +83,7 @@ func TestChannels(t *testing.T) {
 			for i := range 20 {
 				line := fmt.Sprintf("a b%d c%d a", i%3, i%5)
 				topologytest.Pipe(d, p.in, "k", line)
-				for _, w := range strings.Fields(line) {
+				for w := range strings.FieldsSeq(line) {
 					want[w]++
 					all = append(all, strings.ToUpper(w))
 				}
