@@ -56,6 +56,12 @@ func describeText(p *plan.Plan) string {
 			fmt.Fprintf(&b, "  channel %s (%s → %s), in memory, capacity %d\n", c.Name, c.Key.Type, c.Value.Type, c.Capacity)
 		}
 	}
+	if len(p.Globals) > 0 {
+		b.WriteString("\nglobal tables: a full copy on every node\n")
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  %s (%s → %s), of topic %s\n", g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name)
+	}
 	b.WriteString("\ntopics\n")
 	for _, t := range p.Topics {
 		types := ""
@@ -91,7 +97,10 @@ func agentNotes(a *plan.Agent) string {
 	if a.Channel != nil {
 		n = append(n, "reads channel "+a.Channel.Name)
 	}
-	if a.Role == plan.Timer {
+	switch {
+	case a.Cron != nil:
+		n = append(n, "at "+a.Cron.Line)
+	case a.Role == plan.Timer:
 		n = append(n, "every "+a.Every.String())
 	}
 	for _, t := range a.Reads {
@@ -100,6 +109,9 @@ func agentNotes(a *plan.Agent) string {
 		} else {
 			n = append(n, "reads table "+t.Name)
 		}
+	}
+	for _, g := range a.Globals {
+		n = append(n, "reads global table "+g.Name)
 	}
 	for _, t := range a.Sends {
 		n = append(n, "sends "+t.Name)
@@ -129,8 +141,14 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 			topics = append(topics, t)
 		}
 	}
+	for _, g := range p.Globals {
+		edges = append(edges, edge{fmt.Sprintf("t%d", g.Topic.ID), fmt.Sprintf("g%d", g.ID), ""})
+	}
 	for _, a := range p.Agents {
 		id := fmt.Sprintf("a%d", a.ID)
+		for _, g := range a.Globals {
+			edges = append(edges, edge{fmt.Sprintf("g%d", g.ID), id, "reads"})
+		}
 		if a.Source != nil {
 			edges = append(edges, edge{fmt.Sprintf("t%d", a.Source.ID), id, ""})
 		}
@@ -160,6 +178,9 @@ func describeMermaid(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d([%q])\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d[(%q)]\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {
@@ -193,6 +214,9 @@ func describeDot(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d [label=%q, shape=ellipse];\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d [label=%q, shape=cylinder];\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {
