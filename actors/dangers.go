@@ -139,7 +139,7 @@ func (x *settingsCheck) replication() {
 func (x *settingsCheck) retention() {
 	for _, t := range x.plan.Topics {
 		have, ok := x.topics[t.Name]
-		if !ok || t.Kind == plan.External || t.Kind == plan.Slots { // the slots topic is refused if it does not keep all
+		if !ok || t.Kind == plan.External || t.Kind == plan.Slots || t.Kind == plan.Replies { // the slots topic is refused if it does not keep all; replies expire
 			continue
 		}
 		policy := have.Config["cleanup.policy"]

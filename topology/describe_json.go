@@ -29,6 +29,7 @@ type (
 		Reads  []string `json:"reads,omitempty"`
 		Writes []string `json:"writes,omitempty"`
 		Steps  []string `json:"steps,omitempty"`
+		Answer string   `json:"answer,omitempty"`
 	}
 	describedTable struct {
 		Name      string `json:"name"`
@@ -77,6 +78,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+	}
+	if a.Reply != nil {
+		x.Answer = a.Reply.Value.Type
 	}
 	if a.Every > 0 {
 		x.Every = a.Every.String()
