@@ -9,7 +9,7 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// Flow is a topic with steps behind it that run, fused into one agent, when something ends it: To, Count, Reduce or
+// Flow is a source with steps behind it that run, fused into one agent, when something ends it: To, Count, Reduce or
 // Aggregate. Several ends of one flow are agents of their own.
 type Flow[K, V any] struct {
 	t      *Topology
@@ -21,13 +21,15 @@ type Flow[K, V any] struct {
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 }
 
-// From begins a flow at a topic.
-func From[K, V any](topic *Topic[K, V]) Flow[K, V] {
+// From begins a flow at a source.
+func From[K, V any](source Source[K, V]) Flow[K, V] {
+	d := source.topic()
+	keys, values := source.codecs()
 	return Flow[K, V]{
-		t: topic.def.t, source: topic.def, keys: topic.kc, values: topic.vc, steps: []string{"from " + topic.def.name},
+		t: d.t, source: d, keys: keys, values: values, steps: []string{"from " + d.name},
 		bind: func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error {
 			return func(s *scope, rec plan.Rec) error {
-				ev, err := topic.event(rec)
+				ev, err := source.event(rec)
 				if err != nil {
 					return err
 				}

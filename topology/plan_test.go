@@ -279,13 +279,14 @@ func faults() []fault {
 			var props *actor.Props
 			in := topicsOf(t, "in")[0]
 			topology.Each(t, "no-source", topic, nothing)
+			topology.Each(t, "nothing-at-all", nil, nothing)
 			topology.Each(t, "nils", in, nil, topology.Sends(topic, nil), topology.Reads(table), topology.Writes(nil))
 			topology.EachRow(t, "no-table", in, table, func(ctxOf, event, *topology.Row[string]) error { return nil })
 			topology.Props(t, "no-props", in, props)
 			topology.NewTopic(t, "partitioned", codec.String, codec.String, topology.WithPartitioner(kafka.Partitioner{}), topology.Partitions(-1))
 			topology.To(topology.Map(topology.Filter(topology.From(in), nil), func(string) string { return "" }), topicsOf(t, "to")[0])
 		}, []string{
-			"agent no-source was given a nil topic to read", "agent nils has no function", "agent nils: topology.Sends was given a nil topic", "agent nils: topology.Reads was given a nil table",
+			"agent no-source was given a nil topic to read", "agent nothing-at-all was given a nil topic to read", "agent nils has no function", "agent nils: topology.Sends was given a nil topic", "agent nils: topology.Reads was given a nil table",
 			"agent nils: topology.Writes was given a nil table", "agent no-table: topology.Writes was given a nil table", "agent no-props has no props",
 			"topic partitioned has a partitioner without a name", "declared with -1 partitions", "the flow from topic in has a step Filter without a function",
 		}},

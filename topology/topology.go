@@ -111,6 +111,24 @@ type AnyTopic interface{ topic() *topicDef }
 // AnyTable is a table of any types.
 type AnyTable interface{ table() *tableDef }
 
+// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic. An agent is
+// written the same over any source.
+type Source[K, V any] interface {
+	AnyTopic
+	// event decodes a record of the source.
+	event(rec plan.Rec) (Event[K, V], error)
+	// codecs are how it writes its keys and values.
+	codecs() (codec.Codec[K], codec.Codec[V])
+}
+
+// sourceOf returns the definition of a source, nil for none.
+func sourceOf(s AnyTopic) *topicDef {
+	if s == nil {
+		return nil
+	}
+	return s.topic()
+}
+
 // Topic is a topic with keys of type K and values of type V. It is a handle: any goroutine may use it.
 type Topic[K, V any] struct {
 	def    *topicDef
@@ -127,6 +145,9 @@ func (t *Topic[K, V]) topic() *topicDef {
 	}
 	return t.def
 }
+
+// codecs implements Source.
+func (t *Topic[K, V]) codecs() (codec.Codec[K], codec.Codec[V]) { return t.kc, t.vc }
 
 // Name returns the topic's name on the broker.
 func (t *Topic[K, V]) Name() string { return t.def.name }
