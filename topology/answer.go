@@ -133,7 +133,7 @@ var (
 	ErrNoDeadline = errors.New("an ask needs a deadline: use context.WithTimeout")
 	// ErrOwnPartition: a handler asks an agent of its own partition, which would wait for itself. Nothing was sent.
 	ErrOwnPartition = errors.New("a handler cannot ask an agent of its own partition: the answer would wait for the handler; call the function directly, or cast to the agent and let it send what it finds")
-	// ErrNotRunning: no node runs the topology. Nothing was sent, unless the error is a context.DeadlineExceeded too: then the request
+	// ErrNotRunning: no node runs the topology, and none has come up within a quarter of the time. Nothing was sent, unless the error is a context.DeadlineExceeded too: then the request
 	// waits in its topic, and is processed when a node starts.
 	ErrNotRunning = errors.New("no node runs the topology")
 	// ErrDeadOwner: the node that the partition belongs to does not answer, or the partition belongs to nobody at the moment. The
@@ -169,23 +169,35 @@ func (e *AskError) Error() string {
 // In a handler, ctx made of the handler's context, it blocks the agent, and a record that is tried again asks again; an agent
 // of its own partition is refused.
 func (r *AgentRef[K, V, R]) Ask(ctx context.Context, via Asker, key K, value V) (R, error) {
-	got := make(chan reply[R], 1)
-	if err := r.request(ctx, via, key, value, func(x reply[R]) { got <- x }); err != nil {
+	got := make(chan reply, 1)
+	if err := r.request(ctx, via, key, value, func(b []byte, err error) { got <- reply{b, err} }); err != nil {
 		var zero R
 		return zero, err
 	}
-	x := <-got // at the deadline at the latest
-	return x.result, x.err
+	return r.result(<-got) // at the deadline at the latest
 }
 
-// reply is what comes of an ask.
-type reply[R any] struct {
-	result R
-	err    error
+// reply is what comes of an ask, encoded.
+type reply struct {
+	value []byte
+	err   error
+}
+
+// result decodes what comes of an ask.
+func (r *AgentRef[K, V, R]) result(x reply) (result R, err error) {
+	if err = x.err; err == nil {
+		if result, err = decode(r.rc, r.valid, x.value); err != nil {
+			err = fmt.Errorf("decode the answer as %s: %w", r.agent.reply.value.Type, err)
+		}
+	}
+	if err != nil {
+		err = r.failed(err)
+	}
+	return result, err
 }
 
 // request sends a request.
-func (r *AgentRef[K, V, R]) request(ctx context.Context, via Asker, key K, value V, done func(reply[R])) error {
+func (r *AgentRef[K, V, R]) request(ctx context.Context, via Asker, key K, value V, done func([]byte, error)) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return fmt.Errorf("ask agent %s: %w", r.agent.name, ErrNoDeadline)
 	}
@@ -196,19 +208,7 @@ func (r *AgentRef[K, V, R]) request(ctx context.Context, via Asker, key K, value
 	if s, ok := ctx.Value(turnKey{}).(*scope); ok && r.isOwn(s, rq) {
 		return fmt.Errorf("%s %s asks agent %s: %w", roleOf(s.agent), s.agent.name, r.agent.name, ErrOwnPartition)
 	}
-	err = via.Request(ctx, rq, func(b []byte, err error) {
-		x := reply[R]{err: err}
-		if err == nil {
-			if x.result, err = decode(r.rc, r.valid, b); err != nil {
-				x.err = fmt.Errorf("decode it as %s: %w", r.agent.reply.value.Type, err)
-			}
-		}
-		if x.err != nil {
-			x.err = r.failed(x.err)
-		}
-		done(x)
-	})
-	if err != nil {
+	if err := via.Request(ctx, rq, done); err != nil {
 		return r.failed(err)
 	}
 	return nil
@@ -274,8 +274,7 @@ type Answered[K, V, R any] struct {
 const askWindow = 1000
 
 // AskEach sends a record for each key and value and yields the answers as they come, each with its key and value, or with an error as of
-// Ask. The deadline of ctx is that of all of them. Up to 1,000 are on their way at once: requests are taken while answers are.
-// Leaving the loop forgets the answers that are to come.
+// Ask. The deadline of ctx is that of all of them. Up to 1,000 are on their way at once. Leaving the loop forgets the answers that are to come.
 func (r *AgentRef[K, V, R]) AskEach(ctx context.Context, via Asker, requests iter.Seq2[K, V]) iter.Seq2[Answered[K, V, R], error] {
 	return func(yield func(Answered[K, V, R], error) bool) {
 		r.askMany(ctx, via, requests, func(_ int, a Answered[K, V, R], err error) bool { return yield(a, err) })
@@ -308,7 +307,8 @@ func (r *AgentRef[K, V, R]) askMany(ctx context.Context, via Asker, requests ite
 	type numbered struct {
 		i int
 		a Answered[K, V, R]
-		reply[R]
+		reply
+		unsent error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // forgets what is on its way
@@ -324,8 +324,8 @@ func (r *AgentRef[K, V, R]) askMany(ctx context.Context, via Asker, requests ite
 			}
 			x := numbered{i: i, a: Answered[K, V, R]{Key: key, Value: value}}
 			waiting++
-			if err := r.request(ctx, via, key, value, func(y reply[R]) { x.reply = y; got <- x }); err != nil {
-				x.err = err
+			if err := r.request(ctx, via, key, value, func(b []byte, err error) { x.reply = reply{b, err}; got <- x }); err != nil {
+				x.unsent = err
 				got <- x
 			}
 		}
@@ -334,8 +334,11 @@ func (r *AgentRef[K, V, R]) askMany(ctx context.Context, via Asker, requests ite
 		}
 		x := <-got
 		waiting--
-		x.a.Result = x.result
-		if !take(x.i, x.a, x.err) {
+		err := x.unsent
+		if err == nil {
+			x.a.Result, err = r.result(x.reply)
+		}
+		if !take(x.i, x.a, err) {
 			return
 		}
 	}

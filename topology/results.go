@@ -134,8 +134,8 @@ func (o *outlet[K, R]) end() error {
 // Process defines an agent as a function that makes any number of results of each record, which go to the sinks added to what Process
 // returns: at least one. emit holds only while its record is at hand. An error or panic fails the record as one of Each does, and nothing
 // that was emitted remains.
-func Process[K, V, R any](t *Topology, name string, source *Topic[K, V], fn func(ctx *Context, ev Event[K, V], emit func(R)) error, opts ...AgentOption) *Results[K, R] {
-	a := t.newAgent(name, plan.Processor, source.topic(), opts)
+func Process[K, V, R any](t *Topology, name string, source Source[K, V], fn func(ctx *Context, ev Event[K, V], emit func(R)) error, opts ...AgentOption) *Results[K, R] {
+	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
 	a.check(fn == nil)
 	a.results = true
 	results := &Results[K, R]{agent: a}
