@@ -50,14 +50,7 @@ func describeText(p *plan.Plan) string {
 			fmt.Fprintf(&b, "  %s %s%s\n", roleNames[a.Role], a.Name, agentNotes(a))
 		}
 		for _, t := range st.Tables {
-			notes := ""
-			if t.Ordered {
-				notes = ", ordered"
-			}
-			if t.Local {
-				notes += ", local"
-			}
-			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, notes, t.Changelog.Name)
+			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, tableNotes(t), t.Changelog.Name)
 		}
 	}
 	b.WriteString("\ntopics\n")
@@ -73,6 +66,18 @@ func describeText(p *plan.Plan) string {
 		fmt.Fprintf(&b, "  %s: %s%s%s\n", t.Name, kindNames[t.Kind], types, count)
 	}
 	return b.String()
+}
+
+func tableNotes(t *plan.Table) (notes string) {
+	if t.Split != nil {
+		notes = ", set"
+	} else if t.Ordered {
+		notes = ", ordered"
+	}
+	if t.Local {
+		notes += ", local"
+	}
+	return notes
 }
 
 func agentNotes(a *plan.Agent) string {

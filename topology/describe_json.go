@@ -38,6 +38,7 @@ type (
 		Changelog string `json:"changelog"`
 		Ordered   bool   `json:"ordered,omitempty"`
 		Local     bool   `json:"local,omitempty"`
+		Set       bool   `json:"set,omitempty"` // of values, for each key
 	}
 	describedTopic struct {
 		Name       string `json:"name"`
@@ -56,7 +57,7 @@ func describeJSON(p *plan.Plan) (string, error) {
 			x.Agents = append(x.Agents, describeAgent(a))
 		}
 		for _, t := range st.Tables {
-			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local})
+			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil})
 		}
 		out.Stages = append(out.Stages, x)
 	}

@@ -53,6 +53,9 @@ func (b *builder) topics() {
 		x := d.make
 		x.Changelog = b.internal(changelogName(b.t, d), plan.Changelog, 0, map[string]string{"cleanup.policy": "compact"})
 		x.Changelog.Key, x.Changelog.Value = x.Key, x.Value
+		if x.Split != nil {
+			x.Changelog.Key, x.Changelog.Value = x.Rows, plan.Text{Type: "nothing"}
+		}
 		if d.policy != nil {
 			x.Policy = d.policy.Complete(plan.Processor)
 		}

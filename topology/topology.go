@@ -72,6 +72,8 @@ type tableDef struct {
 	name    string
 	ordered bool
 	local   bool
+	initial any                        // func() V; nil: none
+	part    func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
 	policy  *Policy                    // nil: that of the agent
 	make    plan.Table                 // what Plan gives out, but for its stage and changelog
 	plan    atomic.Pointer[plan.Table] // what it gave out last

@@ -68,11 +68,27 @@ type Table struct {
 	Value     Text
 	Ordered   bool
 	Local     bool // keys need not hash to their partition
+	// Split takes the key of a row of a set table apart: Key and Value are how its parts are shown then, Rows how the whole is. Nil for
+	// other tables.
+	Split func(row []byte) (key, element []byte, ok bool)
+	Rows  Text
 	// Policy is for failures of functions inside the table's shards, complete. Nil: that of the agent.
 	Policy *Policy
 	// NewShard makes the state of one partition of the table; NewOps an empty batch of operations on it.
 	NewShard func(tables.Config) tables.Shard
 	NewOps   func() tables.Ops
+}
+
+// Entry is what a row of the changelog is shown as: its key and value, or of a set table the key and the element.
+func (t *Table) Entry(key, value []byte) (k, v []byte) {
+	if t.Split == nil {
+		return key, value
+	}
+	k, e, ok := t.Split(key)
+	if !ok {
+		return key, value
+	}
+	return k, e
 }
 
 // Stage is a set of agents and tables connected by co-partitioned topics (Kafka Streams: sub-topology).
