@@ -96,7 +96,7 @@ func TestWhatIsGivenUpIsAnswered(t *testing.T) {
 		answered bool
 	}{{topology.DeadLetter, true, true}, {topology.Skip, false, true}, {topology.StopPartition, false, false}} {
 		a := newAsked(topology.OnFailure(topology.Policy{Attempts: 2, Then: c.then}))
-		a.inside = func(ctx *topology.Context, e event) error {
+		a.inside = func(_ *topology.Context, e event) error {
 			if e.Value == "bad" {
 				return errors.New("no good")
 			}
@@ -233,7 +233,8 @@ func TestAskEachAndAskAll(t *testing.T) {
 	for i, x := range all {
 		require.Equal(t, strings.Repeat("X", i%7), x)
 	}
-	for range a.upper.AskEach(soon(t), d, many) {
+	for _, err := range a.upper.AskEach(soon(t), d, many) {
+		require.NoError(t, err)
 		break // forgets the rest
 	}
 	_, err = a.upper.AskAll(t.Context(), d, many)
