@@ -53,6 +53,12 @@ func describeText(p *plan.Plan) string {
 			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, tableNotes(t), t.Changelog.Name)
 		}
 	}
+	if len(p.Globals) > 0 {
+		b.WriteString("\nglobal tables: a full copy on every node\n")
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  %s (%s → %s), of topic %s\n", g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name)
+	}
 	b.WriteString("\ntopics\n")
 	for _, t := range p.Topics {
 		types := ""
@@ -85,7 +91,10 @@ func agentNotes(a *plan.Agent) string {
 	if a.Source != nil {
 		n = append(n, "reads "+a.Source.Name)
 	}
-	if a.Role == plan.Timer {
+	switch {
+	case a.Cron != nil:
+		n = append(n, "at "+a.Cron.Line)
+	case a.Role == plan.Timer:
 		n = append(n, "every "+a.Every.String())
 	}
 	for _, t := range a.Reads {
@@ -94,6 +103,9 @@ func agentNotes(a *plan.Agent) string {
 		} else {
 			n = append(n, "reads table "+t.Name)
 		}
+	}
+	for _, g := range a.Globals {
+		n = append(n, "reads global table "+g.Name)
 	}
 	for _, t := range a.Sends {
 		if t.Kind != plan.Replies {
@@ -125,8 +137,14 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 			topics = append(topics, t)
 		}
 	}
+	for _, g := range p.Globals {
+		edges = append(edges, edge{fmt.Sprintf("t%d", g.Topic.ID), fmt.Sprintf("g%d", g.ID), ""})
+	}
 	for _, a := range p.Agents {
 		id := fmt.Sprintf("a%d", a.ID)
+		for _, g := range a.Globals {
+			edges = append(edges, edge{fmt.Sprintf("g%d", g.ID), id, "reads"})
+		}
 		if a.Source != nil {
 			edges = append(edges, edge{fmt.Sprintf("t%d", a.Source.ID), id, ""})
 		}
@@ -150,6 +168,9 @@ func describeMermaid(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d([%q])\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d[(%q)]\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {
@@ -180,6 +201,9 @@ func describeDot(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d [label=%q, shape=ellipse];\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d [label=%q, shape=cylinder];\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {
