@@ -41,6 +41,7 @@ type (
 		Writes  []string `json:"writes,omitempty"`
 		Globals []string `json:"globals,omitempty"`
 		Steps   []string `json:"steps,omitempty"`
+		Answer  string   `json:"answer,omitempty"`
 	}
 	describedTable struct {
 		Name      string `json:"name"`
@@ -111,6 +112,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	for _, c := range a.Into {
 		x.Into = append(x.Into, c.Name)
+	}
+	if a.Reply != nil {
+		x.Answer = a.Reply.Value.Type
 	}
 	if a.Cron != nil {
 		x.Cron = a.Cron.Line
