@@ -380,7 +380,7 @@ func (s *partitionState) dueAgain(a *agentSlot) time.Time {
 	if last < 0 {
 		return a.first
 	}
-	return time.UnixMilli(last).Add(a.agent.Every)
+	return a.agent.Next(time.UnixMilli(last))
 }
 
 // givenUpTo is the offset up to which an agent's records have been given out.

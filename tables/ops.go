@@ -10,6 +10,7 @@ const (
 	opDelete
 	opUpdate
 	opRow
+	opClear
 )
 
 // op is one operation. Its key, and its value where values are kept encoded, are in the arena.
@@ -68,6 +69,9 @@ func (o *OpsOf[V]) Set(key []byte, v V) error {
 
 // Delete deletes a key.
 func (o *OpsOf[V]) Delete(key []byte) { o.add(key, op[V]{kind: opDelete}) }
+
+// Clear deletes all keys that begin with a prefix. The table should be Ordered: else the whole shard is looked through.
+func (o *OpsOf[V]) Clear(prefix []byte) { o.add(prefix, op[V]{kind: opClear}) }
 
 // Update replaces the value of a key by what fn makes of it, in the shard, later, perhaps twice: fn must be pure.
 func (o *OpsOf[V]) Update(key []byte, fn func(old V, ok bool) (V, error)) {

@@ -23,6 +23,7 @@ type Get[V any] struct {
 type Scan[V any] struct {
 	From, To  []byte // encoded; nil: open. To is exclusive
 	Limit     int    // entries at most; 0: no limit
+	Reverse   bool   // from the last key to the first
 	Committed bool
 	Own       Ops
 
@@ -105,43 +106,111 @@ func (q *Scan[V]) answer(sh Shard) {
 	q.Err = s.ask(q.Own, q.Committed, func() error { return q.scan(s) })
 }
 
-func (q *Scan[V]) scan(s *ShardOf[V]) error {
-	visit := func(i int32) (bool, error) {
-		e := &s.entries[i]
-		if q.To != nil && e.key >= string(q.To) {
-			return false, nil
-		}
-		v, ok, err := s.read(e, q.Committed)
-		if err != nil || !ok {
-			return err == nil, err
+func (q *Scan[V]) scan(s *ShardOf[V]) (err error) {
+	s.each(q.From, q.To, q.Reverse, func(e *entry[V]) bool {
+		var v V
+		var ok bool
+		if v, ok, err = s.read(e, q.Committed); err != nil || !ok {
+			return err == nil
 		}
 		if q.Limit > 0 && len(q.Keys) == q.Limit {
 			q.More = true
-			return false, nil
+			return false
 		}
 		q.Keys, q.Values = append(q.Keys, append([]byte{}, e.key...)), append(q.Values, v)
-		return true, nil
+		return true
+	})
+	return err
+}
+
+// each visits the entries of a range in the order of their keys, live or not, until visit has enough.
+func (s *ShardOf[V]) each(from, to []byte, reverse bool, visit func(*entry[V]) bool) {
+	lo, hi := string(from), string(to)
+	within := func(key string) bool { return key >= lo && (to == nil || key < hi) }
+	switch {
+	case s.order == nil:
+		var all []int32
+		for k, i := range s.index {
+			if within(k) {
+				all = append(all, i)
+			}
+		}
+		slices.SortFunc(all, func(a, b int32) int { return strings.Compare(s.entries[a].key, s.entries[b].key) })
+		if reverse {
+			slices.Reverse(all)
+		}
+		for _, i := range all {
+			if !visit(&s.entries[i]) {
+				return
+			}
+		}
+	case !reverse:
+		s.order.Ascend(lo, func(k string, i int32) bool { return within(k) && visit(&s.entries[i]) })
+	case to == nil:
+		s.order.Reverse(func(k string, i int32) bool { return within(k) && visit(&s.entries[i]) })
+	default:
+		s.order.Descend(hi, func(k string, i int32) bool { return k == hi || within(k) && visit(&s.entries[i]) })
 	}
-	var err error
-	if s.order != nil {
-		s.order.Ascend(string(q.From), func(_ string, i int32) bool {
-			var more bool
-			more, err = visit(i)
-			return more
+}
+
+// Count asks how many entries a range of keys has. Of the whole shard it is known; of a range they are counted.
+type Count[V any] struct {
+	From, To  []byte // encoded; nil: open. To is exclusive
+	Committed bool
+	Own       Ops
+
+	N   int
+	Err error
+}
+
+func (q *Count[V]) answer(sh Shard) {
+	s, ok := sh.(*ShardOf[V])
+	if !ok {
+		q.Err = errOtherType
+		return
+	}
+	q.Err = s.ask(q.Own, q.Committed, func() error {
+		if q.From == nil && q.To == nil {
+			q.N = s.size(q.Committed)
+			return nil
+		}
+		s.each(q.From, q.To, false, func(e *entry[V]) bool {
+			if s.seen(e, q.Committed) {
+				q.N++
+			}
+			return true
 		})
-		return err
+		return nil
+	})
+}
+
+// seen says whether an entry is there for a reader.
+func (s *ShardOf[V]) seen(e *entry[V], committed bool) bool {
+	if committed {
+		_, _, live := s.committedOf(e)
+		return live
 	}
-	var all []int32
-	for k, i := range s.index {
-		if k >= string(q.From) {
-			all = append(all, i)
+	return e.live
+}
+
+// size is how many entries there are for a reader.
+func (s *ShardOf[V]) size(committed bool) int {
+	n := s.live
+	if !committed {
+		return n
+	}
+	for _, log := range s.logs {
+		for j := range log.undos {
+			u := &log.undos[j]
+			if u.had { // an older one says what is committed
+				continue
+			}
+			if live := s.entries[u.entry].live; live && !u.live {
+				n--
+			} else if !live && u.live {
+				n++
+			}
 		}
 	}
-	slices.SortFunc(all, func(a, b int32) int { return strings.Compare(s.entries[a].key, s.entries[b].key) })
-	for _, i := range all {
-		if more, err := visit(i); err != nil || !more {
-			return err
-		}
-	}
-	return nil
+	return n
 }

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"reflect"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/tidwall/btree"
@@ -128,6 +129,8 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 			s.store(e, x.val, o.value(x))
 		case opDelete:
 			s.delete(epoch, key)
+		case opClear:
+			s.deletePrefix(epoch, key)
 		case opUpdate:
 			s.calls()
 			err = s.update(epoch, key, x.update)
@@ -167,7 +170,7 @@ func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)
 func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
 	i, found := s.index[string(key)]
 	if !found || !s.entries[i].live {
-		return v, false, nil
+		return s.spec.missing(), false, nil
 	}
 	e := &s.entries[i]
 	if !s.encoded {
@@ -234,6 +237,23 @@ func (s *ShardOf[V]) delete(epoch int64, key []byte) {
 	var zero V
 	e.val = zero
 	s.live--
+}
+
+// deletePrefix deletes all keys that begin with a prefix.
+func (s *ShardOf[V]) deletePrefix(epoch int64, prefix []byte) {
+	var keys []string
+	s.each(prefix, nil, false, func(e *entry[V]) bool {
+		if !strings.HasPrefix(e.key, string(prefix)) {
+			return false
+		}
+		if e.live {
+			keys = append(keys, e.key)
+		}
+		return true
+	})
+	for _, k := range keys {
+		s.delete(epoch, keyBytes(k))
+	}
 }
 
 // touch returns the entry of a key, made if need be, with its value noted for undo if the epoch has not touched it yet.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,7 +161,10 @@ func (m *model[V]) draw(t *rapid.T, s state, bad bool) *tables.OpsOf[V] {
 	for range rapid.IntRange(1, 8).Draw(t, "ops") {
 		key := fmt.Sprint("k", rapid.IntRange(0, 12).Draw(t, "key"))
 		n := rapid.Int64Range(1, 50).Draw(t, "n")
-		switch rapid.IntRange(0, 3).Draw(t, "kind") {
+		switch rapid.IntRange(0, 4).Draw(t, "kind") {
+		case 4:
+			ops.Clear([]byte(key)) // k1 and all of k1.
+			maps.DeleteFunc(s, func(k string, _ int64) bool { return strings.HasPrefix(k, key) })
 		case 0:
 			v := m.f.make(n)
 			require.NoError(t, ops.Set([]byte(key), v))
@@ -317,10 +321,19 @@ func (m *model[V]) restart(t *rapid.T) {
 }
 
 func (m *model[V]) read(t *rapid.T, committed bool) state {
-	q := &tables.Scan[V]{Committed: committed}
+	q := &tables.Scan[V]{Committed: committed, Reverse: rapid.Bool().Draw(t, "reverse")}
 	m.shard.Answer(q)
 	require.NoError(t, q.Err)
 	got := state{}
+	if q.Reverse {
+		slices.Reverse(q.Keys)
+		slices.Reverse(q.Values)
+	}
+	for _, c := range []*tables.Count[V]{{Committed: committed}, {Committed: committed, From: []byte{}}} {
+		m.shard.Answer(c)
+		require.NoError(t, c.Err)
+		require.Equal(t, len(q.Keys), c.N)
+	}
 	for i, k := range q.Keys {
 		got[string(k)] = m.f.number(q.Values[i])
 		m.f.mutate(q.Values[i])

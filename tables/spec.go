@@ -14,6 +14,15 @@ type Spec[V any] struct {
 	Codec   codec.Codec[V]
 	Valid   func(V) error // refuses values before they are written; nil: none
 	Ordered bool          // keys can be scanned in the order of their encoded bytes
+	Default func() V      // what readers are given where there is no value, anew each time; nil: the zero value
+}
+
+// missing is what a reader is given where there is no value.
+func (s *Spec[V]) missing() (v V) {
+	if s.Default != nil {
+		return s.Default()
+	}
+	return v
 }
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its

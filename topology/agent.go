@@ -27,13 +27,13 @@ func (s Stream[K, V]) Batches(n int, within time.Duration) iter.Seq[[]Event[K, V
 	return func(yield func([]Event[K, V]) bool) { s.loop.batches(max(n, 1), within, yield) }
 }
 
-// Agent defines an agent as a loop over the records of a topic. When the function returns nil, the record at hand is done, and
+// Agent defines an agent as a loop over the records of a source. When the function returns nil, the record at hand is done, and
 // it is called again at the next one; an error, a panic or runtime.Goexit fails the record at hand: its effects are dropped,
 // the agent is restarted and the record tried again. The function runs on a goroutine of its own, and may block.
-func Agent[K, V any](t *Topology, name string, source *Topic[K, V], fn func(ctx *Context, in Stream[K, V]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.topic(), opts)
+func Agent[K, V any](t *Topology, name string, source Source[K, V], fn func(ctx *Context, in Stream[K, V]) error, opts ...AgentOption) {
+	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
 	a.loop = true
-	a.program = func() plan.Program { return &loopProgram[K, V]{ctx: &Context{a.newScope()}, topic: source, fn: fn} }
+	a.program = func() plan.Program { return &loopProgram[K, V]{ctx: &Context{a.newScope()}, source: source, fn: fn} }
 	a.check(fn == nil)
 }
 
@@ -45,11 +45,11 @@ func (a *agentDef) check(noFunction bool) {
 
 // loopProgram runs the function of a loop agent.
 type loopProgram[K, V any] struct {
-	topic *Topic[K, V]
-	fn    func(*Context, Stream[K, V]) error
-	ctx   *Context
-	loops int   // that the function has begun in this call
-	err   error // fails the record at hand, whatever the function returns
+	source Source[K, V]
+	fn     func(*Context, Stream[K, V]) error
+	ctx    *Context
+	loops  int   // that the function has begun in this call
+	err    error // fails the record at hand, whatever the function returns
 }
 
 // Run implements plan.Program.
@@ -92,7 +92,7 @@ func (p *loopProgram[K, V]) all(yield func(Event[K, V]) bool) {
 			return
 		}
 		p.ctx.rec = rec
-		ev, err := p.topic.event(rec)
+		ev, err := p.source.event(rec)
 		if err != nil {
 			p.fail(err) // the loop ends, and with it the call
 			return
@@ -119,7 +119,7 @@ func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Ev
 		p.ctx.rec = recs[len(recs)-1]
 		events := make([]Event[K, V], len(recs))
 		for i, rec := range recs {
-			ev, err := p.topic.event(rec)
+			ev, err := p.source.event(rec)
 			if err != nil {
 				p.fail(err)
 				return
@@ -132,10 +132,10 @@ func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Ev
 	}
 }
 
-// Each defines an agent as a function called for each record of a topic. An error or panic fails the record: its effects are
+// Each defines an agent as a function called for each record of a source. An error or panic fails the record: its effects are
 // dropped, the agent is restarted and the record tried again.
-func Each[K, V any](t *Topology, name string, source *Topic[K, V], fn func(ctx *Context, ev Event[K, V]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.topic(), opts)
+func Each[K, V any](t *Topology, name string, source Source[K, V], fn func(ctx *Context, ev Event[K, V]) error, opts ...AgentOption) {
+	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
 	a.check(fn == nil)
 	a.program = func() plan.Program {
 		c := &Context{a.newScope()}
@@ -184,8 +184,8 @@ func (r *Row[V]) now() *tables.Row[V] {
 // EachRow defines an agent that reads and writes the row of each record's key, and nothing else of the table. It runs inside
 // the table's shard: reading its state costs no trip. It may send what it has declared. Records without a key are skipped.
 // The handler may run twice for a record, after a failure: it must not act on anything but its row and ctx.
-func EachRow[K, V, R any](t *Topology, name string, source *Topic[K, V], table *Table[K, R], fn func(ctx *Context, ev Event[K, V], row *Row[R]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.topic(), append([]AgentOption{Writes(table)}, opts...))
+func EachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *Table[K, R], fn func(ctx *Context, ev Event[K, V], row *Row[R]) error, opts ...AgentOption) {
+	a := t.newAgent(name, plan.Processor, sourceOf(source), append([]AgentOption{Writes(table)}, opts...))
 	a.check(fn == nil)
 	a.program = func() plan.Program {
 		s := a.newScope()
@@ -288,9 +288,9 @@ func (r *rowInput) Ask(table *plan.Table, _ tables.Query) error {
 // messages. Begin(i) gives the context for record i; Done(i) makes its effects final, Fail(i, err) drops them and has the
 // agent restarted and the record tried again.
 type Batch[K, V any] struct {
-	in    plan.RawInput
-	topic *Topic[K, V]
-	agent *agentDef
+	in     plan.RawInput
+	source Source[K, V]
+	agent  *agentDef
 }
 
 // Len is the number of records.
@@ -302,7 +302,7 @@ func (b *Batch[K, V]) At(i int) (Event[K, V], error) {
 	if i < 0 || i >= len(recs) {
 		return Event[K, V]{}, fmt.Errorf("agent %s: At(%d) of a batch of %d records", b.agent.name, i, len(recs))
 	}
-	return b.topic.event(recs[i])
+	return b.source.event(recs[i])
 }
 
 // Begin starts record i. The context holds until Done or Fail.
@@ -328,8 +328,8 @@ func (b *Batch[K, V]) Fail(i int, err error) error { return b.in.Fail(i, err) }
 // Props defines an agent as a protoactor actor of the user's own. It is sent *Batch[K, V]. Its props may bring any
 // supervisor strategy for the actor's own children; when the actor itself fails, the record that it began last fails, and
 // the actor is made anew.
-func Props[K, V any](t *Topology, name string, source *Topic[K, V], props *actor.Props, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, source.topic(), opts)
+func Props[K, V any](t *Topology, name string, source Source[K, V], props *actor.Props, opts ...AgentOption) {
+	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
 	if props == nil {
 		t.fault("agent %s has no props: pass those of an actor, such as actor.PropsFromProducer makes", name)
 	}
@@ -338,7 +338,8 @@ func Props[K, V any](t *Topology, name string, source *Topic[K, V], props *actor
 
 // Every defines a timer: a function called at each interval. One that reads tables is called once per partition of theirs and
 // sees that partition's committed entries; others once per topology. What it sends is committed together with the fact that
-// it fired: a restart doubles nothing. Intervals that were missed are one call.
+// it fired: a restart doubles nothing. Intervals that were missed are one call, which says how many they were; moments stay multiples of
+// the interval behind the first, however long calls take, and no call begins before the one before has ended.
 func Every(t *Topology, name string, interval time.Duration, fn func(ctx *TaskContext) error, opts ...AgentOption) {
 	a := t.newAgent(name, plan.Timer, nil, opts)
 	a.every = interval
@@ -363,7 +364,7 @@ func (a *agentDef) turns(fn func(*TaskContext) error, once bool) func(plan.Input
 	return func(in plan.Input) error {
 		c.begin(in)
 		for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-			c.rec, c.Due = rec, rec.Time
+			c.rec, c.Due, c.Missed = rec, rec.Time, rec.I
 			if err := fn(c); err != nil || once {
 				return err
 			}

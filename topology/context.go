@@ -99,6 +99,9 @@ type TaskContext struct {
 	*scope
 	// Due is when a timer was due; for a task, when it was started.
 	Due time.Time
+	// Missed is how many times before Due a timer was due and has not been called: no node was running, or a call took longer than the
+	// interval, or failed.
+	Missed int
 }
 
 func (*TaskContext) reads() {}

@@ -50,15 +50,14 @@ func describeText(p *plan.Plan) string {
 			fmt.Fprintf(&b, "  %s %s%s\n", roleNames[a.Role], a.Name, agentNotes(a))
 		}
 		for _, t := range st.Tables {
-			notes := ""
-			if t.Ordered {
-				notes = ", ordered"
-			}
-			if t.Local {
-				notes += ", local"
-			}
-			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, notes, t.Changelog.Name)
+			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, tableNotes(t), t.Changelog.Name)
 		}
+	}
+	if len(p.Globals) > 0 {
+		b.WriteString("\nglobal tables: a full copy on every node\n")
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  %s (%s → %s), of topic %s\n", g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name)
 	}
 	b.WriteString("\ntopics\n")
 	for _, t := range p.Topics {
@@ -75,12 +74,27 @@ func describeText(p *plan.Plan) string {
 	return b.String()
 }
 
+func tableNotes(t *plan.Table) (notes string) {
+	if t.Split != nil {
+		notes = ", set"
+	} else if t.Ordered {
+		notes = ", ordered"
+	}
+	if t.Local {
+		notes += ", local"
+	}
+	return notes
+}
+
 func agentNotes(a *plan.Agent) string {
 	var n []string
 	if a.Source != nil {
 		n = append(n, "reads "+a.Source.Name)
 	}
-	if a.Role == plan.Timer {
+	switch {
+	case a.Cron != nil:
+		n = append(n, "at "+a.Cron.Line)
+	case a.Role == plan.Timer:
 		n = append(n, "every "+a.Every.String())
 	}
 	for _, t := range a.Reads {
@@ -89,6 +103,9 @@ func agentNotes(a *plan.Agent) string {
 		} else {
 			n = append(n, "reads table "+t.Name)
 		}
+	}
+	for _, g := range a.Globals {
+		n = append(n, "reads global table "+g.Name)
 	}
 	for _, t := range a.Sends {
 		n = append(n, "sends "+t.Name)
@@ -115,8 +132,14 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 			topics = append(topics, t)
 		}
 	}
+	for _, g := range p.Globals {
+		edges = append(edges, edge{fmt.Sprintf("t%d", g.Topic.ID), fmt.Sprintf("g%d", g.ID), ""})
+	}
 	for _, a := range p.Agents {
 		id := fmt.Sprintf("a%d", a.ID)
+		for _, g := range a.Globals {
+			edges = append(edges, edge{fmt.Sprintf("g%d", g.ID), id, "reads"})
+		}
 		if a.Source != nil {
 			edges = append(edges, edge{fmt.Sprintf("t%d", a.Source.ID), id, ""})
 		}
@@ -140,6 +163,9 @@ func describeMermaid(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d([%q])\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d[(%q)]\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {
@@ -170,6 +196,9 @@ func describeDot(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d [label=%q, shape=ellipse];\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d [label=%q, shape=cylinder];\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {

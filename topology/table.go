@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"iter"
+	"reflect"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
@@ -30,6 +31,9 @@ func (t *Table[K, V]) table() *tableDef {
 	return t.def
 }
 
+// declareRead implements AnyReadable.
+func (t *Table[K, V]) declareRead(a *agentDef) { a.touch("Reads", []AnyTable{t}, a.reads) }
+
 // Name returns the table's name.
 func (t *Table[K, V]) Name() string { return t.def.name }
 
@@ -42,12 +46,45 @@ func Ordered() TableOption { return func(d *tableDef) { d.ordered = true } }
 // Local allows any key in any partition: the table is not spread by its keys, each partition has entries of its own.
 func Local() TableOption { return func(d *tableDef) { d.local = true } }
 
+// Default says what a key has that is not in the table: Get, the function of Update and Row.Get are given what fn makes, with ok
+// still false, and nothing is stored by that (Faust's default, but that a look does not write). fn is called anew each time, also
+// inside the shard: it must be pure, and quick. Scans yield what is there. V must be the type of the table's values.
+func Default[V any](fn func() V) TableOption {
+	return func(d *tableDef) {
+		if fn == nil {
+			d.t.fault("table %s: topology.Default was given no function: pass one that makes a value", d.name)
+			return
+		}
+		d.initial = fn
+	}
+}
+
+// defaultOf is the function of Default, if it makes values of the table's type.
+func defaultOf[V any](d *tableDef) func() V {
+	if d.initial == nil {
+		return nil
+	}
+	fn, ok := d.initial.(func() V)
+	if !ok {
+		d.t.fault("table %s: topology.Default was given a %T, and the table has values of type %s: pass a function that makes one", d.name, d.initial, reflect.TypeFor[V]())
+	}
+	return fn
+}
+
 // NewTable defines a table with codecs for its keys and values.
 func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values codec.Codec[V], opts ...TableOption) *Table[K, V] {
 	d := &tableDef{t: t, id: int32(len(t.tables)), name: name}
 	for _, o := range opts {
 		o(d)
 	}
+	x := makeTable(d, keys, values)
+	t.typed[d] = x
+	return x
+}
+
+// makeTable defines a table with what its options have made of its definition.
+func makeTable[K, V any](d *tableDef, keys codec.Codec[K], values codec.Codec[V]) *Table[K, V] {
+	t, name := d.t, d.name
 	if keys == nil || values == nil {
 		t.fault("table %s has no codec for its keys or values: pass one, such as codec.String or codec.JSON[T]()", name)
 	}
@@ -58,7 +95,7 @@ func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 			t.fault("table %s: the codec of its keys cannot be used for keys: %w; use another one, such as codec.String, or codec.ForKeys to vouch for it", name, err)
 		}
 	}
-	spec := &tables.Spec[V]{Name: name, Codec: values, Valid: codec.Validator[V](), Ordered: d.ordered}
+	spec := &tables.Spec[V]{Name: name, Codec: values, Valid: codec.Validator[V](), Ordered: d.ordered, Default: defaultOf[V](d)}
 	d.make = plan.Table{
 		ID: d.id, Name: name, Key: textOf(keys), Value: textOf(values), Ordered: d.ordered, Local: d.local,
 		NewShard: func(c tables.Config) tables.Shard { return tables.New(spec, c) },
@@ -66,9 +103,7 @@ func NewTable[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	}
 	t.tables = append(t.tables, d)
 	t.changed()
-	x := &Table[K, V]{def: d, kc: keys, validK: codec.Validator[K](), spec: spec}
-	t.typed[d] = x
-	return x
+	return &Table[K, V]{def: d, kc: keys, validK: codec.Validator[K](), spec: spec}
 }
 
 // TableOf finds a table by name and types: for tests of a topology that keeps its handles to itself. It panics, naming what
@@ -111,21 +146,26 @@ func (t *Table[K, V]) Update(ctx Writer, key K, fn func(old V, ok bool) (V, erro
 
 // write returns the operations that a write joins, and the key, encoded.
 func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
+	var err error
+	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil && s.agent.writes[t.def] {
+		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, err))
+		return nil, nil, nil
+	}
+	return t.writeTo(s, s.key)
+}
+
+// writeTo is write for a key that is encoded.
+func (t *Table[K, V]) writeTo(s *scope, key []byte) (*tables.OpsOf[V], *plan.Effects, []byte) {
 	e := s.effects()
 	if !s.agent.writes[t.def] {
 		e.Fail(lasting("%s %s writes table %s without having declared it: add topology.Writes(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name))
 		return nil, nil, nil
 	}
-	var err error
-	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
-		e.Fail(lasting("table %s: encode the key: %w", t.def.name, err))
-		return nil, nil, nil
-	}
-	if err := t.def.here(s, s.key); err != nil {
+	if err := t.def.here(s, key); err != nil {
 		e.Fail(err)
 		return nil, nil, nil
 	}
-	return t.ops(e), e, s.key
+	return t.ops(e), e, key
 }
 
 // ops returns the turn's operations on the table.
@@ -146,6 +186,9 @@ func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
 func (d *tableDef) here(s *scope, key []byte) error {
 	if d.local || s.agent.source == nil {
 		return nil
+	}
+	if d.part != nil {
+		key = d.part(key)
 	}
 	n, at := s.in.Env().Partitions[s.agent.source.id], s.in.Partition()
 	if n == 0 || s.agent.source.partitioner.Hash(key, n) == at {
@@ -175,40 +218,78 @@ func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
 	return t.def.plan.Load(), own, s.agent.role != plan.Processor, nil
 }
 
-// Get returns the value of a key, with what the turn at hand has written; ok is false if there is none. It waits for the
+// Get returns the value of a key, with what the turn at hand has written; ok is false if there is none, and the value then the zero
+// value, or what Default makes. It waits for the
 // table's shard. An error fails the record at hand too, whatever the handler returns. Timers and tasks see committed values.
 func (t *Table[K, V]) Get(ctx Reader, key K) (value V, ok bool, err error) {
 	s := ctx.turn()
 	e := s.effects()
-	defer func() {
-		if err != nil {
-			e.Fail(err)
-		}
-	}()
+	q, err := t.get(s, key)
+	if err != nil {
+		e.Fail(err)
+		return value, false, err
+	}
+	if !q.OK && t.spec.Default != nil {
+		return t.spec.Default(), false, nil
+	}
+	return q.Value, q.OK, nil
+}
+
+func (t *Table[K, V]) get(s *scope, key K) (*tables.Get[V], error) {
 	p, own, committed, err := t.read(s)
 	if err != nil {
-		return value, false, err
+		return nil, err
 	}
 	k, err := t.kc.Append(nil, key)
 	if err != nil {
-		return value, false, lasting("table %s: encode the key: %w", t.def.name, err)
+		return nil, lasting("table %s: encode the key: %w", t.def.name, err)
 	}
 	if err := t.def.here(s, k); err != nil {
-		return value, false, err
+		return nil, err
 	}
 	q := &tables.Get[V]{Key: k, Own: own, Committed: committed}
 	if err := s.in.Ask(p, q); err != nil {
-		return value, false, err
+		return nil, err
 	}
-	return q.Value, q.OK, q.Err
+	return q, q.Err
+}
+
+// Len returns how many entries the partition's shard has, with what the turn at hand has written. An error fails the record at
+// hand too. Timers and tasks see what is committed.
+func (t *Table[K, V]) Len(ctx Reader) (int, error) {
+	s := ctx.turn()
+	n, err := t.count(s, nil, nil)
+	if err != nil {
+		s.effects().Fail(err)
+	}
+	return n, err
+}
+
+// count counts the entries of a range; nil, nil is the whole shard.
+func (t *Table[K, V]) count(s *scope, from, to []byte) (int, error) {
+	p, own, committed, err := t.read(s)
+	if err != nil {
+		return 0, err
+	}
+	q := &tables.Count[V]{From: from, To: to, Own: own, Committed: committed}
+	err = s.in.Ask(p, q)
+	return q.N, firstOf(err, q.Err)
 }
 
 // scanChunk is how many entries a scan asks for at a time.
 const scanChunk = 512
 
+// ScanOption changes how Range, Prefix and All go over a table.
+type ScanOption func(*scanning)
+
+type scanning struct{ reverse bool }
+
+// Reverse goes from the last key to the first: for the newest entries, or the greatest, with a loop that is left early.
+func Reverse() ScanOption { return func(x *scanning) { x.reverse = true } }
+
 // Range yields the entries from one key up to another, which is not included, in the order of the keys' encoded bytes. The
 // table must be Ordered. Each few hundred entries are read as of one moment. An error ends it and fails the record at hand.
-func (t *Table[K, V]) Range(ctx Reader, from, to K) iter.Seq2[K, V] {
+func (t *Table[K, V]) Range(ctx Reader, from, to K, opts ...ScanOption) iter.Seq2[K, V] {
 	s := ctx.turn()
 	lo, err := t.kc.Append([]byte{}, from)
 	hi, err2 := t.kc.Append([]byte{}, to)
@@ -216,7 +297,7 @@ func (t *Table[K, V]) Range(ctx Reader, from, to K) iter.Seq2[K, V] {
 		s.effects().Fail(lasting("table %s: encode the keys of a range: %w", t.def.name, firstOf(err, err2)))
 		return func(func(K, V) bool) {}
 	}
-	return t.scan(s, lo, hi, true)
+	return t.scan(s, lo, hi, true, opts...)
 }
 
 func firstOf(errs ...error) error {
@@ -229,14 +310,14 @@ func firstOf(errs ...error) error {
 }
 
 // Prefix yields the entries whose encoded key begins as that of the given key does, in order. The table must be Ordered.
-func (t *Table[K, V]) Prefix(ctx Reader, prefix K) iter.Seq2[K, V] {
+func (t *Table[K, V]) Prefix(ctx Reader, prefix K, opts ...ScanOption) iter.Seq2[K, V] {
 	s := ctx.turn()
 	lo, err := t.kc.Append([]byte{}, prefix)
 	if err != nil {
 		s.effects().Fail(lasting("table %s: encode a prefix: %w", t.def.name, err))
 		return func(func(K, V) bool) {}
 	}
-	return t.scan(s, lo, successor(lo), true)
+	return t.scan(s, lo, successor(lo), true, opts...)
 }
 
 // successor is the least key above all that begin with a prefix; nil if there is none.
@@ -253,10 +334,17 @@ func successor(prefix []byte) []byte {
 
 // All yields all entries of the partition's shard, sorted by the bytes of their keys. For a table that is not Ordered it
 // sorts the shard: for timers and tests.
-func (t *Table[K, V]) All(ctx Reader) iter.Seq2[K, V] { return t.scan(ctx.turn(), nil, nil, false) }
+func (t *Table[K, V]) All(ctx Reader, opts ...ScanOption) iter.Seq2[K, V] {
+	return t.scan(ctx.turn(), nil, nil, false, opts...)
+}
 
-func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K, V] {
+func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool, opts ...ScanOption) iter.Seq2[K, V] {
+	var x scanning
+	for _, o := range opts {
+		o(&x)
+	}
 	return func(yield func(K, V) bool) {
+		from, to := from, to // it may be ranged over again
 		e := s.effects()
 		_, _, _, err := t.read(s)
 		if err == nil && ordered && !t.def.ordered {
@@ -272,7 +360,7 @@ func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K,
 		}
 		for more := true; more; {
 			p, own, committed, _ := t.read(s) // anew for each chunk: the loop's body may write
-			q := &tables.Scan[V]{From: from, To: to, Limit: limit, Own: own, Committed: committed}
+			q := &tables.Scan[V]{From: from, To: to, Limit: limit, Reverse: x.reverse, Own: own, Committed: committed}
 			err := s.in.Ask(p, q)
 			if err = firstOf(err, q.Err); err != nil {
 				e.Fail(err)
@@ -288,7 +376,9 @@ func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool) iter.Seq2[K,
 					return
 				}
 			}
-			if more = q.More; more {
+			if more = q.More; more && x.reverse {
+				to = q.Keys[len(q.Keys)-1]
+			} else if more {
 				from = append(append([]byte{}, q.Keys[len(q.Keys)-1]...), 0)
 			}
 		}

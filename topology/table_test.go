@@ -3,6 +3,7 @@ package topology_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -163,6 +164,14 @@ func TestScans(t *testing.T) {
 				for k := range tb.Prefix(ctx, "120") {
 					got = append(got, k)
 				}
+			case "reverse":
+				for k := range tb.All(ctx, topology.Reverse()) {
+					got = append(got, k)
+				}
+			case "back range":
+				for k := range tb.Range(ctx, "0010", "0700", topology.Reverse()) {
+					got = append(got, k)
+				}
 			case "break":
 				for k := range tb.All(ctx) {
 					got = append(got, k)
@@ -182,6 +191,10 @@ func TestScans(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, all, 1301)
 		require.IsIncreasing(t, all)
+		slices.Reverse(all)
+		back, err := scan("reverse")
+		require.NoError(t, err)
+		require.Equal(t, all, back)
 		one, err := scan("break")
 		require.NoError(t, err)
 		require.Equal(t, []string{"0000"}, one)
@@ -197,6 +210,10 @@ func TestScans(t *testing.T) {
 			require.IsIncreasing(t, some)
 		}
 		if ordered {
+			back, err = scan("back range")
+			require.NoError(t, err)
+			require.Len(t, back, 690)
+			require.IsDecreasing(t, back)
 			left, err := scan("writing")
 			require.NoError(t, err)
 			require.Len(t, left, 1300)
@@ -264,4 +281,22 @@ func TestSetOfWhatCannotBeWritten(t *testing.T) {
 	n := newNode(t, topo, 1, 0)
 	_, err := n.run("each", record{key: "k"})
 	require.ErrorContains(t, err, "set table any: encode the value: json: unsupported type")
+}
+
+func TestFaultsOfTableOptions(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	topology.NewTable(topo, "other", codec.String, codec.Int64, topology.Default(func() string { return "" }))
+	topology.NewTable(topo, "nothing", codec.String, codec.Int64, topology.Default[int64](nil))
+	topology.NewSetTable(topo, "set", codec.String, codec.String, topology.Default(func() string { return "" }))
+	topology.NewSetTable(topo, "fickle", codec.String, codec.Compressed(codec.String, codec.S2))
+	_, err := topo.Plan()
+	for _, want := range []string{
+		"table other: topology.Default was given a func() string, and the table has values of type int64: pass a function that makes one",
+		"table nothing: topology.Default was given no function: pass one that makes a value",
+		"table set is a set table: topology.Default is for values",
+		"table fickle: the codec of its keys cannot be used for keys: its elements: ",
+	} {
+		require.ErrorContains(t, err, want)
+	}
 }

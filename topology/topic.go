@@ -59,7 +59,7 @@ func (e Event[K, V]) Headers() iter.Seq[kafka.Header] {
 	return e.rec.B.Headers(e.rec.I)
 }
 
-// event decodes a record.
+// event implements Source.
 func (t *Topic[K, V]) event(rec plan.Rec) (Event[K, V], error) {
 	ev := Event[K, V]{rec: rec}
 	var err error

@@ -154,6 +154,21 @@ func TestTimer(t *testing.T) {
 	require.Len(t, topologytest.Read(d, reports), 1)
 }
 
+func TestCron(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("orders")
+	reports := topology.NewTopic(topo, "reports", codec.String, codec.Int64)
+	// doc: cron
+	topology.Cron(topo, "nightly", "CRON_TZ=Europe/Berlin 30 4 * * 1-5", func(ctx *topology.TaskContext) error {
+		reports.Send(ctx, ctx.Due.Format(time.DateOnly), 0)
+		return nil
+	}, topology.Sends(reports), topology.OnLeader())
+	// end
+	d := topologytest.New(t, topo)
+	d.Advance(7 * 24 * time.Hour)
+	require.Len(t, topologytest.Read(d, reports), 1, "what was missed is one call")
+}
+
 func TestOperators(t *testing.T) {
 	t.Parallel()
 	topo := topology.New("wordcount")

@@ -1,153 +1,220 @@
-// Command bench measures what the engine costs beside the Kafka client that it drives, as ratios in one run on one machine:
-// a keyed count with a changelog, from a real Kafka to committed results, at-least-once and exactly-once, and a restore;
-// each beside a bare loop over the client's public API that does the same by hand.
+// Command bench measures the engine beside what it could be compared with, all in one run on one machine, on a real Kafka:
 //
-//	go run ./integration/bench
+//	go run ./integration/bench                     everything, half an hour
+//	go run ./integration/bench --quick             fewer records, some five minutes
+//	go run ./integration/bench --budget 12m --docs as much as fits, written to docs/benchmarks.md
 //
-// Each contender runs in a process of its own, whose CPU time is taken from the operating system. It needs a JDK (17 or newer) and
-// Maven for the broker.
+// Contenders are this engine, bare loops over the Kafka client that it drives (which say what that client can do at all), Kafka Streams,
+// goka and Faust. They take turns, each in a process of its own, whose CPU time is taken from the operating system; rounds are repeated,
+// and a result counts only after it was checked. What is reported are medians with their spread, and ratios.
+//
+// It needs Linux, a JDK (17 or newer) and Maven; for Faust python3. What it installs goes into the user's cache directory.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/troupe-stream/troupe/integration/realkafka"
 )
 
-// settings of a run; children get them as flags.
+// settings of a run.
 type settings struct {
-	run     string
 	brokers string
 	records int
-	keys    int
-	dir     string
-	check   bool
+	rounds  int
+	quick   bool
+	budget  time.Duration
+	suites  string
+	peers   string
+	client  string
+	out     string
+	docs    bool
 }
-
-// result is what a contender prints.
-type result struct {
-	Records int64   // processed
-	Wall    float64 // seconds
-	CPU     float64 // seconds of the process, user and system
-}
-
-func (r result) perCPU() float64  { return float64(r.Records) / r.CPU / 1e6 }
-func (r result) byClock() float64 { return float64(r.Records) / r.Wall / 1e6 }
 
 func main() {
-	var s settings
-	flag.StringVar(&s.run, "run", "", "run one contender (used by the command itself)")
-	flag.StringVar(&s.brokers, "brokers", "", "use this Kafka instead of starting one")
-	flag.IntVar(&s.records, "records", 5_000_000, "records to count")
-	flag.IntVar(&s.keys, "keys", 100_000, "different keys")
-	flag.StringVar(&s.dir, "dir", "", "data directory (used by the command itself)")
-	flag.BoolVar(&s.check, "check", true, "fail if a ratio is below its target")
-	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := start(ctx, s); err != nil {
+	var err error
+	if len(os.Args) > 2 && os.Args[1] == "--contend" {
+		err = contend(ctx, kind(os.Args[2]), os.Args[3:])
+	} else {
+		err = start(ctx, os.Args[1:])
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // nothing is left to be done
 	}
 }
 
-func start(ctx context.Context, s settings) error {
-	if s.run == "" {
-		return all(ctx, s)
+// contend is a contender of this module's own, in its process.
+func contend(ctx context.Context, k kind, args []string) error {
+	var j job
+	if err := j.flags().Parse(args); err != nil {
+		return err
 	}
-	contend, ok := contenders()[s.run]
-	if !ok {
-		return fmt.Errorf("no contender %q", s.run)
+	if k == kindBare {
+		return bareLoop(ctx, j)
 	}
-	r, err := contend(ctx, s)
+	return ours(ctx, j)
+}
+
+func start(ctx context.Context, args []string) error {
+	var s settings
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&s.brokers, "brokers", "", "use this Kafka, host:port, instead of starting one")
+	f.IntVar(&s.records, "records", 0, "records of a source; slow contenders get a part of them (default 5 million, quick 2 million)")
+	f.IntVar(&s.rounds, "rounds", 0, "how often everything is run (default 5, quick 2)")
+	f.BoolVar(&s.quick, "quick", false, "fewer records and rounds, and no more than some five minutes")
+	f.DurationVar(&s.budget, "budget", 0, "begin nothing more after this time (default none, quick 5m)")
+	f.StringVar(&s.suites, "suites", "", "run these suites only, comma-separated (default all)")
+	f.StringVar(&s.peers, "peers", "", "run beside these only, comma-separated: bare, streams, goka, faust (default all that can be installed)")
+	f.StringVar(&s.client, "client", "", "the engine's clients to run, comma-separated: public, batched (default all)")
+	f.StringVar(&s.out, "out", "", "write benchmarks.md, benchmarks.json and plots to this directory (default: print a table only)")
+	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if s.quick && s.budget == 0 {
+		s.budget = 5 * time.Minute
+	}
+	orInt(&s.records, s.quick, 2_000_000, 5_000_000)
+	orInt(&s.rounds, s.quick, 2, 5)
+	return all(ctx, s, args)
+}
+
+func orInt(at *int, quick bool, small, large int) {
+	switch {
+	case *at > 0:
+	case quick:
+		*at = small
+	default:
+		*at = large
+	}
+}
+
+// bench is one run of the command.
+type bench struct {
+	settings
+	dir      string
+	began    time.Time
+	cluster  *cluster
+	programs *programs
+}
+
+// all builds what contends, starts a broker, and runs the suites round by round.
+func all(ctx context.Context, s settings, args []string) (err error) {
+	chosen, err := choose(s)
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(r)
-}
-
-// all starts a broker, fills the source and runs the contenders one after the other.
-func all(ctx context.Context, s settings) (err error) {
-	if s.dir, err = os.MkdirTemp("", "troupe-bench"); err != nil {
+	b := &bench{settings: s, began: time.Now()}
+	rep := newReport(args, s)
+	if b.dir, err = os.MkdirTemp("", "troupe-bench"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(s.dir) //nolint:errcheck // a leftover does no harm
-	if s.brokers == "" {
-		if err := os.Mkdir(s.dir+"/kafka", 0o750); err != nil {
-			return err
+	defer os.RemoveAll(b.dir) //nolint:errcheck // a leftover does no harm
+	if b.programs, err = build(ctx, kindsOf(chosen)); err != nil {
+		return err
+	}
+	for k, why := range b.programs.missing {
+		if k != kindFaust || named(s.peers, string(k)) {
+			return fmt.Errorf("%s cannot be run: %w", k, why)
 		}
-		k, err := realkafka.Start(ctx, s.dir+"/kafka")
+		rep.note("%s is missing from this run: %v", k, why)
+	}
+	if s.brokers == "" {
+		k, err := realkafka.Start(ctx, b.dir+"/kafka")
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, k.Stop(context.Background())) }()
+		defer func() { err = errors.Join(err, k.Stop(context.WithoutCancel(ctx))) }()
 		s.brokers = strings.Join(k.Brokers(), ",")
 	}
-	fmt.Printf("Kafka %s; %d records of 28 bytes, %d keys, 4 partitions, results committed every 100 ms\n\n", realkafka.Version, s.records, s.keys)
-	if err := fill(ctx, s); err != nil {
+	if b.cluster, err = newCluster(s.brokers); err != nil {
 		return err
 	}
-	got := map[string]result{}
-	fmt.Printf("%-24s %28s %22s\n", "", "M records per CPU-second", "M records/s by clock")
-	for _, name := range []string{"bare count", "count at-least-once", "count exactly-once", "bare consume", "restore"} {
-		r, err := child(ctx, s, name)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		got[name] = r
-		fmt.Printf("%-24s %28.3f %22.3f\n", name, r.perCPU(), r.byClock())
+	defer b.cluster.admin.Close() //nolint:errcheck // nothing is lost by that
+	if err := b.rounds(ctx, chosen, rep); err != nil {
+		return err
 	}
-	fmt.Println()
-	return ratios(s, got)
+	return rep.write(ctx, b, chosen)
 }
 
-func ratios(s settings, got map[string]result) error {
-	var low []string
-	for _, x := range []struct {
-		name, of, beside string
-		target           float64
-	}{
-		{"at-least-once / bare", "count at-least-once", "bare count", 0.6},
-		{"exactly-once / bare", "count exactly-once", "bare count", 0.6},
-		{"exactly-once / at-least-once", "count exactly-once", "count at-least-once", 0.8},
-		{"restore / bare consume", "restore", "bare consume", 0.4},
-	} {
-		ratio := got[x.of].perCPU() / got[x.beside].perCPU()
-		verdict := "reached"
-		if ratio < x.target {
-			verdict = "missed"
-			low = append(low, x.name)
+// rounds runs every suite, then every suite again, so that what changes on the machine meets all alike.
+func (b *bench) rounds(ctx context.Context, chosen []suite, rep *report) error {
+	took := map[string]time.Duration{}
+	for round := range b.settings.rounds {
+		for _, s := range chosen {
+			for _, c := range s.contenders {
+				id := s.name + " " + c.label
+				if b.programs.missing[c.kind] != nil {
+					continue
+				}
+				if left := b.budget - time.Since(b.began); b.budget > 0 && left < took[id] {
+					rep.skipped(s, c, round)
+					continue
+				}
+				began := time.Now()
+				x, err := s.run(ctx, b, c, b.job(s, c, round))
+				if err != nil {
+					return fmt.Errorf("suite %s, %s: %w", s.name, c.label, err)
+				}
+				took[id] = time.Since(began)
+				rep.add(s, c, x)
+				progress(round, s, c, x)
+			}
 		}
-		fmt.Printf("%-30s %.2f per CPU-second (target %.1f: %s)\n", x.name, ratio, x.target, verdict)
-	}
-	if s.check && len(low) > 0 {
-		return fmt.Errorf("below target: %s", strings.Join(low, ", "))
 	}
 	return nil
 }
 
-// child runs one contender in a process of its own.
-func child(ctx context.Context, s settings, name string) (r result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	self, err := os.Executable()
-	if err != nil {
-		return r, err
+// progress prints a result on standard error.
+func progress(round int, s suite, c contender, x sample) {
+	var figures []string
+	for _, m := range s.metrics {
+		figures = append(figures, fmt.Sprintf("%.*f %s", m.Digits, x[m.Key], m.Title))
 	}
-	cmd := exec.CommandContext(ctx, self, "-run", name, "-brokers", s.brokers, "-dir", s.dir, "-records", fmt.Sprint(s.records), "-keys", fmt.Sprint(s.keys))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return r, err
+	fmt.Fprintf(os.Stderr, "round %d  %-12s %-60s %s\n", round+1, s.name, c.label, strings.Join(figures, ", "))
+}
+
+// choose picks the suites and contenders that were asked for.
+func choose(s settings) (chosen []suite, err error) {
+	var names []string
+	for _, x := range suites(s) {
+		names = append(names, x.name)
+		if s.suites != "" && !named(s.suites, x.name) {
+			continue
+		}
+		x.contenders = slices.DeleteFunc(x.contenders, func(c contender) bool {
+			return s.peers != "" && c.kind != kindOurs && !named(s.peers, string(c.kind))
+		})
+		chosen = append(chosen, x)
 	}
-	return r, json.Unmarshal(out, &r)
+	for n := range strings.SplitSeq(s.suites, ",") {
+		if n != "" && !slices.Contains(names, n) {
+			return nil, fmt.Errorf("no suite %s: there are %s", n, strings.Join(names, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+func named(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
+
+func kindsOf(chosen []suite) (kinds []kind) {
+	for _, s := range chosen {
+		for _, c := range s.contenders {
+			if !slices.Contains(kinds, c.kind) {
+				kinds = append(kinds, c.kind)
+			}
+		}
+	}
+	return kinds
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/troupe-stream/troupe/examples/wordcount"
 	"github.com/troupe-stream/troupe/integration/chaos/work"
+	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
@@ -217,13 +218,24 @@ func (a *audit) letter(r *kgo.Record) error {
 	}
 	from := fmt.Sprintf("%s/%s@%s", h["troupe.topic"], h["troupe.partition"], h["troupe.offset"])
 	agent := h["troupe.agent"]
-	if a.poisoned[agent] == nil || !work.Poison(agent, id) || !strings.Contains(h["troupe.error"], work.ErrPoison.Error()) {
+	why := work.ErrPoison
+	if work.Exits(id) {
+		why = topology.ErrProcessExit
+	}
+	if a.poisoned[agent] == nil || !work.Poison(agent, id) || !strings.Contains(h["troupe.error"], why.Error()) {
 		a.deadLetters = append(a.deadLetters, letterText(r))
 		return nil
 	}
 	a.poisoned[agent][id]++
 	a.letterFrom = append(a.letterFrom, letterOrigin{id, from})
 	return nil
+}
+
+// gaveUp says whether an order is among the dead letters of Serve.
+func (a *audit) gaveUp(id int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.poisoned[work.Serve][id] > 0
 }
 
 func letterText(r *kgo.Record) string {

@@ -29,6 +29,7 @@ func faults() []fault {
 	return []fault{
 		{"kill", 10, "kill -9 of a node, started again at once on its data", killNode},
 		{"kill-late", 4, "kill -9 of a node, started again on its data after its session has ended", killLate},
+		{"exit", 1, "a record that ends every process which is given it, until it is a dead letter", exitRecord},
 		{"freeze", 6, "SIGSTOP of a node past its session timeout, then SIGCONT", freezeNode},
 		{"freeze-long", 2, "SIGSTOP of a node past its transaction timeout, then SIGCONT", freezeLong},
 		{"leave", 4, "SIGTERM of a node; later a new one in its place", leave},

@@ -46,6 +46,24 @@ func killLate(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	return m.name, m.start()
 }
 
+// exitRecord writes an order that ends every process which is given it. What follows is up to the nodes: the fleet starts again what
+// has ended, as whatever runs services would. It is waited for until the order is given up.
+func exitRecord(ctx context.Context, r *run, _ *rand.Rand) (string, error) {
+	if !r.exiting.CompareAndSwap(false, true) { // two such records would be in each other's way
+		return "", errBusy
+	}
+	defer r.exiting.Store(false)
+	id := -1 - r.exitOrders.Add(1)
+	before := r.fleet.ordered.Load()
+	r.load.order(ctx, id)
+	for !r.audit.gaveUp(id) {
+		if !pause(ctx, lookEvery) {
+			return fmt.Sprintf("order %d, not given up yet", id), nil // the comparison after the phase waits for it
+		}
+	}
+	return fmt.Sprintf("order %d is given up; %d processes ended", id, r.fleet.ordered.Load()-before), nil
+}
+
 func freezeNode(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	return freeze(ctx, r, rng, between(rng, sessionTimeout/2, sessionTimeout+6*time.Second))
 }

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/troupe-stream/troupe/integration/chaos/work"
 	"github.com/troupe-stream/troupe/integration/proc"
 )
 
@@ -34,6 +38,7 @@ type fleet struct {
 	cluster *cluster
 	members []*member // one for each lane; some are not wanted at the moment
 	exits   exits
+	ordered atomic.Int64 // nodes that a record has ended which does that
 	wait    sync.WaitGroup
 }
 
@@ -145,7 +150,11 @@ func (m *member) mind(p *proc.Process) {
 			why = l
 		}
 	}
-	m.fleet.exits.add(exit{Node: m.name, At: time.Now(), Code: code, Ran: time.Since(p.Started).Round(time.Millisecond).String(), Why: why})
+	if code == work.ExitCode {
+		m.fleet.ordered.Add(1)
+	} else {
+		m.fleet.exits.add(exit{Node: m.name, At: time.Now(), Code: code, Ran: time.Since(p.Started).Round(time.Millisecond).String(), Why: why})
+	}
 	timer := time.NewTimer(reviveAfter)
 	defer timer.Stop()
 	<-timer.C
@@ -189,6 +198,48 @@ func (m *member) end(inOrder bool) error {
 		return fmt.Errorf("%s stopped with exit code %d: %s", m.name, code, p.Tail(1))
 	}
 	return nil
+}
+
+// quit ends the member's process with the stacks of all goroutines in its log, and what its actors wait for before them.
+func (m *member) quit() error {
+	m.mu.Lock()
+	p, dir := m.process, m.dir
+	m.expected, m.wanted = true, false
+	m.mu.Unlock()
+	if tree, err := treeOf(dir); err != nil {
+		_, _ = fmt.Fprintf(m.log, "no tree of actors: %v\n", err) // a test's log
+	} else {
+		_, _ = fmt.Fprintf(m.log, "%s\n", tree)
+	}
+	if err := p.Signal(syscall.SIGQUIT); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killWait)
+	defer cancel()
+	if _, err := p.Wait(ctx); err == nil {
+		return nil
+	}
+	return m.end(false)
+}
+
+// treeOf asks the node of a data directory for its actors.
+func treeOf(dir string) ([]byte, error) {
+	address, err := os.ReadFile(filepath.Join(dir, "address"))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killWait)
+	defer cancel()
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSpace(string(address))+"/tree", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(rq)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close() //nolint:errcheck // it was only read
+	return io.ReadAll(answer.Body)
 }
 
 // now returns the member's process and what it has said.

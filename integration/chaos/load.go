@@ -91,6 +91,14 @@ func (l *load) run(ctx context.Context) {
 	}
 }
 
+// order writes an order of an id of its own.
+func (l *load) order(ctx context.Context, id int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	value, _ := codec.Int64.Append(nil, id) // it cannot fail
+	l.put(ctx, "orders", "customer-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
+}
+
 func (l *load) account() string { return "account-" + strconv.Itoa(l.rng.IntN(accounts)) }
 
 func (l *load) line() string {

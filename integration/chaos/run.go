@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type run struct {
 	tracker    *tracker
 	snapshots  *snapshots
 	compacting sync.Mutex
+	exiting    atomic.Bool  // a record that ends processes is under way
+	exitOrders atomic.Int64 // such records so far
 	logFile    *os.File
 	end        time.Time // when the last phase should be over
 }
@@ -213,7 +216,7 @@ func (r *run) stuck(ctx context.Context, p *phaseReport, err error) error {
 	}
 	var errs []error
 	for _, m := range r.fleet.running() {
-		errs = append(errs, m.end(false), m.start())
+		errs = append(errs, m.quit(), m.start())
 	}
 	within, cancel := context.WithTimeout(ctx, r.deadline)
 	defer cancel()

@@ -21,7 +21,8 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// changes prints records of a changelog as lines: key<TAB>value, and key<TAB>(deleted) for tombstones.
+// changes prints records of a changelog as lines: key<TAB>value, and key<TAB>(deleted) for tombstones; of a set table key<TAB>element,
+// with (deleted) behind one that was removed.
 type changes struct {
 	out   io.Writer // takes each batch in one write
 	buf   bytes.Buffer
@@ -40,11 +41,16 @@ func (c *changes) print(b *kafka.Batch) error {
 		if c.named {
 			c.buf.WriteString(c.table.Name + "\t")
 		}
-		value := "(deleted)"
-		if v := b.Value(i); v != nil {
-			value = text(c.table.Value, v)
+		key, v := c.table.Entry(b.Key(i), b.Value(i))
+		value := text(c.table.Value, v)
+		switch {
+		case b.Value(i) != nil:
+		case c.table.Split != nil:
+			value += " (deleted)"
+		default:
+			value = "(deleted)"
 		}
-		c.buf.WriteString(cell(text(c.table.Key, b.Key(i))) + "\t" + cell(value) + "\n")
+		c.buf.WriteString(cell(text(c.table.Key, key)) + "\t" + cell(value) + "\n")
 	}
 	if c.buf.Len() == 0 {
 		return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // tableImage is what the changelog of a table says that it holds, in all partitions.
@@ -28,9 +29,17 @@ func (m tableImage) apply(b *kafka.Batch) error {
 	return nil
 }
 
-// get returns the entries of a key: one, or of a Local table one of each partition that has it.
-func (m tableImage) get(key []byte) []row {
+// get returns the entries of a key: one, or of a Local table one of each partition that has it; of a set table all its elements.
+func (m tableImage) get(t *plan.Table, key []byte) []row {
 	var rows []row
+	if t.Split != nil {
+		for _, r := range m.all() {
+			if k, _ := t.Entry(r.key, nil); bytes.Equal(k, key) {
+				rows = append(rows, r)
+			}
+		}
+		return rows
+	}
 	for _, p := range slices.Sorted(maps.Keys(m)) {
 		if v, ok := m[p].Get(key); ok {
 			rows = append(rows, row{key, v, p})

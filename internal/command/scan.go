@@ -17,8 +17,27 @@ type entry struct {
 	Value any `json:"value"`
 }
 
+// element is one element of a set table as JSON.
+type element struct {
+	Key     any `json:"key"`
+	Element any `json:"element"`
+}
+
+// columns are the headings of a table's entries.
+func columns(t *plan.Table) []string {
+	if t.Split != nil {
+		return []string{"key", "element"}
+	}
+	return []string{"key", "value"}
+}
+
 func printRow(out *table, t *plan.Table, r row) {
-	out.row(entry{jsonText(t.Key, r.key), jsonText(t.Value, r.value)}, text(t.Key, r.key), text(t.Value, r.value))
+	key, value := t.Entry(r.key, r.value)
+	if t.Split != nil {
+		out.row(element{jsonText(t.Key, key), jsonText(t.Value, value)}, text(t.Key, key), text(t.Value, value))
+		return
+	}
+	out.row(entry{jsonText(t.Key, key), jsonText(t.Value, value)}, text(t.Key, key), text(t.Value, value))
 }
 
 func (c *cli) getCommand() *cobra.Command {
@@ -26,7 +45,7 @@ func (c *cli) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get TABLE KEY...",
 		Short: "Print entries of a table by their keys; no node needs to run",
-		Long:  "Prints entries of a table by their keys, as committed: read from the table's changelog, whether a node runs or not.\nIt fails if one of the keys is not in the table.",
+		Long:  "Prints entries of a table by their keys, as committed: read from the table's changelog, whether a node runs or not.\nOf a set table, all elements of each key. It fails if one of the keys is not in the table.",
 		Args:  exactly("a table and at least one key", 2, -1),
 
 		ValidArgsFunction: c.completePlan(1, tableNames),
@@ -44,14 +63,14 @@ func (c *cli) getCommand() *cobra.Command {
 }
 
 func (c *cli) printKeys(t *plan.Table, image tableImage, format string, keys []string) error {
-	out := newTable(c.app.Out, format, "key", "value")
+	out := newTable(c.app.Out, format, columns(t)...)
 	var missing []string
 	for _, k := range keys {
 		key, err := t.Key.Parse(k)
 		if err != nil {
 			return wrongUse("key %q of table %s is not %s: %w", k, t.Name, article(t.Key.Type), err)
 		}
-		rows := image.get(key)
+		rows := image.get(t, key)
 		if len(rows) == 0 {
 			missing = append(missing, fmt.Sprintf("%q", k))
 		}
@@ -86,10 +105,10 @@ func (c *cli) scanCommand() *cobra.Command {
 				return wrongUse("--limit %d: use a positive number", limit)
 			}
 			return c.withTable(cmd.Context(), args[0], func(t *plan.Table, image tableImage) error {
-				out := newTable(c.app.Out, format, "key", "value")
+				out := newTable(c.app.Out, format, columns(t)...)
 				n := 0
 				for _, r := range image.all() {
-					if !strings.HasPrefix(text(t.Key, r.key), prefix) {
+					if key, _ := t.Entry(r.key, nil); !strings.HasPrefix(text(t.Key, key), prefix) {
 						continue
 					}
 					if n++; limit > 0 && n > limit {

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+
+	"golang.org/x/mod/module"
 )
 
 // GoVersion is what this module asks for in its go.mod, so that a module that requires it asks for that too.
@@ -56,8 +58,8 @@ func Write(o Options) (*Module, error) {
 	if m.Path == "" {
 		m.Path = "example.org/" + name
 	}
-	if strings.ContainsAny(m.Path, " \t\n\"'`") || strings.HasPrefix(m.Path, "/") {
-		return nil, fmt.Errorf("module path %q: use one as in example.org/%s", m.Path, name)
+	if err := module.CheckImportPath(m.Path); err != nil {
+		return nil, fmt.Errorf("module path: %w: use one as in example.org/%s", err, name)
 	}
 	sums, err := o.checkReplace()
 	if err != nil {

@@ -39,3 +39,12 @@ func TestPackageNames(t *testing.T) {
 		require.Equal(t, want, packageName(name))
 	}
 }
+
+func TestWriteRefusesBadModulePaths(t *testing.T) {
+	for _, path := range []string{"a b", "/shop", "example.org/shop/", "example.org//shop", "ex@mple/shop", "-shop"} {
+		dir := filepath.Join(t.TempDir(), "shop")
+		_, err := Write(Options{Dir: dir, Module: path})
+		require.ErrorContains(t, err, "use one as in example.org/shop", path)
+		require.NoDirExists(t, dir, path)
+	}
+}

@@ -146,8 +146,31 @@ func (d *Driver) Records(topic string) []*kafka.Batch {
 func Table[K comparable, V any](d *Driver, table *topology.Table[K, V]) map[K]V {
 	d.t.Helper()
 	all := map[K]V{}
+	scan(d, table.Name(), func(b []byte, v V) {
+		k, err := table.DecodeKey(b)
+		d.must(err)
+		all[k] = v
+	})
+	return all
+}
+
+// Set returns all elements of a set table by their keys, each set in the order of its elements' encoded bytes.
+func Set[K comparable, E any](d *Driver, table *topology.SetTable[K, E]) map[K][]E {
+	d.t.Helper()
+	all := map[K][]E{}
+	scan(d, table.Name(), func(b []byte, _ struct{}) {
+		k, e, err := table.DecodeMember(b)
+		d.must(err)
+		all[k] = append(all[k], e)
+	})
+	return all
+}
+
+// scan goes over the entries of a table.
+func scan[V any](d *Driver, table string, yield func(key []byte, v V)) {
+	d.t.Helper()
 	for _, x := range d.plan.Tables {
-		if x.Name != table.Name() {
+		if x.Name != table {
 			continue
 		}
 		for part := range d.sim.Env().Partitions[x.Changelog.ID] {
@@ -155,13 +178,10 @@ func Table[K comparable, V any](d *Driver, table *topology.Table[K, V]) map[K]V 
 			d.must(d.sim.Query(x, part, q))
 			d.must(q.Err)
 			for i, b := range q.Keys {
-				k, err := table.DecodeKey(b)
-				d.must(err)
-				all[k] = q.Values[i]
+				yield(b, q.Values[i])
 			}
 		}
 	}
-	return all
 }
 
 // Advance moves the wall clock. Each timer that is due fires once: missed intervals are one call.

@@ -39,6 +39,7 @@ func main() {
 	}
 	err := troupe.Run(ctx, troupe.Config{
 		Brokers: strings.Split(os.Args[2], ","), DataDir: os.Args[3], CreateTopics: true, Kafka: settings,
+		HTTP:    troupe.HTTP{Addr: "127.0.0.1:0"},
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Started: func() { fmt.Fprintln(os.Stderr, "started") },
 	}, topologies...)

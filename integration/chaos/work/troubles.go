@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/troupe-stream/troupe/topology"
@@ -16,12 +17,20 @@ const (
 	Keyed = "keyed" // with KeyOrder
 )
 
+// ExitCode is that of a process which an order has ended.
+const ExitCode = 7
+
 // ErrPoison is why Troubles gives records up.
 var ErrPoison = errors.New("no such customer")
 
 // Poison says whether an agent of Troubles can never do an order. Some are poison to both, some to the function in the table of
-// Serve.
-func Poison(agent string, id int64) bool { return poisonsAll(id) || agent == Serve && poisonsTable(id) }
+// Serve; some end its process.
+func Poison(agent string, id int64) bool {
+	return poisonsAll(id) || agent == Serve && (poisonsTable(id) || Exits(id))
+}
+
+// Exits says whether Serve ends its process when it is given the order.
+func Exits(id int64) bool { return id < 0 }
 
 func poisonsAll(id int64) bool   { return id%67 == 3 }
 func poisonsTable(id int64) bool { return id%151 == 4 }
@@ -37,6 +46,9 @@ func Troubles() *topology.Topology {
 	// So many attempts that none is given up by chance.
 	t.OnFailure(topology.Policy{Attempts: 200, Backoff: topology.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}})
 	topology.Each(t, Serve, orders, func(ctx *topology.Context, ev topology.Event[string, int64]) error {
+		if Exits(ev.Value) {
+			os.Exit(ExitCode)
+		}
 		served.Send(ctx, ev.Key, ev.Value)
 		serves.Update(ctx, ev.Key, func(n int64, _ bool) (int64, error) {
 			if poisonsTable(ev.Value) {

@@ -118,6 +118,9 @@ func (w *World) Committed(topic string) (all []Record) {
 	return all
 }
 
+// AtStart implements Store.
+func (w *World) AtStart() []Record { return w.started[w.s.Running()] }
+
 // Offsets implements Store.
 func (w *World) Offsets() []kafka.Position { return w.b.Offsets(w.c.Name) }
 

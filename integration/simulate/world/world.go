@@ -59,6 +59,10 @@ type World struct {
 
 	seen map[string]int // of Sights
 
+	watched string                   // a topic whose records are noted whenever a process starts; empty: none
+	started map[*sched.Proc][]Record // what it had
+	rated   int                      // records written to it by others
+
 	deniedUntil map[string]int // topics that may not be written, until which step
 
 	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
@@ -113,7 +117,7 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	weather := weatherOf(s)
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}}
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}, started: map[*sched.Proc][]Record{}}
 	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report gathers results.
+type report struct {
+	Machine machine
+	When    time.Time
+	Command string
+	Records int
+	Rounds  int
+	Notes   []string
+	Suites  []*suiteResult
+}
+
+// suiteResult is what a suite gave.
+type suiteResult struct {
+	Name, Title, Text string
+	Metrics           []metric
+	Rows              []*row
+	Ratios            []ratio
+	Skipped           int // runs that the budget did not allow
+}
+
+// row is what one contender gave.
+type row struct {
+	Contender string
+	Ours      bool
+	Bare      bool
+	Samples   []sample
+}
+
+// ratio is a target, and what was reached.
+type ratio struct {
+	Metric, Of, Beside string
+	Want, Got          float64
+	Less               bool
+}
+
+func (r ratio) reached() bool { return r.Got >= r.Want && !r.Less || r.Got <= r.Want && r.Less }
+
+func newReport(args []string, s settings) *report {
+	return &report{Machine: thisMachine(), When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Records: s.records, Rounds: s.rounds}
+}
+
+func (r *report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+func (r *report) suite(s suite) *suiteResult {
+	for _, x := range r.Suites {
+		if x.Name == s.name {
+			return x
+		}
+	}
+	x := &suiteResult{Name: s.name, Title: s.title, Text: s.text, Metrics: s.metrics}
+	r.Suites = append(r.Suites, x)
+	return x
+}
+
+func (s *suiteResult) row(label string) *row {
+	for _, x := range s.Rows {
+		if x.Contender == label {
+			return x
+		}
+	}
+	return nil
+}
+
+func (r *report) add(s suite, c contender, x sample) {
+	result := r.suite(s)
+	at := result.row(c.label)
+	if at == nil {
+		at = &row{Contender: c.label, Ours: c.kind == kindOurs, Bare: c.kind == kindBare}
+		result.Rows = append(result.Rows, at)
+	}
+	at.Samples = append(at.Samples, x)
+}
+
+func (r *report) skipped(s suite, _ contender, _ int) { r.suite(s).Skipped++ }
+
+// values are a row's samples of one metric, sorted.
+func (r *row) values(key string) (out []float64) {
+	for _, s := range r.Samples {
+		if v, ok := s[key]; ok {
+			out = append(out, v)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// median is 0 where there is none.
+func (r *row) median(key string) float64 { return median(r.values(key)) }
+
+func median(sorted []float64) float64 {
+	n := len(sorted)
+	switch {
+	case n == 0:
+		return 0
+	case n%2 == 1:
+		return sorted[n/2]
+	}
+	return (sorted[n/2-1] + sorted[n/2]) / 2
+}
+
+// ratios works out a suite's targets.
+func (s *suiteResult) ratios(targets []target) {
+	s.Ratios = nil
+	for _, t := range targets {
+		of, beside := s.row(t.Of.label), s.row(t.Beside.label)
+		if of == nil || beside == nil || beside.median(t.Metric) == 0 || of.median(t.Metric) == 0 {
+			continue
+		}
+		m := s.metric(t.Metric)
+		s.Ratios = append(s.Ratios, ratio{m.Title, t.Of.label, t.Beside.label, t.Want, of.median(t.Metric) / beside.median(t.Metric), m.Less})
+	}
+}
+
+func (s *suiteResult) metric(key string) metric {
+	for _, m := range s.Metrics {
+		if m.Key == key {
+			return m
+		}
+	}
+	return metric{Key: key, Title: key}
+}
+
+// better lists where others are: what a reader must know first.
+func (r *report) better() (out []string) {
+	for _, s := range r.Suites {
+		for _, m := range s.Metrics {
+			for _, peer := range s.Rows {
+				for _, our := range s.Rows {
+					if !our.Ours || peer.Ours || peer.Bare {
+						continue
+					}
+					a, b := peer.median(m.Key), our.median(m.Key)
+					if a != 0 && b != 0 && (a > b) != m.Less && a != b {
+						out = append(out, fmt.Sprintf("%s, %s: %s with %.*f, beside %.*f of %s.", s.Title, m.Title, peer.Contender, m.Digits, a, m.Digits, b, our.Contender))
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// write prints the tables and writes the files that were asked for.
+func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
+	for _, s := range chosen {
+		r.suite(s).ratios(s.targets)
+	}
+	r.Machine.Versions = versions(ctx, b)
+	text := r.markdown("benchmarks")
+	if b.docs {
+		b.out = filepath.Join(b.programs.root, "docs")
+	}
+	if b.out == "" {
+		_, err := fmt.Fprintln(os.Stdout, text)
+		return err
+	}
+	plots := filepath.Join(b.out, "benchmarks")
+	if err := os.MkdirAll(plots, 0o750); err != nil {
+		return err
+	}
+	for _, s := range r.Suites {
+		for _, m := range s.Metrics {
+			if err := os.WriteFile(filepath.Join(plots, s.Name+"-"+m.Key+".svg"), []byte(plot(s, m)), 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	js, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(plots, "benchmarks.json"), append(js, '\n'), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(b.out, "benchmarks.md"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(os.Stdout, "written to", filepath.Join(b.out, "benchmarks.md"))
+	return err
+}
+
+// markdown is the report as a page; plots are in the folder named.
+func (r *report) markdown(plots string) string {
+	var w strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&w, format+"\n", args...) }
+	p("# Benchmarks\n")
+	p("Measured by `%s` on %s. All of it is from one run on one machine: compare figures with each other, not with other machines.\n", r.Command, r.When.Format("2 January 2006"))
+	p("## Where others are better\n")
+	if better := r.better(); len(better) > 0 {
+		for _, l := range better {
+			p("- %s", l)
+		}
+	} else {
+		p("Nowhere in this run.")
+	}
+	p("\n## How it was measured\n")
+	p("%s\n", r.Machine)
+	p("Contenders take turns, each in a process of its own beside the one broker on the same cores; %d rounds at the most, %d records in the largest sources, 4 partitions. "+
+		"Slow contenders were given fewer records, so that each run takes seconds. CPU-seconds are those of the contender's own process, user and system, as the "+
+		"operating system counts them; they and the clock run from the first record that is handled to the last result that is committed, so that nobody's start counts. "+
+		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", r.Rounds, r.Records)
+	for _, n := range r.Notes {
+		p("- %s", n)
+	}
+	if len(r.Notes) > 0 {
+		p("")
+	}
+	for _, s := range r.Suites {
+		s.markdown(p, plots)
+	}
+	return w.String()
+}
+
+func (s *suiteResult) markdown(p func(string, ...any), plots string) {
+	p("## %s\n", s.Title)
+	p("%s\n", s.Text)
+	if len(s.Rows) == 0 {
+		p("Not run: the time did not suffice.\n")
+		return
+	}
+	head, line := "| contender |", "|---|"
+	for _, m := range s.Metrics {
+		head, line = head+" "+m.Title+" |", line+"---:|"
+	}
+	p("%s runs |\n%s---:|", head, line)
+	for _, r := range s.Rows {
+		cells := []string{r.Contender}
+		for _, m := range s.Metrics {
+			cells = append(cells, cell(r.values(m.Key), m.Digits))
+		}
+		p("| %s | %d |", strings.Join(cells, " | "), len(r.Samples))
+	}
+	p("")
+	if s.Skipped > 0 {
+		p("%d runs were left out: the time did not suffice.\n", s.Skipped)
+	}
+	for _, m := range s.Metrics {
+		p("![%s: %s](%s/%s-%s.svg)", s.Title, m.Title, plots, s.Name, m.Key)
+	}
+	p("")
+	if len(s.Ratios) > 0 {
+		p("| ratio, of medians | | target | |\n|---|---:|---:|---|")
+		for _, r := range s.Ratios {
+			verdict, sign := "reached", "≥"
+			if !r.reached() {
+				verdict = "**missed**"
+			}
+			if r.Less {
+				sign = "≤"
+			}
+			p("| %s: %s / %s | %.2f | %s %g | %s |", r.Metric, r.Of, r.Beside, r.Got, sign, r.Want, verdict)
+		}
+		p("")
+	}
+}
+
+func cell(v []float64, digits int) string {
+	if len(v) == 0 {
+		return "–"
+	}
+	if len(v) == 1 {
+		return fmt.Sprintf("%.*f", digits, v[0])
+	}
+	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, median(v), digits, v[0], digits, v[len(v)-1])
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// sample is what one run gave, by the keys of a suite's metrics.
+type sample map[string]float64
+
+// metric is one figure of a suite.
+type metric struct {
+	Key    string
+	Title  string
+	Less   bool // less is better
+	Digits int  // behind the point
+}
+
+// target is a ratio that a suite is to reach, of medians in one run.
+type target struct {
+	Metric string
+	Of     contender
+	Beside contender
+	Want   float64 // at least, or at most where less is better
+}
+
+// suite is one comparison.
+type suite struct {
+	name       string
+	title      string
+	text       string // what is done and checked
+	metrics    []metric
+	contenders []contender
+	targets    []target
+	run        func(ctx context.Context, b *bench, c contender, j job) (sample, error)
+}
+
+// throughput are the metrics of suites that go through a source once.
+var throughput = []metric{
+	{Key: "cpu", Title: "M records per CPU-second", Digits: 3},
+	{Key: "clock", Title: "M records/s by the clock", Digits: 3},
+}
+
+// suites are all comparisons, the most important first.
+func suites(s settings) []suite {
+	all := []suite{countSuite(s, 100_000, true), countSuite(s, 1_000_000, false)}
+	return all
+}
+
+// countSuite is a keyed count with its changelog.
+func countSuite(s settings, keys int, everybody bool) suite {
+	x := suite{
+		name:    fmt.Sprintf("count-%dk", keys/1000),
+		title:   fmt.Sprintf("Keyed count, %d keys", keys),
+		text:    "Records of 28 bytes are counted by key, uniformly; the counts are journaled in a changelog, and results committed. Checked: the changelog ends with every record counted once.",
+		metrics: throughput,
+	}
+	x.contenders = append([]contender{barePublic, bareBatched, bareLimit}, ourVariants(s)...)
+	x.contenders = append(x.contenders, streamsPlain, streamsALO, streamsEOS)
+	if everybody {
+		x.contenders = append(x.contenders, gokaPlain, faustPlain)
+	}
+	for _, c := range ourVariants(s) {
+		peer := streamsALO
+		if c.variant == exactlyOnce {
+			peer = streamsEOS
+		}
+		x.targets = append(x.targets, target{"cpu", c, bareLimit, 0.75}, target{"cpu", c, peer, 5})
+		if c.variant == atLeastOnce {
+			x.targets = append(x.targets, target{"cpu", c, streamsPlain, 3})
+			if everybody {
+				x.targets = append(x.targets, target{"cpu", c, gokaPlain, 10}, target{"cpu", c, faustPlain, 100})
+			}
+		}
+	}
+	x.targets = append(x.targets, target{"cpu", bareBatched, barePublic, 2})
+	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+		src := source{"uniform", max(b.records/c.share, 1000), keys}
+		j.Task = taskCount
+		return b.through(ctx, c, j, src, func() error {
+			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src, c.decode)
+		})
+	}
+	return x
+}
+
+// through runs a contender through a source and checks what it has made before its figures count.
+func (b *bench) through(ctx context.Context, c contender, j job, src source, check func() error) (sample, error) {
+	if err := b.cluster.fill(ctx, src); err != nil {
+		return nil, fmt.Errorf("fill %s: %w", src.topic(), err)
+	}
+	j.Source, j.Records = src.topic(), src.records
+	if c.kind == kindBare || c.kind == kindFaust {
+		if err := b.cluster.topic(ctx, c.changelog(j.Name), map[string]string{"cleanup.policy": "compact"}); err != nil {
+			return nil, err
+		}
+	}
+	m, err := b.programs.run(ctx, c, j)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(); err != nil {
+		return nil, fmt.Errorf("wrong result: %w", err)
+	}
+	return sample{"cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "startup": m.Startup, "memory": float64(m.Memory)}, os.RemoveAll(j.Dir)
+}
+
+// job makes a job that has everything to itself.
+func (b *bench) job(s suite, c contender, round int) job {
+	name := fmt.Sprintf("%s-%s-%d", s.name, c.slug(), round)
+	client := ""
+	if c.kind == kindOurs || c.kind == kindBare {
+		client = c.client
+	}
+	return job{Variant: c.variant, Client: client, Brokers: b.cluster.brokers, Name: name, Dir: filepath.Join(b.dir, name)}
+}

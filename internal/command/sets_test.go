@@ -1,0 +1,59 @@
+package command
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// A set table is shown by its keys and elements, however its rows are framed.
+func TestSetTablesAreShown(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("chat")
+	in := topology.NewTopic(topo, "in", codec.String, codec.Int64)
+	members := topology.NewSetTable(topo, "members", codec.String, codec.Int64)
+	topology.Each(topo, "join", in, func(ctx *topology.Context, e topology.Event[string, int64]) error {
+		members.Add(ctx, e.Key, e.Value)
+		return nil
+	}, topology.Writes(members))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	b := &kafka.Batch{Topic: "chat-members-changelog"}
+	add := func(room string, who int64, value []byte) {
+		row := append([]byte{byte(len(room))}, room...)
+		row, err := codec.Int64.Append(row, who)
+		require.NoError(t, err)
+		b.Append(int64(b.Len()), 0, row, value, nil)
+	}
+	add("b", 3, []byte{})
+	add("b", 7, []byte{})
+	add("a", 3, []byte{})
+	add("a", 7, []byte{})
+	add("a", 3, nil)
+	table, image, shown := p.Tables[0], tableImage{}, &bytes.Buffer{}
+	require.NoError(t, image.apply(b))
+	require.NoError(t, newChanges(shown, table, false).print(b))
+	require.Equal(t, "b\t3\nb\t7\na\t3\na\t7\na\t3 (deleted)\n", shown.String())
+	get := func(format string, keys ...string) (string, error) {
+		var out bytes.Buffer
+		c := &cli{app: &App{Out: &out}}
+		err := c.printKeys(table, image, format, keys)
+		return out.String(), err
+	}
+	out, err := get("tsv", "b", "a")
+	require.NoError(t, err)
+	require.Equal(t, "b\t3\nb\t7\na\t7\n", out)
+	out, err = get("table", "a")
+	require.NoError(t, err)
+	require.Equal(t, "KEY  ELEMENT\na    7\n", out)
+	out, err = get("json", "a")
+	require.NoError(t, err)
+	require.JSONEq(t, `[{"key": "a", "element": 7}]`, out)
+	_, err = get("tsv", "c")
+	require.EqualError(t, err, `table members has no key "c"`)
+}
