@@ -41,7 +41,7 @@ func (s suite) Run() int {
 		clients = []string{Public}
 	}
 	for _, underTest = range clients {
-		fmt.Println("with the client:", underTest)
+		_, _ = fmt.Fprintln(os.Stdout, "with the client:", underTest)
 		if code := s.M.Run(); code != 0 {
 			return code
 		}
