@@ -55,6 +55,7 @@ func benchmarkRecords() *kafka.Outputs {
 
 // measure reports what f costs, which passes so many records at each call.
 func measure(b *testing.B, f func()) {
+	b.Helper()
 	b.ReportAllocs()
 	f() // connections and metadata
 	began, n := processorTime(), 0
@@ -68,6 +69,7 @@ func measure(b *testing.B, f func()) {
 func BenchmarkRead(b *testing.B) {
 	out := benchmarkRecords()
 	perClient(b, func(b *testing.B, d *Driver) {
+		b.Helper()
 		a, err := d.OpenAdmin()
 		require.NoError(b, err)
 		defer func() { require.NoError(b, a.Close()) }()
@@ -94,6 +96,7 @@ func BenchmarkRead(b *testing.B) {
 func BenchmarkProduce(b *testing.B) {
 	bundles := []*kafka.Bundle{{Outputs: []*kafka.Outputs{benchmarkRecords()}}}
 	perClient(b, func(b *testing.B, d *Driver) {
+		b.Helper()
 		c, err := openPlain(d, d.log)
 		require.NoError(b, err)
 		s, err := openSender(c, []string{"a"})
