@@ -83,6 +83,12 @@ func (n *Node) look() (st status.Node, known bool) {
 	if st.Guarantee = "exactly-once"; n.cfg.AtLeastOnce {
 		st.Guarantee = "at-least-once"
 	}
+	if d, ok := n.driver.(interface{ Client() (string, error) }); ok {
+		var why error
+		if st.Client, why = d.Client(); why != nil {
+			st.ClientWhy = why.Error()
+		}
+	}
 	if st.Partitions == nil {
 		st.Partitions = []status.Partition{}
 	}

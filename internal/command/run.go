@@ -34,6 +34,7 @@ type runFlags struct {
 	drain          bool
 	show           []string
 	guarantee      string
+	client         string
 	createTopics   bool
 	commitInterval time.Duration
 	stopTimeout    time.Duration
@@ -51,6 +52,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&r.drain, "drain", false, "stop when everything is fed, processed and committed, by this node and all others of the topology")
 	f.StringArrayVar(&r.show, "show", nil, "print the changes of a `TABLE` as they are committed; repeatable")
 	f.StringVar(&r.guarantee, "guarantee", ExactlyOnce, "what a crash may do: `exactly-once` as if it had not happened, or at-least-once")
+	f.StringVar(&r.client, "client", "", "how librdkafka is used: public or batched (default: `batched` where that can work: on Linux)")
 	f.BoolVar(&r.createTopics, "create-topics", false, "make source and output topics that are missing (always so on the embedded broker)")
 	f.DurationVar(&r.commitInterval, "commit-interval", 100*time.Millisecond, "time between two commits")
 	f.DurationVar(&r.stopTimeout, "stop-timeout", host.DefaultStopTimeout, "how long a stop in order may take")
@@ -109,6 +111,9 @@ func (c *cli) prepare() (*running, error) {
 	if flags.guarantee != ExactlyOnce && flags.guarantee != AtLeastOnce {
 		return nil, wrongUse("--guarantee %q: use %s or %s", flags.guarantee, ExactlyOnce, AtLeastOnce)
 	}
+	if c := flags.client; c != "" && c != host.PublicClient && c != host.BatchedClient {
+		return nil, wrongUse("--client %q: use %s or %s, or leave it out", c, host.PublicClient, host.BatchedClient)
+	}
 	if flags.commitInterval <= 0 || flags.stopTimeout <= 0 {
 		return nil, wrongUse("--commit-interval and --stop-timeout must be more than 0")
 	}
@@ -153,7 +158,7 @@ func (r *running) hostConfig() (host.Config, error) {
 	}
 	return host.Config{
 		Gateway: r.gatewayConfig(),
-		Brokers: r.brokers, Settings: settings, DataDir: dir, InstanceID: f.instanceID,
+		Brokers: r.brokers, Settings: settings, Client: f.client, DataDir: dir, InstanceID: f.instanceID,
 		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots, Strict: f.strict,
 		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log, LogValues: f.logValues,
 		OnRestore: newRestoreReport(r.app, r.log).report,

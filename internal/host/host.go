@@ -22,6 +22,7 @@ const DefaultStopTimeout = 30 * time.Second
 type Config struct {
 	Brokers        []string
 	Settings       map[string]string
+	Client         string // PublicClient or BatchedClient; empty: the latter where it can work
 	DataDir        string // must be named
 	InstanceID     string
 	AtLeastOnce    bool
@@ -80,7 +81,7 @@ func Open(ctx context.Context, cfg Config, plans ...*plan.Plan) (*Host, error) {
 	for i, p := range plans {
 		names[i] = p.Name
 	}
-	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Topologies: names, Logger: cfg.Logger})
+	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, Client: cfg.Client, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Topologies: names, Logger: cfg.Logger})
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
