@@ -56,7 +56,7 @@ var testLayers = map[string][]string{
 	"kafka/embedded":   {"kafka/confluent"},
 	"topology":         {"topology/topologytest"},
 	"topology/codec":   {"topology", "topology/plan"},
-	"internal/host":    {"examples", "topology/codec", "internal/status"},
+	"internal/host":    {"examples", "topology/codec"},
 	"internal/command": {"examples"},
 	"cmd":              {"internal/command", "internal/host", "topology", "topology/codec"},
 	"examples":         {"topology/topologytest"},
