@@ -58,9 +58,6 @@ func askRootFor[A any](n *Node, q any, limit time.Duration) (A, error) {
 
 var errNotRunning = errors.New("the node does not run")
 
-// Status asks the node's actors what they are about. It waits for up to two seconds.
-func (n *Node) Status() (Status, error) { return askRoot[Status](n, nodeQuery{}) }
-
 // Inspect returns what Look does, with lags. It waits for up to four seconds.
 func (n *Node) Inspect(ctx context.Context) status.Node {
 	st, known := n.look()

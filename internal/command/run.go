@@ -16,6 +16,7 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -213,15 +214,16 @@ func (r *running) serve(ctx context.Context) error {
 
 // tellLetters says how many records were given up: a drained node has done all that could be done.
 func (r *running) tellLetters() {
-	states, err := r.host.Statuses()
-	if err != nil {
-		r.log.Warn("dead letters not counted", "error", err)
-		return
-	}
 	n := int64(0)
-	for _, st := range states {
+	for _, st := range r.host.Look() {
+		if st.State == status.Busy {
+			r.log.Warn("dead letters not counted", "error", st.Why)
+			return
+		}
 		for _, p := range st.Partitions {
-			n += p.DeadLetter
+			for _, a := range p.Agents {
+				n += a.DeadLettered
+			}
 		}
 	}
 	if n > 0 {
@@ -278,17 +280,17 @@ func (r *running) work(ctx context.Context) error {
 
 // busy says what the node holds back, a record that is tried again, a partition that is not running yet; empty if nothing.
 func (r *running) busy() string {
-	nodes, err := r.host.Statuses()
-	if err != nil {
-		return "the node has no time to answer"
-	}
-	for _, n := range nodes {
+	for _, n := range r.host.Look() {
+		if n.State == status.Busy {
+			return "the node has no time to answer"
+		}
 		for _, p := range n.Partitions {
-			switch {
-			case p.State != "running":
-				return fmt.Sprintf("partition %s/%d is %s", p.Stage, p.Partition, p.State)
-			case p.Retrying != "":
-				return fmt.Sprintf("record %s is tried again", p.Retrying)
+			switch p.State {
+			case status.Running:
+			case status.Retrying:
+				return "records are tried again: " + p.Why
+			default:
+				return fmt.Sprintf("partition %s is %s", p.Name(), p.State)
 			}
 		}
 	}
@@ -297,14 +299,10 @@ func (r *running) busy() string {
 
 // stopped says why a partition of the node goes on no more; nil if none has stopped.
 func (r *running) stopped() error {
-	nodes, err := r.host.Statuses()
-	if err != nil {
-		return nil //nolint:nilerr // it has no time to answer
-	}
-	for _, n := range nodes {
+	for _, n := range r.host.Look() {
 		for _, p := range n.Partitions {
-			if p.Why != "" {
-				return fmt.Errorf("partition %s/%d is stopped, and nothing behind that is done: %s", p.Stage, p.Partition, p.Why)
+			if p.State == status.Stopped {
+				return fmt.Errorf("partition %s is stopped, and nothing behind that is done: %s", p.Name(), p.Why)
 			}
 		}
 	}

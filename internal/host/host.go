@@ -10,6 +10,7 @@ import (
 
 	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/gateway"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -176,17 +177,13 @@ func (h *Host) end() { h.once.Do(func() { close(h.done) }) }
 // Done is closed when the first node has ended: by Stop, or because it gave up; Stop tells which.
 func (h *Host) Done() <-chan struct{} { return h.done }
 
-// Statuses asks each node for its state, in the order of Plans. It waits for up to two seconds each.
-func (h *Host) Statuses() ([]actors.Status, error) {
-	out := make([]actors.Status, len(h.nodes))
+// Look asks each node for its state, without lags, in the order of Plans. It waits for up to two seconds each.
+func (h *Host) Look() []status.Node {
+	out := make([]status.Node, len(h.nodes))
 	for i, n := range h.nodes {
-		st, err := n.Status()
-		if err != nil {
-			return nil, err
-		}
-		out[i] = st
+		out[i] = n.Look()
 	}
-	return out, nil
+	return out
 }
 
 // Stop stops all nodes in order, within ctx. It returns why a node had ended before by itself, or could not be
