@@ -71,6 +71,10 @@ func (t *Topology) checkNames() []error {
 	legal := n.check("the topology", t.name) // else the names derived from it would all be reported too
 	for _, d := range t.topics {
 		switch {
+		case d.kind == plan.Replies:
+			if legal && n.check("the internal topic for replies", d.name) {
+				n.claim(d.name, "the internal topic "+d.name)
+			}
 		case d.kind == plan.Repartition: // two flows of one name are reported as agents
 			if legal && n.topics[strings.ReplaceAll(d.name, ".", "_")] == "" && n.check("a repartition topic", d.name) {
 				n.claim(d.name, "the repartition topic "+d.name)
@@ -154,6 +158,9 @@ func (t *Topology) checkEdges() (faults []error) {
 		}
 		for d := range a.sends {
 			used[d] = true
+		}
+		if a.results && a.sinks == 0 {
+			add("agent %s is made by Process and has no sink: its results would go nowhere; give it one with AddSink, or define it with Each", a.name)
 		}
 		for d := range a.globals {
 			read[d] = true

@@ -29,7 +29,7 @@ func Describe(p *plan.Plan, format string) (string, error) {
 
 var kindNames = map[plan.Kind]string{
 	plan.External: "external", plan.Repartition: "repartition", plan.Changelog: "changelog", plan.DeadLetters: "dead letters",
-	plan.Slots: "slots", plan.Leader: "leader",
+	plan.Slots: "slots", plan.Leader: "leader", plan.Replies: "replies",
 }
 
 var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task"}
@@ -108,7 +108,12 @@ func agentNotes(a *plan.Agent) string {
 		n = append(n, "reads global table "+g.Name)
 	}
 	for _, t := range a.Sends {
-		n = append(n, "sends "+t.Name)
+		if t.Kind != plan.Replies {
+			n = append(n, "sends "+t.Name)
+		}
+	}
+	if a.Reply != nil {
+		n = append(n, "answers with "+a.Reply.Value.Type+" by "+a.Reply.Topic.Name)
 	}
 	if len(a.Steps) > 0 {
 		n = append(n, "steps: "+strings.Join(a.Steps, " | "))
@@ -128,7 +133,7 @@ type edge struct{ from, to, label string }
 // drawing lists nodes and edges under ids that every format takes.
 func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 	for _, t := range p.Topics {
-		if t.Kind == plan.External || t.Kind == plan.Repartition {
+		if t.Kind == plan.External || t.Kind == plan.Repartition || t.Kind == plan.Replies {
 			topics = append(topics, t)
 		}
 	}

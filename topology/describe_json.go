@@ -32,6 +32,7 @@ type (
 		Writes  []string `json:"writes,omitempty"`
 		Globals []string `json:"globals,omitempty"`
 		Steps   []string `json:"steps,omitempty"`
+		Answer  string   `json:"answer,omitempty"`
 	}
 	describedTable struct {
 		Name      string `json:"name"`
@@ -93,6 +94,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+	}
+	if a.Reply != nil {
+		x.Answer = a.Reply.Value.Type
 	}
 	if a.Cron != nil {
 		x.Cron = a.Cron.Line

@@ -86,6 +86,9 @@ func configOf(d *topicDef) map[string]string {
 	if d.kind == plan.Repartition { // what has been read is deleted by its readers, not by time
 		c["retention.ms"], c["retention.bytes"], c["cleanup.policy"] = "-1", "-1", "delete"
 	}
+	if d.kind == plan.Replies { // who asks reads at once: what is older is of use to nobody
+		c["retention.ms"], c["segment.ms"], c["cleanup.policy"] = replyRetention, replySegment, "delete"
+	}
 	return c
 }
 
@@ -134,6 +137,9 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	if d.source != nil {
 		a.Source = b.plan.Topics[d.source.id]
 		a.Source.Source = true
+	}
+	if r := d.reply; r != nil {
+		a.Reply = &plan.Reply{Topic: b.plan.Topics[r.topic.id], Value: r.value}
 	}
 	seen := map[any]bool{}
 	for _, x := range d.order {

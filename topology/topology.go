@@ -26,6 +26,8 @@ type Topology struct {
 	typed   map[any]any // *Topic, *Table and *GlobalTable by their definitions
 	policy  Policy
 	faults  []error
+	// replies is the topic of answers; nil where no agent can be asked.
+	replies *topicDef
 
 	mu      sync.Mutex // several nodes of one process may ask for the plan at once
 	planned *plan.Plan // nil until all is checked, and after a further definition
@@ -98,6 +100,15 @@ type agentDef struct {
 	program func() plan.Program
 	raw     *plan.Raw
 	steps   []string
+	reply   *replyDef // nil: it cannot be asked
+	results bool      // made by Process: its results want a sink
+	sinks   int
+}
+
+// replyDef says how an agent answers.
+type replyDef struct {
+	topic *topicDef
+	value plan.Text
 }
 
 // AnyTopic is a topic of any types.

@@ -31,6 +31,7 @@ const (
 	DeadLetters             // records that were given up
 	Slots                   // the group's subscription: one partition per slot
 	Leader                  // source of slot 0, never written
+	Replies                 // answers to those who ask agents; forgotten after a while
 )
 
 // Topic is one topic of the plan.
@@ -153,6 +154,21 @@ type Agent struct {
 	Raw *Raw
 	// Steps describes the operators fused into the agent, for descriptions.
 	Steps []string
+	// Reply is set for an agent that can be asked.
+	Reply *Reply
+}
+
+// Reply says how an agent answers those who ask it.
+type Reply struct {
+	Topic *Topic // among Sends of the agent
+	Value Text   // of the answers
+}
+
+// Request is a record sent to an agent from outside.
+type Request struct {
+	Plan       *Plan
+	Agent      *Agent // has a Reply
+	Key, Value []byte // encoded
 }
 
 // Raw is an agent that is a protoactor actor of the user's own.
