@@ -157,6 +157,7 @@ func Cases() []*Case {
 		globals(),
 		views(),
 		answers(),
+		channels(),
 	}
 }
 
