@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -15,15 +16,10 @@ import (
 	"github.com/troupe-stream/troupe/integration/realkafka"
 )
 
-// TestEitherClientOnKafka counts with either Kafka client while nodes come and go, and while the broker is killed and started again.
-func TestEitherClientOnKafka(t *testing.T) {
-	for _, client := range []string{"batched", "public"} {
-		t.Run(client, func(t *testing.T) { eitherClient(t, client) })
-	}
-}
-
-func eitherClient(t *testing.T, client string) {
-	t.Helper()
+// TestTheClientOnKafka counts with the Kafka client that TROUPE_CLIENT names, or the batched one, while nodes come and go, and while the
+// broker is killed and started again.
+func TestTheClientOnKafka(t *testing.T) {
+	client := cmp.Or(os.Getenv("TROUPE_CLIENT"), "batched")
 	k, err := realkafka.Start(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
