@@ -173,7 +173,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		s.post(p.lane("shard", "partition", i), func() { p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries}) })
 	}
 	for i, a := range st.Agents {
-		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})
+		p.agents = append(p.agents, newSimAgent(p, a, i))
 	}
 	s.post(p.lane("node", "partition", 0), func() { p.do(state.start()) })
 	return nil

@@ -174,6 +174,8 @@ type Agent struct {
 	Reads   []*Table // Writes included
 	Writes  []*Table
 	Globals []*Global // that it reads
+	// Concurrency is how many workers it has in a partition; 0 and 1: one.
+	Concurrency int
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
 	// Program makes the agent's code, anew at each restart. Nil for raw props.

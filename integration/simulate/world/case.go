@@ -154,7 +154,7 @@ func Cases() []*Case {
 		sets(), raw(),
 		globals(),
 		answers(),
-		channels(),
+		channels(), lanes(),
 	}
 }
 
