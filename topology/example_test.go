@@ -204,7 +204,7 @@ func ExampleConcurrency() {
 	t := topology.New("shop")
 	orders := topology.NewTopic(t, "orders", codec.String, codec.String)
 	paid := topology.NewTopic(t, "paid", codec.String, codec.String)
-	charge := func(_ *topology.Context, order string) (string, error) { return "receipt of " + order, nil }
+	charge := func(ctx *topology.Context, order string) (string, error) { return "receipt of " + order, ctx.Err() }
 	topology.Each(t, "charge", orders, func(ctx *topology.Context, o topology.Event[string, string]) error {
 		receipt, err := charge(ctx, o.Value)
 		paid.Send(ctx, o.Key, receipt)
