@@ -157,7 +157,7 @@ func Cases() []*Case {
 		globals(),
 		views(),
 		answers(),
-		channels(),
+		channels(), lanes(),
 	}
 }
 
