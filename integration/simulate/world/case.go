@@ -154,6 +154,7 @@ func Cases() []*Case {
 		sets(), raw(),
 		globals(),
 		answers(),
+		channels(),
 	}
 }
 
