@@ -61,7 +61,7 @@ func (s *partitionState) giveUpBuried(c *careful, f recordFailure) {
 	f.agent, f.topic, f.offset, f.decision = s.agents[c.agent].agent.Name, c.rec.B.Topic, c.rec.B.Records[c.rec.I].Offset, plan.StopPartition
 	to := s.letters.Name
 	if r := s.agents[c.agent].agent.Reply; r != nil {
-		to += ", or its answer to topic " + r.Topic.Name
+		to += ", or its answer to topic " + r.Topic.Name + " or another one"
 	}
 	f.err = fmt.Errorf("its dead letter cannot be written to topic %s: %w", to, f.err)
 	s.giveUp(c.agent, c.rec, f)

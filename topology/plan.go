@@ -191,6 +191,9 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	}
 	if r := d.reply; r != nil {
 		a.Reply = &plan.Reply{Topic: b.plan.Topics[r.topic.id], Value: r.value}
+		for _, x := range r.others {
+			a.Reply.Others = append(a.Reply.Others, b.plan.Topics[x.id])
+		}
 	}
 	seen := map[any]bool{}
 	for _, x := range d.order {

@@ -127,8 +127,22 @@ type agentDef struct {
 
 // replyDef says how an agent answers.
 type replyDef struct {
-	topic *topicDef
-	value plan.Text
+	topic  *topicDef
+	value  plan.Text
+	others []*topicDef // of continuations
+}
+
+// to is the topic for the answer to an ask; nil for one that is not declared.
+func (r *replyDef) to(ask *kafka.Ask) *topicDef {
+	if ask.To == "" {
+		return r.topic
+	}
+	for _, d := range r.others {
+		if d.name == ask.To {
+			return d
+		}
+	}
+	return nil
 }
 
 // what says what a topicDef is.

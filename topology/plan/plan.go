@@ -200,6 +200,21 @@ type Agent struct {
 type Reply struct {
 	Topic *Topic // among Sends of the agent
 	Value Text   // of the answers
+	// Others are further topics that it may be asked to answer to, among Sends too.
+	Others []*Topic
+}
+
+// To is the topic for the answer to an ask; nil for one that is not declared.
+func (r *Reply) To(ask *kafka.Ask) *Topic {
+	if ask.To == "" {
+		return r.Topic
+	}
+	for _, t := range r.Others {
+		if t.Name == ask.To {
+			return t
+		}
+	}
+	return nil
 }
 
 // Request is a record sent to an agent from outside.
