@@ -62,7 +62,7 @@ func (s *ShardOf[V]) read(e *entry[V], committed bool) (v V, ok bool, err error)
 	if committed {
 		val, enc, live = s.committedOf(e)
 	}
-	if !live {
+	if !live || s.ttl.gone(e.key, committed) {
 		return v, false, nil
 	}
 	if s.encoded {
@@ -89,6 +89,11 @@ func (s *ShardOf[V]) ask(own Ops, committed bool, read func() error) (err error)
 	last := int64(0)
 	if n := len(s.logs); n > 0 {
 		last = s.logs[n-1].epoch
+	}
+	if s.ttl != nil {
+		if n := len(s.ttl.clocks); n > 0 {
+			last = max(last, s.ttl.clocks[n-1].epoch)
+		}
 	}
 	defer s.Undo(last)
 	if err := s.apply(last+1, o, discard()); err != nil {
@@ -170,7 +175,7 @@ func (q *Count[V]) answer(sh Shard) {
 		return
 	}
 	q.Err = s.ask(q.Own, q.Committed, func() error {
-		if q.From == nil && q.To == nil {
+		if q.From == nil && q.To == nil && (s.ttl == nil || !q.Committed) {
 			q.N = s.size(q.Committed)
 			return nil
 		}
@@ -186,17 +191,20 @@ func (q *Count[V]) answer(sh Shard) {
 
 // seen says whether an entry is there for a reader.
 func (s *ShardOf[V]) seen(e *entry[V], committed bool) bool {
+	live := e.live
 	if committed {
-		_, _, live := s.committedOf(e)
-		return live
+		_, _, live = s.committedOf(e)
 	}
-	return e.live
+	return live && !s.ttl.gone(e.key, committed)
 }
 
 // size is how many entries there are for a reader.
 func (s *ShardOf[V]) size(committed bool) int {
 	n := s.live
 	if !committed {
+		if s.ttl != nil {
+			n -= len(s.ttl.due(0))
+		}
 		return n
 	}
 	for _, log := range s.logs {

@@ -31,13 +31,16 @@ type (
 		Steps  []string `json:"steps,omitempty"`
 	}
 	describedTable struct {
-		Name      string `json:"name"`
-		Key       string `json:"key"`
-		Value     string `json:"value"`
-		Changelog string `json:"changelog"`
-		Ordered   bool   `json:"ordered,omitempty"`
-		Local     bool   `json:"local,omitempty"`
-		Set       bool   `json:"set,omitempty"` // of values, for each key
+		Name      string   `json:"name"`
+		Key       string   `json:"key"`
+		Value     string   `json:"value"`
+		Changelog string   `json:"changelog"`
+		Ordered   bool     `json:"ordered,omitempty"`
+		Local     bool     `json:"local,omitempty"`
+		Set       bool     `json:"set,omitempty"` // of values, for each key
+		Expires   string   `json:"expires,omitempty"`
+		Indexes   []string `json:"indexes,omitempty"`
+		Version   uint64   `json:"version,omitempty"`
 	}
 	describedTopic struct {
 		Name       string `json:"name"`
@@ -56,7 +59,11 @@ func describeJSON(p *plan.Plan) (string, error) {
 			x.Agents = append(x.Agents, describeAgent(a))
 		}
 		for _, t := range st.Tables {
-			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil})
+			d := describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil, "", t.Indexes, t.Version}
+			if t.TTL != nil {
+				d.Expires = expiresText(t.TTL)
+			}
+			x.Tables = append(x.Tables, d)
 		}
 		out.Stages = append(out.Stages, x)
 	}

@@ -18,6 +18,8 @@ type Case struct {
 	Define func(h *Hooks, version int) *topology.Topology
 	// Input makes the i-th record of the topic "in".
 	Input func(r *rand.Rand, i int) (key, value string)
+	// At makes the timestamp of the i-th record; nil: that of the broker's clock.
+	At func(r *rand.Rand, i int) int64
 	// Agents is how many agents read "in"; 0: one.
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
@@ -137,7 +139,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(), sets()}
+	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(), sets(), expiry(), lapse()}
 }
 
 // words is the vocabulary that keys are taken from.
