@@ -196,13 +196,13 @@ func (s *partitionState) mayTurn(i int) bool {
 
 // giveTurn gives a timer or a task its turn.
 func (s *partitionState) giveTurn(i int) plan.Rec {
-	a, at := s.agents[i], s.now
+	a, at, missed := s.agents[i], s.now, 0
 	if a.agent.Role == plan.Task {
 		a.ran = true
 	} else {
-		at = a.due.Add(s.now.Sub(a.due).Truncate(a.agent.Every)) // missed intervals are one turn
+		at, missed = a.agent.Latest(a.due, s.now) // what was missed is one turn
 	}
-	w := &given{id: s.id(), records: []plan.Rec{{Time: at}}, at: at}
+	w := &given{id: s.id(), records: []plan.Rec{{Time: at, I: missed}}, at: at}
 	a.works, a.records = append(a.works, w), 1
 	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
 	return w.records[0]
@@ -284,7 +284,7 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 	if a.source < 0 {
 		if a.agent.Role == plan.Timer {
 			s.fill.fired(a.agent.Name, w.at.UnixMilli())
-			a.due = w.at.Add(a.agent.Every)
+			a.due = a.agent.Next(w.at)
 		} else { // a task has ended: once is enough, unless this is rolled back
 			a.done.add(0, 1)
 		}

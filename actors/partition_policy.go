@@ -104,6 +104,11 @@ func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 			c.buried = true
 		}
 	}
+	if (f.decision == plan.DeadLetter || f.decision == plan.Skip) && rec.B != nil && s.refuse(a.agent, rec, f) {
+		if c := s.careful; c != nil && c.agent == i {
+			c.buried = true
+		}
+	}
 	s.emit(report{f})
 	switch f.decision {
 	case plan.StopPartition:
@@ -138,9 +143,9 @@ func (s *partitionState) pass(a *agentSlot, rec plan.Rec) {
 			a.parked = slices.Delete(a.parked, i, i+1)
 		}
 	case a.agent.Role == plan.Timer:
-		at := a.due.Add(max(s.now.Sub(a.due), 0).Truncate(a.agent.Every))
+		at, _ := a.agent.Latest(a.due, s.now)
 		s.fill.fired(a.agent.Name, at.UnixMilli())
-		a.due = at.Add(a.agent.Every)
+		a.due = a.agent.Next(at)
 	default:
 		a.done.add(0, 1)
 	}

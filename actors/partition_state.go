@@ -429,9 +429,9 @@ func (s *partitionState) maybeRun() {
 	for i, a := range s.agents {
 		s.emit(toAgent{i, Begin{a.incarnation}})
 		if a.agent.Role == plan.Timer {
-			a.due = s.now.Add(a.agent.Every)
+			a.due = a.agent.Next(s.now)
 			if last, ok := s.timers[a.agent.Name]; ok {
-				a.due = time.UnixMilli(last).Add(a.agent.Every)
+				a.due = a.agent.Next(time.UnixMilli(last))
 			} else if p := s.probe; p != nil && p.level > 0 && p.span[i].to > 0 {
 				a.due = s.now // it was in the process before, but nobody knows since when
 			}

@@ -583,6 +583,11 @@ func stampOf(b *kafka.Batch, i int) (x stamp) {
 	return x
 }
 
+func generationOf(b *kafka.Batch, i int) (uint64, bool) {
+	g := stampOf(b, i).generation
+	return g, g > 0
+}
+
 // VersionOf is the version of the codec that a record of a changelog was written with.
 func VersionOf(b *kafka.Batch, i int) uint64 { return stampOf(b, i).version }
 

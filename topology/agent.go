@@ -338,7 +338,8 @@ func Props[K, V any](t *Topology, name string, source Source[K, V], props *actor
 
 // Every defines a timer: a function called at each interval. One that reads tables is called once per partition of theirs and
 // sees that partition's committed entries; others once per topology. What it sends is committed together with the fact that
-// it fired: a restart doubles nothing. Intervals that were missed are one call.
+// it fired: a restart doubles nothing. Intervals that were missed are one call, which says how many they were; moments stay multiples of
+// the interval behind the first, however long calls take, and no call begins before the one before has ended.
 func Every(t *Topology, name string, interval time.Duration, fn func(ctx *TaskContext) error, opts ...AgentOption) {
 	a := t.newAgent(name, plan.Timer, nil, opts)
 	a.every = interval
@@ -363,7 +364,7 @@ func (a *agentDef) turns(fn func(*TaskContext) error, once bool) func(plan.Input
 	return func(in plan.Input) error {
 		c.begin(in)
 		for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-			c.rec, c.Due = rec, rec.Time
+			c.rec, c.Due, c.Missed = rec, rec.Time, rec.I
 			if err := fn(c); err != nil || once {
 				return err
 			}

@@ -44,7 +44,15 @@ func (s *scope) Done() <-chan struct{} { return s.in.Context().Done() }
 func (s *scope) Err() error { return s.in.Context().Err() }
 
 // Value implements context.Context.
-func (s *scope) Value(key any) any { return s.in.Context().Value(key) }
+func (s *scope) Value(key any) any {
+	if key == (turnKey{}) {
+		return s
+	}
+	return s.in.Context().Value(key)
+}
+
+// turnKey is where a context that was made of a handler's keeps the handler's scope.
+type turnKey struct{}
 
 // Partition returns the partition that the handler works for.
 func (s *scope) Partition() int32 { return s.in.Partition() }
@@ -99,6 +107,9 @@ type TaskContext struct {
 	*scope
 	// Due is when a timer was due; for a task, when it was started.
 	Due time.Time
+	// Missed is how many times before Due a timer was due and has not been called: no node was running, or a call took longer than the
+	// interval, or failed.
+	Missed int
 }
 
 func (*TaskContext) reads() {}

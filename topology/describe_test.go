@@ -32,6 +32,7 @@ func shop() *topology.Topology {
 	topology.Props(t, "audit", orders, actor.PropsFromFunc(func(actor.Context) {}))
 	topology.Count(topology.GroupBy(topology.FlatMap(topology.From(lines), strings.Fields), word), counts)
 	topology.Every(t, "report", time.Minute, nothingAtAll, topology.Reads(open), topology.Sends(reports))
+	topology.Cron(t, "nightly", "CRON_TZ=Europe/Berlin 0 4 * * *", nothingAtAll, topology.Sends(reports), topology.OnLeader())
 	topology.Task(t, "seed", nothingAtAll, topology.Sends(orders))
 	return t
 }

@@ -273,6 +273,16 @@ func faults() []fault {
 			"timer never has the interval 0s: it must be positive", "timer both reads tables of two stages: tb is spread as topics b are, other tables as topics a",
 			"task writer writes table ta: only agents write tables", "task empty has no function",
 		}},
+		{"on the leader", func(t *topology.Topology) {
+			x := topicsOf(t, "a")
+			ta := topology.NewTable(t, "ta", codec.String, codec.String)
+			topology.Each(t, "each-a", x[0], nothing, topology.Writes(ta), topology.OnLeader())
+			topology.Every(t, "sum", time.Second, nothingAtAll, topology.Reads(ta), topology.OnLeader())
+			topology.Task(t, "once", nothingAtAll, topology.OnLeader())
+		}, []string{
+			"agent each-a is declared OnLeader: it reads topic a, whose partitions are on all nodes; the option is for timers and tasks",
+			"timer sum is declared OnLeader and reads table ta, of which the leader has nothing: its partitions are where those of topics a are; remove OnLeader, and it runs once per partition",
+		}},
 		{"nil", func(t *topology.Topology) {
 			var topic texts
 			var table *topology.Table[string, string]
@@ -363,14 +373,19 @@ func TestAnyTopology(t *testing.T) {
 			topics, sources = append(topics, x), append(sources, x)
 		}
 		var tables []topology.AnyTable
+		var readable []topology.AnyReadable
 		for i := range rapid.IntRange(0, 4).Draw(t, "tables") {
-			tables = append(tables, topology.NewTable(topo, fmt.Sprint("table", i), codec.String, codec.String))
+			x := topology.NewTable(topo, fmt.Sprint("table", i), codec.String, codec.String)
+			tables, readable = append(tables, x), append(readable, x)
+		}
+		for i := range rapid.IntRange(0, 2).Draw(t, "globals") {
+			readable = append(readable, topology.NewGlobalTable(topo, fmt.Sprint("global", i), rapid.SampledFrom(sources).Draw(t, "copied")))
 		}
 		for i := range rapid.IntRange(1, 6).Draw(t, "agents") {
 			name, opts := fmt.Sprint("agent", i), []topology.AgentOption{topology.Sends(rapid.SampledFrom(topics).Draw(t, "sends"))}
 			if len(tables) > 0 {
 				some := rapid.SliceOfN(rapid.SampledFrom(tables), 0, 2)
-				opts = append(opts, topology.Reads(some.Draw(t, "reads")...))
+				opts = append(opts, topology.Reads(rapid.SliceOfN(rapid.SampledFrom(readable), 0, 2).Draw(t, "reads")...))
 				if rapid.Bool().Draw(t, "writer") {
 					opts = append(opts, topology.Writes(some.Draw(t, "writes")...))
 				}

@@ -96,6 +96,9 @@ func (t *Topology) checkStages(s *stages) (faults []error) {
 	}
 	for _, a := range t.agents {
 		own := s.ofAgent(a)
+		if a.leader {
+			faults = append(faults, t.checkLeader(a, s)...)
+		}
 		if a.source != nil || own == nil {
 			continue
 		}
@@ -105,6 +108,20 @@ func (t *Topology) checkStages(s *stages) (faults []error) {
 				faults = append(faults, fmt.Errorf("%s %s reads tables of two stages: %s is spread as topics %s are, other tables as topics %s: "+
 					"their partitions may be on different nodes; define one %s for each", roleOf(a), a.name, d.name, of.key(), own.key(), roleOf(a)))
 			}
+		}
+	}
+	return faults
+}
+
+// checkLeader finds what cannot run on the leader.
+func (t *Topology) checkLeader(a *agentDef, s *stages) (faults []error) {
+	if a.source != nil {
+		return []error{fmt.Errorf("agent %s is declared OnLeader: it reads topic %s, whose partitions are on all nodes; the option is for timers and tasks", a.name, a.source.name)}
+	}
+	for _, x := range a.order {
+		if d, ok := x.(*tableDef); ok && s.of[d] != nil {
+			faults = append(faults, fmt.Errorf("%s %s is declared OnLeader and reads table %s, of which the leader has nothing: its partitions are where those of topics %s are; "+
+				"remove OnLeader, and it runs once per partition, or let it read what an agent has gathered", roleOf(a), a.name, d.name, s.of[d].key()))
 		}
 	}
 	return faults

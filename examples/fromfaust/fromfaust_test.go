@@ -107,6 +107,31 @@ func TestThrough(t *testing.T) {
 	require.Equal(t, "ada", got[0].Key)
 }
 
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("orders")
+	orders := topology.NewTopic(topo, "orders", codec.String, codec.JSON[Order]())
+	totals := topology.NewTable(topo, "totals", codec.String, codec.Int64)
+	// doc: ask
+	total := topology.Answer(topo, "total", orders, func(ctx *topology.Context, order topology.Event[string, Order]) (int64, error) {
+		n, _, err := totals.Get(ctx, order.Key)
+		n += order.Value.Amount
+		totals.Set(ctx, order.Key, n)
+		return n, err
+	}, codec.Int64, topology.Writes(totals))
+	// end
+
+	ctx, client := t.Context(), topologytest.New(t, topo)
+	topologytest.Pipe(client, orders, "ann", Order{"ann", 2})
+	// doc: asked
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer, err := total.Ask(ctx, client, "ann", Order{"ann", 5})
+	// end
+	require.NoError(t, err)
+	require.Equal(t, int64(7), answer)
+}
+
 func TestTake(t *testing.T) {
 	t.Parallel()
 	topo := topology.New("orders")
@@ -152,6 +177,21 @@ func TestTimer(t *testing.T) {
 	topologytest.Pipe(d, orders, "ada", Order{"ada", 3})
 	d.Advance(10 * time.Second)
 	require.Len(t, topologytest.Read(d, reports), 1)
+}
+
+func TestCron(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("orders")
+	reports := topology.NewTopic(topo, "reports", codec.String, codec.Int64)
+	// doc: cron
+	topology.Cron(topo, "nightly", "CRON_TZ=Europe/Berlin 30 4 * * 1-5", func(ctx *topology.TaskContext) error {
+		reports.Send(ctx, ctx.Due.Format(time.DateOnly), 0)
+		return nil
+	}, topology.Sends(reports), topology.OnLeader())
+	// end
+	d := topologytest.New(t, topo)
+	d.Advance(7 * 24 * time.Hour)
+	require.Len(t, topologytest.Read(d, reports), 1, "what was missed is one call")
 }
 
 func TestOperators(t *testing.T) {

@@ -105,15 +105,25 @@ func (c *cluster) inSync(ctx context.Context, within time.Duration) error {
 	}
 }
 
+// outOfSync asks each broker itself. One that was started again answers nothing before the controllers have taken it in anew; until
+// then the others may believe that it was never away, and all replicas in sync.
 func (c *cluster) outOfSync(ctx context.Context) error {
-	answer, err := c.metadata(ctx)
-	if err != nil {
-		return err
-	}
-	for _, t := range answer.Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) {
-				return fmt.Errorf("%s/%d has %d of %d replicas in sync", *t.Topic, p.Partition, len(p.ISR), len(p.Replicas))
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for _, b := range c.client.SeedBrokers() {
+		got, err := b.Request(ctx, kmsg.NewPtrMetadataRequest())
+		if err != nil {
+			return err
+		}
+		answer, ok := got.(*kmsg.MetadataResponse)
+		if !ok || len(answer.Brokers) < brokers {
+			return errors.New("a broker does not know of all others")
+		}
+		for _, t := range answer.Topics {
+			for _, p := range t.Partitions {
+				if p.ErrorCode != 0 || len(p.ISR) < len(p.Replicas) {
+					return fmt.Errorf("%s/%d has %d of %d replicas in sync", *t.Topic, p.Partition, len(p.ISR), len(p.Replicas))
+				}
 			}
 		}
 	}

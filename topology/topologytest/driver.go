@@ -27,7 +27,10 @@ type Driver struct {
 	plan       *plan.Plan
 	sim        *actors.Sim
 	partitions int32
+	asks       int // so far
 }
+
+var _ topology.Asker = (*Driver)(nil)
 
 // Option changes how a topology is run.
 type Option func(*options)

@@ -117,3 +117,46 @@ func TestTask(t *testing.T) {
 	require.Len(t, d.Failures(), 1)
 	require.ErrorContains(t, d.Failures()[0], "bad task")
 }
+
+// A crontab line fires once for each of its moments, through crashes; what was missed is one call that counts it.
+func TestCron(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	topology.Cron(b.topo, "nightly", "0 4 * * *", func(ctx *topology.TaskContext) error {
+		b.out.Send(ctx, "nightly", fmt.Sprint(ctx.Due.UTC().Format("15:04"), " missed ", ctx.Missed))
+		return nil
+	}, topology.Sends(b.out), topology.OnLeader())
+	d := topologytest.New(t, b.topo)
+	begin := d.Now().UTC()
+	first := time.Date(begin.Year(), begin.Month(), begin.Day(), 4, 0, 0, 0, time.UTC)
+	if !first.After(begin) {
+		first = first.AddDate(0, 0, 1)
+	}
+	d.Advance(first.Sub(begin) - time.Second)
+	require.Empty(t, values(d, b.out))
+	d.Advance(time.Second)
+	require.Equal(t, []string{"04:00 missed 0"}, values(d, b.out))
+	d.Crash()
+	d.Advance(23 * time.Hour)
+	require.Len(t, values(d, b.out), 1, "a restart doubles nothing")
+	d.Advance(3 * 24 * time.Hour)
+	d.Crash()
+	require.Equal(t, []string{"04:00 missed 0", "04:00 missed 2"}, values(d, b.out))
+	require.Empty(t, d.Failures())
+}
+
+func TestEveryCountsWhatItMissed(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	topology.Every(b.topo, "tick", time.Minute, func(ctx *topology.TaskContext) error {
+		b.out.Send(ctx, "tick", fmt.Sprint(ctx.Missed))
+		return nil
+	}, topology.Sends(b.out))
+	d := topologytest.New(t, b.topo)
+	d.Advance(time.Minute)
+	d.Advance(10*time.Minute + 30*time.Second)
+	d.Advance(30 * time.Second)
+	require.Equal(t, []string{"0", "9", "0"}, values(d, b.out))
+}

@@ -303,7 +303,7 @@ func timers() *Case {
 		Name: "timers", Busy: 3,
 		Define: func(h *Hooks, _ int) *topology.Topology {
 			t := topology.New("timers")
-			in, ticks, beats := topicOf(t, "in"), topicOf(t, "ticks"), topicOf(t, "beats")
+			in, ticks, beats, minutes := topicOf(t, "in"), topicOf(t, "ticks"), topicOf(t, "beats"), topicOf(t, "minutes")
 			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
 			topology.Each(t, "count", in, func(ctx *topology.Context, e event) error {
 				for _, place := range []string{"first", "second", "third"} { // rollbacks are to be common here
@@ -332,10 +332,23 @@ func timers() *Case {
 				beats.Send(ctx, "beat", strconv.FormatInt(ctx.Due.UnixMilli(), 10), topology.ToPartition(0))
 				return nil
 			}, topology.Sends(beats))
+			topology.Cron(t, "minute", "* * * * *", func(ctx *topology.TaskContext) error {
+				if ctx.Due.Second() != 0 {
+					h.s.Fail(fmt.Errorf("a crontab line of full minutes was due at %v", ctx.Due))
+				}
+				minutes.Send(ctx, "minute", fmt.Sprintf("%d %d", ctx.Due.UnixMilli(), ctx.Missed), topology.ToPartition(0))
+				return nil
+			}, topology.Sends(minutes), topology.OnLeader())
 			return t
 		},
 		Input: someInput,
 		Check: func(o *Oracle) error {
+			if err := o.minutes("minutes"); err != nil {
+				return err
+			}
+			if err := o.firings("minutes", "minute"); err != nil {
+				return err
+			}
 			if err := o.firings("ticks", "tick"); err != nil {
 				return err
 			}

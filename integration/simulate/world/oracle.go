@@ -27,6 +27,8 @@ type Record struct {
 type Store interface {
 	// Committed returns what a read_committed consumer sees of a topic now, by partition and offset.
 	Committed(topic string) []Record
+	// AtStart returns what Committed had of the watched topic when the process that runs started.
+	AtStart() []Record
 	// Offsets returns the committed positions of the group, sorted.
 	Offsets() []kafka.Position
 	// Decided returns what Offsets will once the markers on their way are written.
@@ -241,6 +243,22 @@ func (o *Oracle) firings(topic, timer string) error {
 	}
 	if !maps.Equal(last, fired) {
 		return fmt.Errorf("timer %s: by topic %s it fired last at %v, by the committed offsets at %v", timer, topic, last, fired)
+	}
+	return nil
+}
+
+// minutes checks that a timer that is due each minute has been called for each, or has counted it as missed.
+func (o *Oracle) minutes(topic string) error {
+	last := int64(0)
+	for _, r := range o.Committed(topic) {
+		var at, missed int64
+		if _, err := fmt.Sscan(r.Value, &at, &missed); err != nil {
+			return err
+		}
+		if minute := int64(60_000); last > 0 && at != last+(missed+1)*minute {
+			return fmt.Errorf("topic %s: the call of %d says that it missed %d after that of %d", topic, at, missed, last)
+		}
+		last = at
 	}
 	return nil
 }
