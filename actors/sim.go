@@ -74,14 +74,11 @@ type simPartition struct {
 
 // NewSim makes a simulation of a plan. partitions says how many partitions a topic has.
 func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*Sim, error) {
-	s, err := newSim(p, partitions, now)
-	if err != nil {
-		return s, err
-	}
+	s := newSim(p, partitions, now)
 	return s, s.boot()
 }
 
-func newSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*Sim, error) {
+func newSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) *Sim {
 	s := &Sim{plan: p, now: now, clock: now, logs: map[int32][][]SimRecord{}, offsets: map[kafka.TopicPartition]kafka.Position{}, marks: map[int32]kafka.Mark{}}
 	s.env = &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
 	for _, t := range p.Topics {
@@ -100,7 +97,7 @@ func newSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*S
 	for _, t := range p.Topics {
 		s.logs[t.ID] = make([][]SimRecord, s.env.Partitions[t.ID])
 	}
-	return s, nil
+	return s
 }
 
 // Env returns what the simulated node knows of its topics.
@@ -178,7 +175,9 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 			return fmt.Errorf("restore table %s/%d: %w", t.Name, part, err)
 		}
 		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
-		s.post(p.lane("shard", "partition", i), func() { p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Due: sh.Due()}) })
+		s.post(p.lane("shard", "partition", i), func() {
+			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Due: sh.Due()})
+		})
 	}
 	for i, a := range st.Agents {
 		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})
@@ -414,10 +413,7 @@ func (s *Sim) Crash() error {
 // known by their names; those that are gone from the plan are forgotten.
 func (s *Sim) Upgrade(p *plan.Plan, partitions func(*plan.Topic) int32) error {
 	s.Close()
-	next, err := newSim(p, partitions, s.now)
-	if err != nil {
-		return err
-	}
+	next := newSim(p, partitions, s.now)
 	for _, t := range p.Topics {
 		for _, old := range s.plan.Topics {
 			if old.Name == t.Name && len(s.logs[old.ID]) == len(next.logs[t.ID]) {

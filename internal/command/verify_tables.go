@@ -115,16 +115,14 @@ func (c *tableCheck) partition(ctx context.Context, p int32) error {
 		usable = c.placed(of, path, file, starts[tp], ends[tp])
 	}
 	through, err := c.read(ctx, starts, ends[tp], read)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if whole.Err != nil {
+	case whole.Err != nil:
 		c.wrong(of, "run the program that can read it; or, to start over, "+kafka.StartOver(c.plan.Name), "its changelog holds what this program does not read: %v", whole.Err)
-		return nil
-	}
-	if !through {
+	case !through:
 		c.note(of, "a transaction stays open in the changelog: what comes behind it is not compared")
-	} else {
+	default:
 		if usable {
 			c.compare(of, path, whole, file.Image)
 		}

@@ -202,9 +202,9 @@ func lapse() *Case {
 				if err != nil {
 					return err
 				}
-				switch {
-				case n == last[r.Key]+1:
-				case n == 1:
+				switch n {
+				case last[r.Key] + 1:
+				case 1:
 					o.Saw(sawLapse)
 				default:
 					return fmt.Errorf("topic out: key %s is counted to %d after %d", r.Key, n, last[r.Key])
