@@ -156,6 +156,7 @@ func Cases() []*Case {
 		sets(), expiry(), lapse(), raw(),
 		globals(),
 		answers(),
+		channels(),
 	}
 }
 
