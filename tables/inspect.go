@@ -123,9 +123,13 @@ func (c *Checkpoint) inspectPage(m *Image, bucket int, text string) error {
 			return fmt.Errorf("%w: key %q is of page %d", errPage, key, got)
 		}
 		_, value, err := cutExpiry(value, c.id.Expiring)
-		if err == nil {
-			m.put(key, value)
+		if err != nil {
+			return err
 		}
-		return err
+		if c.id.Stamped && len(value) >= stampSize {
+			value = value[stampSize:]
+		}
+		m.put(key, value)
+		return nil
 	})
 }

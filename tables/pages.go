@@ -185,8 +185,8 @@ func (s *ShardOf[V]) takePage() (int, []byte, bool, error) {
 		}
 		if s.ttl != nil {
 			at, _ := s.ttl.get(e.key, true)
-			s.stamped = append(binary.AppendVarint(s.stamped[:0], at), enc...)
-			enc = s.stamped
+			s.marked = append(binary.AppendVarint(s.marked[:0], at), enc...)
+			enc = s.marked
 		}
 		n++
 		body = binary.AppendUvarint(body, uint64(len(e.key)))
@@ -212,7 +212,7 @@ func (s *ShardOf[V]) loadPage(bucket int, page []byte) error {
 			return err
 		}
 		s.loading = true
-		err = s.load(key, value, s.spec.Version, expires)
+		err = s.load(key, value, expires)
 		if s.loading = false; err != nil {
 			return err
 		}

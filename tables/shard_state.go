@@ -80,10 +80,11 @@ type ShardOf[V any] struct {
 	undos   int
 	ttl     *expiry         // nil: entries do not expire
 	indexes []*side[string] // as Spec.Indexes
+	group   *Group          // of shards that functions may go on to; nil: it is alone
 	buckets buckets
 	loading bool   // pages are being loaded: their number is given
 	header  []byte // of changelog records
-	stamped []byte // the same with more
+	marked  []byte // the same with more
 	scratch []byte
 }
 
@@ -140,6 +141,9 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		s.ttl.tick(epoch, o.clock)
 		s.ttl.begin(epoch, 0)
 	}
+	if s.group != nil {
+		s.group.epoch, s.group.out = epoch, out
+	}
 	for i := range o.ops {
 		x := &o.ops[i]
 		key := o.key(x)
@@ -161,7 +165,7 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 			s.calls()
 			err = s.update(epoch, key, x.update)
 		case opRow:
-			row.key, row.err = key, nil
+			row.key, row.err, row.At, row.Touched = key, nil, 0, false
 			s.calls()
 			if err = x.row(&row, x.arg); err == nil {
 				err = row.err
@@ -189,7 +193,7 @@ func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)
 	if err != nil {
 		return err
 	}
-	return s.set(epoch, key, v)
+	return s.set(epoch, key, v, 0)
 }
 
 // get returns the value of a key as applied.
@@ -207,6 +211,7 @@ func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
 }
 
 func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
+	enc = s.plain(enc)
 	if s.encoded {
 		enc = append(make([]byte, 0, len(enc)), enc...) // what a codec decodes may share its bytes, and the user may change it
 	}
@@ -218,7 +223,7 @@ func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
 }
 
 // set encodes before it touches anything: a codec's error, or a value that is not valid, changes nothing.
-func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
+func (s *ShardOf[V]) set(epoch int64, key []byte, v V, at int64) error {
 	if s.spec.Valid != nil {
 		if err := s.spec.Valid(v); err != nil {
 			return err
@@ -227,7 +232,7 @@ func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
 	var enc []byte
 	if s.encoded {
 		var err error
-		if enc, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
+		if enc, err = s.spec.Codec.Append(s.spec.stamp(s.scratch[:0], at), v); err != nil {
 			return fmt.Errorf("encode the value: %w", err)
 		}
 		s.scratch = enc
@@ -411,7 +416,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		if !e.live && !u.live {
 			continue // made and deleted again
 		}
-		value := e.enc
+		value, at := s.plain(e.enc), s.stampOf(e.enc)
 		if e.live && !s.encoded {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], e.val); err != nil {
@@ -427,7 +432,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		if size := len(e.key) + len(value); s.cfg.MaxBytes > 0 && size+recordOverhead > s.cfg.MaxBytes {
 			return &TooLargeError{s.spec.Name, []byte(e.key), size, s.cfg.MaxBytes}
 		}
-		out.Append(s.cfg.Changelog, s.cfg.Partition, 0, keyBytes(e.key), value, s.headerOf(e))
+		out.Append(s.cfg.Changelog, s.cfg.Partition, at, keyBytes(e.key), value, s.headerOf(e))
 	}
 	s.failed = false
 	return nil
@@ -442,9 +447,9 @@ func (s *ShardOf[V]) headerOf(e *entry[V]) []byte {
 	if !ok {
 		return s.header
 	}
-	s.stamped = append(s.stamped[:0], s.header...)
-	s.stamped = kafka.AppendHeaders(s.stamped, kafka.Header{Key: expiryHeader, Value: binary.AppendVarint(nil, at)})
-	return s.stamped
+	s.marked = append(s.marked[:0], s.header...)
+	s.marked = kafka.AppendHeaders(s.marked, kafka.Header{Key: expiryHeader, Value: binary.AppendVarint(nil, at)})
+	return s.marked
 }
 
 // keyBytes is a key as bytes, which must not be changed; an empty key is not null.
@@ -556,7 +561,12 @@ func (s *ShardOf[V]) Replay(b *kafka.Batch) (applied int, err error) {
 			s.newest = h.generation
 		}
 		applied++
-		if err := s.load(key, value, h.version, h.expires); err != nil {
+		if value != nil && h.version != s.spec.Version {
+			if value, err = s.spec.Current(h.version, value); err != nil {
+				return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
+			}
+		}
+		if err := s.load(key, s.stamped(value, b.Records[i].Timestamp), h.expires); err != nil {
 			return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
 		}
 	}
@@ -592,7 +602,7 @@ func generationOf(b *kafka.Batch, i int) (uint64, bool) {
 func VersionOf(b *kafka.Batch, i int) uint64 { return stampOf(b, i).version }
 
 // load sets or, with a null value, deletes a key while restoring: there is nothing to undo.
-func (s *ShardOf[V]) load(key, value []byte, version uint64, expires int64) (err error) {
+func (s *ShardOf[V]) load(key, value []byte, expires int64) (err error) {
 	i, ok := s.index[string(key)]
 	if value == nil {
 		if ok {
@@ -610,16 +620,10 @@ func (s *ShardOf[V]) load(key, value []byte, version uint64, expires int64) (err
 		return nil
 	}
 	var v V
-	switch {
-	case version != s.spec.Version && s.encoded:
-		value, err = s.spec.Current(version, value)
-	case version != s.spec.Version:
-		v, err = s.spec.migrate(version, value)
-	case !s.encoded:
-		v, err = s.decode(key, value)
-	}
-	if err != nil {
-		return err
+	if !s.encoded {
+		if v, err = s.decode(key, value); err != nil {
+			return err
+		}
 	}
 	if !ok {
 		i = s.insert(key)

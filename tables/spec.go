@@ -19,6 +19,9 @@ type Spec[V any] struct {
 	// Version is that of the codec: changelog records tell it, unless it is 0. Migrate makes values of what other versions have written.
 	Version uint64
 	Migrate map[uint64]func([]byte) (V, error)
+	// Stamped keeps the time of each row's last change with it: see Row.Time. In the changelog it is the record's timestamp, so that
+	// values look there as those of any table.
+	Stamped bool
 	Default func() V // what readers are given where there is no value, anew each time; nil: the zero value
 }
 
@@ -80,7 +83,7 @@ func (s *Spec[V]) migrate(version uint64, value []byte) (v V, err error) {
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its
 // user changes nothing.
-func (s *Spec[V]) encoded() bool { return HoldsReferences(reflect.TypeFor[V]()) }
+func (s *Spec[V]) encoded() bool { return s.Stamped || HoldsReferences(reflect.TypeFor[V]()) }
 
 // HoldsReferences says whether values of a type can share memory that may change. Strings cannot.
 func HoldsReferences(t reflect.Type) bool {

@@ -92,9 +92,14 @@ type Table struct {
 	Key       Text
 	Value     Text
 	Ordered   bool
-	Local     bool        // keys need not hash to their partition
-	TTL       *tables.TTL // entries expire; nil: they do not
-	Indexes   []string    // their names
+	Local     bool // keys need not hash to their partition
+	// Group is the same number for tables that functions inside shards go on between, since they are joined; 0: alone. Their shards
+	// are one actor's.
+	Group int32
+	// Stamped: each row keeps the time of its last change, which is the timestamp of its record in the changelog.
+	Stamped bool
+	TTL     *tables.TTL // entries expire; nil: they do not
+	Indexes []string    // their names
 	// Version is that of the codec of the values; Current makes its encoding of what another one has written, or says why it cannot.
 	Version uint64
 	Current func(version uint64, value []byte) ([]byte, error)
@@ -181,6 +186,9 @@ type Agent struct {
 	Globals []*Global // that it reads
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
+	// InOrder says that the agent takes turns with others of its stage that say so, by the times of their records: they share
+	// tables that are joined.
+	InOrder bool
 	// Program makes the agent's code, anew at each restart. Nil for raw props.
 	Program func() Program
 	// Raw holds what topology.Props registered; nil otherwise.
