@@ -438,7 +438,7 @@ func (s *partitionState) onUndone(m Undone) {
 	if m.Undo != s.undo || s.phase != undoing || s.tables[m.Table].undone {
 		return
 	}
-	s.tables[m.Table].undone = true
+	s.tables[m.Table].undone, s.tables[m.Table].due = true, m.Due
 	if s.undoWait--; s.undoWait == 0 {
 		s.undone()
 	}

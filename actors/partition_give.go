@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/troupe-stream/troupe/internal/plant"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -251,14 +252,7 @@ func (s *partitionState) onWorked(m Worked) {
 		s.trimChannel(a.source)
 	}
 	for _, x := range m.Ops {
-		t := s.tables[x.Table]
-		t.sent++
-		s.touch(x.Table)
-		epoch := s.epoch
-		if plant.Is("seal overtakes an operation") && s.seal == nil {
-			epoch = max(1, epoch-1)
-		}
-		s.emit(toShard{x.Table, Apply{s.undo, t.sent, epoch, x.Ops}})
+		s.apply(x.Table, x.Ops)
 	}
 	if m.Round != 0 && m.Round == a.flush {
 		if a.answers--; a.answers == 0 {
@@ -269,6 +263,21 @@ func (s *partitionState) onWorked(m Worked) {
 	if s.careful != nil {
 		s.maybeSealCarefully()
 	}
+}
+
+// apply sends operations to a shard.
+func (s *partitionState) apply(table int, ops tables.Ops) {
+	t := s.tables[table]
+	t.sent++
+	s.touch(table)
+	epoch := s.epoch
+	if plant.Is("seal overtakes an operation") && s.seal == nil {
+		epoch = max(1, epoch-1)
+	}
+	if t.table.TTL != nil && t.table.TTL.Wall {
+		ops.Tick(s.now.UnixMilli())
+	}
+	s.emit(toShard{table, Apply{s.undo, t.sent, epoch, ops}})
 }
 
 // through notes that the first n records of a work are done.

@@ -36,6 +36,7 @@ type ShardReady struct {
 	Table   int
 	Records int64
 	Entries int
+	Due     int64 // when the next of its entries expires by the wall clock, in milliseconds; 0: none does
 }
 
 // Arrived brings records of one of the partition's sources.
@@ -50,6 +51,7 @@ type Applied struct {
 	Undo  int64 // the undo number they were sent under
 	Count int64
 	Out   outputs
+	Due   int64 // as in ShardReady
 }
 
 // Sealed brings what a shard has to journal for an epoch.
@@ -58,6 +60,7 @@ type Sealed struct {
 	Undo  int64
 	Epoch int64
 	Out   outputs
+	Clock int64 // as of which entries have expired, in milliseconds; 0: they do not
 }
 
 // ShardFailed says that a function inside a shard failed, or something of an epoch cannot be journaled. The shard does
@@ -77,6 +80,7 @@ type ShardLate struct{ Table int }
 type Undone struct {
 	Table int
 	Undo  int64
+	Due   int64 // as in ShardReady
 }
 
 // SealRound asks for a bundle of what has been done.

@@ -95,7 +95,7 @@ func (s *partitionState) onApplied(m Applied) {
 	if m.Undo != s.undo || s.phase == undoing {
 		return
 	}
-	s.tables[m.Table].applied = m.Count
+	s.tables[m.Table].applied, s.tables[m.Table].due = m.Count, m.Due
 	if m.Out != nil && m.Out.Len() > 0 {
 		s.tables[m.Table].out += int64(m.Out.Len())
 		s.rateOut.add(m.Out.Len(), s.now)
@@ -115,6 +115,7 @@ func (s *partitionState) onSealed(m Sealed) {
 		return
 	}
 	s.seal.parts.add(m.Out)
+	s.seal.parts.tells(s.tables[m.Table].table.Name, m.Clock)
 	if m.Out != nil {
 		s.tables[m.Table].journaled += int64(m.Out.Len())
 	}
@@ -166,19 +167,25 @@ func (s *partitionState) maybeOffer() {
 	timers := map[string]int64{}
 	maps.Copy(timers, s.timers)
 	maps.Copy(timers, w.timers)
-	b.Offsets = s.positions(done, timers)
-	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers}
+	clocks := map[string]int64{}
+	maps.Copy(clocks, s.clocks)
+	maps.Copy(clocks, w.clocks)
+	b.Offsets = s.positions(done, timers, clocks)
+	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers, clocks: clocks}
 	s.emit(toCommitter{Offer{Bundle: b, Round: s.asked, Alone: alone}})
 	s.asked = 0
 }
 
 // positions are the committed offsets of a bundle: for each source the lowest of its agents', and the rest as metadata.
-func (s *partitionState) positions(done []progress, timers map[string]int64) []kafka.Position {
+func (s *partitionState) positions(done []progress, timers, clocks map[string]int64) []kafka.Position {
 	var all []kafka.Position
 	for i, q := range s.sources[:len(s.stage.Sources)] {
 		meta := kafka.Meta{Seq: s.seq}
 		if i == 0 && len(timers) > 0 && !plant.Is("timer outside the bundle") {
 			meta.Timers = timers
+		}
+		if i == 0 && len(clocks) > 0 && !plant.Is("clock of a table outside the bundle") {
+			meta.Clocks = clocks
 		}
 		lowest := int64(-1)
 		for j, a := range s.agents {
@@ -225,7 +232,7 @@ func (s *partitionState) onDecided(m Decided) {
 			s.succeeded(a)
 		}
 	}
-	s.timers, s.committedEpoch = o.timers, o.epoch
+	s.timers, s.clocks, s.committedEpoch = o.timers, o.clocks, o.epoch
 	for i := range s.tables {
 		s.emit(toShard{i, Settle{o.epoch}})
 	}

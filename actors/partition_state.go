@@ -148,6 +148,8 @@ type tableSlot struct {
 	touched bool // in the epoch being filled
 	ready   bool
 	undone  bool
+	due     int64     // when its next entry expires by the wall clock, in milliseconds; 0: none does
+	ticked  time.Time // when it was last told the time for that alone
 	// For those who look: records sent by functions inside it, and journaled.
 	out, journaled int64
 }
@@ -158,6 +160,7 @@ type parts struct {
 	bytes  int
 	moved  bool // offsets moved, timers fired or outputs were made
 	timers map[string]int64
+	clocks map[string]int64 // by table; of tables whose entries expire
 }
 
 func (a *parts) add(o outputs) {
@@ -171,6 +174,20 @@ func (a *parts) merge(b *parts) {
 	for name, at := range b.timers {
 		a.fired(name, at)
 	}
+	for table, at := range b.clocks {
+		a.tells(table, at)
+	}
+}
+
+// tells notes what the time of a table was when its epoch was sealed.
+func (a *parts) tells(table string, at int64) {
+	if at == 0 {
+		return
+	}
+	if a.clocks == nil {
+		a.clocks = map[string]int64{}
+	}
+	a.clocks[table] = at
 }
 
 func (a *parts) fired(name string, at int64) {
@@ -198,6 +215,7 @@ type offered struct {
 	epoch  int64
 	done   []progress
 	timers map[string]int64
+	clocks map[string]int64
 }
 
 // partitionState owns one partition of a stage: the queues of its sources, what its agents have done, its epochs. See
@@ -218,6 +236,7 @@ type partitionState struct {
 	agents  []*agentSlot
 	tables  []*tableSlot
 	timers  map[string]int64 // committed firings
+	clocks  map[string]int64 // and times of tables
 	nextID  int64
 	ordered bool // some agents take turns: see turnInOrder
 
@@ -256,7 +275,7 @@ type partitionState struct {
 func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka.Grant, env *plan.Env, begin []startAt, node string, now time.Time, pause func(plan.Backoff, int) time.Duration) (*partitionState, error) {
 	s := &partitionState{
 		plan: p, stage: stage, partition: partition, grant: g, env: env, node: node, now: now, pause: pause,
-		fill: new(parts), whole: new(parts), timers: map[string]int64{}, epoch: 1,
+		fill: new(parts), whole: new(parts), timers: map[string]int64{}, clocks: map[string]int64{}, epoch: 1,
 	}
 	for _, t := range p.Topics {
 		if t.Kind == plan.DeadLetters {
@@ -314,6 +333,7 @@ func (s *partitionState) place(begin []startAt) error {
 		}
 		s.seq = max(s.seq, meta.Seq)
 		maps.Copy(s.timers, meta.Timers)
+		maps.Copy(s.clocks, meta.Clocks)
 		q.from, q.idle = -1, max(pos.Offset, 0)
 		for _, a := range s.agents {
 			if a.source != i {
@@ -351,6 +371,7 @@ func (s *partitionState) step(m partitionMessage) []any {
 	}
 	s.maybeDrained()
 	s.maybeProbe()
+	s.maybeExpire()
 	s.give()
 	s.maybeDry()
 	s.askWake()
@@ -414,7 +435,7 @@ func (s *partitionState) onShardReady(m ShardReady) {
 		s.emit(failNode{newOffsetsGone(s.plan.Name, t.table, s.partition)})
 		return
 	}
-	t.ready = true
+	t.ready, t.due = true, m.Due
 	s.maybeRun()
 }
 
@@ -465,6 +486,9 @@ func (s *partitionState) askWake() {
 	}
 	if s.phase == running {
 		earliest(s.refresh)
+		for _, t := range s.tables {
+			earliest(s.nextExpiry(t))
+		}
 		if s.probe != nil && s.probe.until.After(s.now) { // else it is looked at with the next message
 			earliest(s.probe.until)
 		}
@@ -518,6 +542,9 @@ func (s *partitionState) onAsk(m Ask) {
 	if a := s.agents[m.Agent]; a.incarnation != m.Incarnation || s.phase == undoing || s.phase == gone {
 		s.emit(answerAsk{m.Reply, errUndone})
 		return
+	}
+	if t := s.tables[m.Table]; t.due > 0 && t.due <= s.now.UnixMilli() { // what has expired is not seen
+		s.tick(m.Table)
 	}
 	s.emit(toShard{m.Table, Answer{m.Query, m.Reply}})
 }

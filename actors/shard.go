@@ -166,7 +166,7 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		a.gauge.ready.Store(true)
 		a.measure()
 		crashpoint.Hit("restore.done")
-		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries})
+		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries, Due: a.state.Due()})
 		a.later(a.site.checkpoint)
 	case Apply, Seal, Undo, Settle, Answer:
 		shardStep(m)

@@ -38,7 +38,7 @@ func (s *shardState) step(m shardMessage) partitionMessage {
 		s.undo, s.failed = m.Number, false
 		s.state.Undo(m.Epoch)
 		s.sealed = min(s.sealed, m.Epoch)
-		return Undone{s.table, s.undo}
+		return Undone{s.table, s.undo, s.state.Due()}
 	case Settle:
 		s.state.Committed(m.Epoch)
 		s.committed = max(s.committed, m.Epoch)
@@ -61,7 +61,7 @@ func (s *shardState) onApply(m Apply) partitionMessage {
 	if stack, err := s.guard(func() error { return s.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
 		return s.fail(err, stack)
 	}
-	return Applied{s.table, s.undo, m.Count, out}
+	return Applied{s.table, s.undo, m.Count, out, s.state.Due()}
 }
 
 func (s *shardState) onSeal(m Seal) partitionMessage {
@@ -73,7 +73,7 @@ func (s *shardState) onSeal(m Seal) partitionMessage {
 		return s.fail(err, stack)
 	}
 	s.sealed = m.Epoch
-	return Sealed{s.table, s.undo, m.Epoch, out}
+	return Sealed{s.table, s.undo, m.Epoch, out, s.state.Clock()}
 }
 
 func (s *shardState) fail(err error, stack string) partitionMessage {

@@ -74,6 +74,11 @@ type simPartition struct {
 
 // NewSim makes a simulation of a plan. partitions says how many partitions a topic has.
 func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*Sim, error) {
+	s := newSim(p, partitions, now)
+	return s, s.boot()
+}
+
+func newSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) *Sim {
 	s := &Sim{plan: p, now: now, clock: now, logs: map[int32][][]SimRecord{}, offsets: map[kafka.TopicPartition]kafka.Position{}, marks: map[int32]kafka.Mark{}}
 	s.env = &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
 	for _, t := range p.Topics {
@@ -92,7 +97,7 @@ func NewSim(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*S
 	for _, t := range p.Topics {
 		s.logs[t.ID] = make([][]SimRecord, s.env.Partitions[t.ID])
 	}
-	return s, s.boot()
+	return s
 }
 
 // Env returns what the simulated node knows of its topics.
@@ -164,13 +169,15 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	}
 	s.parts = append(s.parts, p)
 	for i, t := range st.Tables {
-		sh := t.NewShard(tables.Config{Table: t.Name, Partition: part, Changelog: t.Changelog.ID, MaxBytes: int(s.env.MaxBytes[t.Changelog.ID])})
+		sh := t.NewShard(tables.Config{Table: t.Name, Partition: part, Changelog: t.Changelog.ID, MaxBytes: int(s.env.MaxBytes[t.Changelog.ID]), Clock: state.clocks[t.Name]})
 		log := s.batch(t.Changelog, part, 0)
 		if _, err := sh.Replay(log); err != nil {
 			return fmt.Errorf("restore table %s/%d: %w", t.Name, part, err)
 		}
 		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
-		s.post(p.lane("shard", "partition", i), func() { p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries}) })
+		s.post(p.lane("shard", "partition", i), func() {
+			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Due: sh.Due()})
+		})
 	}
 	linkShards(st, func(i int) tables.Shard { return p.shards[i].state })
 	for i, a := range st.Agents {
@@ -400,6 +407,22 @@ func (s *Sim) Failures() []error { return s.failures }
 // Crash loses all that is in memory, as kill -9 does, and starts again from what is committed.
 func (s *Sim) Crash() error {
 	s.Close()
+	return s.boot()
+}
+
+// Upgrade ends the node as Crash does, and starts another program on what is committed: a plan of the same topology's name. Topics are
+// known by their names; those that are gone from the plan are forgotten.
+func (s *Sim) Upgrade(p *plan.Plan, partitions func(*plan.Topic) int32) error {
+	s.Close()
+	next := newSim(p, partitions, s.now)
+	for _, t := range p.Topics {
+		for _, old := range s.plan.Topics {
+			if old.Name == t.Name && len(s.logs[old.ID]) == len(next.logs[t.ID]) {
+				next.logs[t.ID] = s.logs[old.ID]
+			}
+		}
+	}
+	s.plan, s.env, s.logs = next.plan, next.env, next.logs
 	return s.boot()
 }
 

@@ -18,6 +18,8 @@ type Meta struct {
 	Agents map[string]Ahead `json:"a,omitempty"`
 	// Timers holds the last firing of each timer of the partition, in milliseconds since the Unix epoch.
 	Timers map[string]int64 `json:"t,omitempty"`
+	// Clocks holds the time of each table of the partition whose entries expire, in milliseconds since the Unix epoch.
+	Clocks map[string]int64 `json:"c,omitempty"`
 }
 
 // Ahead is how far an agent is beyond a committed offset: through with all up to the offset plus UpTo, and with the

@@ -21,6 +21,8 @@ type Identity struct {
 	Table       string
 	Partition   int32
 	ChangelogID string // the changelog's topic id: another topic of the same name is another log
+	Version     uint64 `json:",omitempty"` // of the codec of the values
+	Expiring    bool   `json:",omitempty"` // entries are kept with the times at which they expire
 	Stamped     bool   `json:",omitempty"` // rows have their times in front of their values
 }
 

@@ -42,10 +42,16 @@ func (g *Group) undo(to int64) {
 
 // last is the newest epoch that has touched the shard and is not settled.
 func (s *ShardOf[V]) last() int64 {
+	last := int64(0)
 	if n := len(s.logs); n > 0 {
-		return s.logs[n-1].epoch
+		last = s.logs[n-1].epoch
 	}
-	return 0
+	if s.ttl != nil {
+		if n := len(s.ttl.clocks); n > 0 {
+			last = max(last, s.ttl.clocks[n-1].epoch)
+		}
+	}
+	return last
 }
 
 // Group returns the group of the row's shard; nil if it is alone.

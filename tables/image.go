@@ -2,6 +2,7 @@ package tables
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -12,6 +13,12 @@ import (
 // Image is what a changelog says a table holds, as bytes: for commands that read a table without a node. The zero value
 // is empty and ready to use. Keep one per partition: generations of owners are compared within one.
 type Image struct {
+	// Current makes the encoding of this program's version of what another version of the codec has written (plan.Table.Current). Nil:
+	// values are kept as they are.
+	Current func(version uint64, value []byte) ([]byte, error)
+	// Err is the first error of Current. The entry is left out.
+	Err error
+
 	rows   map[string][]byte
 	newest uint64
 }
@@ -30,13 +37,24 @@ func (m *Image) ApplyFrom(b *kafka.Batch, offset int64) {
 		if b.Records[i].Offset < offset {
 			continue
 		}
-		if g, ok := generationOf(b, i); ok {
-			if g < m.newest {
+		h := stampOf(b, i)
+		if h.generation > 0 {
+			if h.generation < m.newest {
 				continue
 			}
-			m.newest = g
+			m.newest = h.generation
 		}
-		if v := b.Value(i); v == nil {
+		v := b.Value(i)
+		if v != nil && m.Current != nil {
+			var err error
+			if v, err = m.Current(h.version, v); err != nil {
+				v = nil
+				if m.Err == nil {
+					m.Err = fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
+				}
+			}
+		}
+		if v == nil {
 			delete(m.rows, string(b.Key(i)))
 		} else {
 			m.rows[string(b.Key(i))] = bytes.Clone(v) // else each value that is kept would keep its whole batch

@@ -1,6 +1,12 @@
 package tables
 
-import "github.com/troupe-stream/troupe/kafka"
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
 
 // kind is what an operation does.
 type kind uint8
@@ -11,6 +17,8 @@ const (
 	opUpdate
 	opRow
 	opClear
+	opTime   // the time of what follows is in the arena
+	opExpire // so is after how long the entry expires
 )
 
 // op is one operation. Its key, and its value where values are kept encoded, are in the arena.
@@ -30,6 +38,8 @@ type OpsOf[V any] struct {
 	encoded bool
 	arena   []byte
 	ops     []op[V]
+	clock   int64 // what Tick said
+	time    int64 // what the last Time said
 }
 
 // NewOps makes an empty batch of operations on a table.
@@ -84,6 +94,44 @@ func (o *OpsOf[V]) Row(key []byte, arg int32, fn func(row *Row[V], arg int32) er
 	o.add(key, op[V]{kind: opRow, arg: arg, row: fn})
 }
 
+// Time says what the time of the record is whose turn asks for what follows, in milliseconds, 0 for one that has none. It is for tables
+// whose entries expire; others ignore it.
+func (o *OpsOf[V]) Time(ms int64) {
+	if o.spec.TTL == nil || o.time == ms+1 {
+		return
+	}
+	o.time = ms + 1 // 0 is nothing
+	o.add(binary.BigEndian.AppendUint64(nil, uint64(ms)), op[V]{kind: opTime})
+}
+
+// SetTTL is Set of an entry that expires so long after its write, whatever the table says.
+func (o *OpsOf[V]) SetTTL(key []byte, v V, after time.Duration) error {
+	ms, err := o.spec.expires(after)
+	if err != nil {
+		return err
+	}
+	if err := o.Set(key, v); err != nil {
+		return err
+	}
+	o.add(key, op[V]{kind: opExpire, valPos: uint32(len(o.arena) + len(key)), valLen: 8})
+	o.arena = binary.BigEndian.AppendUint64(o.arena, uint64(ms))
+	return nil
+}
+
+// expires checks what SetTTL is given, and makes milliseconds of it.
+func (s *Spec[V]) expires(after time.Duration) (int64, error) {
+	if s.TTL == nil {
+		return 0, fmt.Errorf("table %s does not let entries expire: declare it with topology.TTL", s.Name)
+	}
+	if after < time.Millisecond {
+		return 0, fmt.Errorf("table %s: an entry that expires after %v: it must be a millisecond at least", s.Name, after)
+	}
+	return after.Milliseconds(), nil
+}
+
+// Tick implements Ops.
+func (o *OpsOf[V]) Tick(ms int64) { o.clock = max(o.clock, ms) }
+
 // Len implements Ops.
 func (o *OpsOf[V]) Len() int { return len(o.ops) }
 
@@ -92,6 +140,7 @@ func (o *OpsOf[V]) AppendAll(other Ops) {
 	from := other.(*OpsOf[V]) //nolint:forcetypeassert // a table has one type of operations
 	base := uint32(len(o.arena))
 	o.arena = append(o.arena, from.arena...)
+	o.clock, o.time = max(o.clock, from.clock), from.time
 	n := len(o.ops)
 	o.ops = append(o.ops, from.ops...)
 	for i := n; i < len(o.ops); i++ {
@@ -106,7 +155,7 @@ func (o *OpsOf[V]) Fresh() Ops { return NewOps(o.spec) }
 // Reset implements Ops.
 func (o *OpsOf[V]) Reset() {
 	clear(o.ops) // their functions and values are garbage now
-	o.arena, o.ops = o.arena[:0], o.ops[:0]
+	o.arena, o.ops, o.clock, o.time = o.arena[:0], o.ops[:0], 0, 0
 }
 
 func (o *OpsOf[V]) key(x *op[V]) []byte {
@@ -146,6 +195,19 @@ func (r *Row[V]) Get() (v V, ok bool) {
 func (r *Row[V]) Set(v V) {
 	r.Touched = true
 	r.fail(r.shard.set(r.epoch, r.key, v, r.At))
+}
+
+// SetTTL sets the row's value, and that it expires so long after this write.
+func (r *Row[V]) SetTTL(v V, after time.Duration) {
+	r.Touched = true
+	ms, err := r.shard.spec.expires(after)
+	if err == nil {
+		err = r.shard.set(r.epoch, r.key, v, r.At)
+	}
+	if err == nil {
+		r.shard.lives(r.epoch, r.key, ms)
+	}
+	r.fail(err)
 }
 
 // Delete deletes the row.

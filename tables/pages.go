@@ -183,6 +183,11 @@ func (s *ShardOf[V]) takePage() (int, []byte, bool, error) {
 			}
 			enc = s.scratch
 		}
+		if s.ttl != nil {
+			at, _ := s.ttl.get(e.key, true)
+			s.marked = append(binary.AppendVarint(s.marked[:0], at), enc...)
+			enc = s.marked
+		}
 		n++
 		body = binary.AppendUvarint(body, uint64(len(e.key)))
 		body = append(body, e.key...)
@@ -202,8 +207,12 @@ func (s *ShardOf[V]) loadPage(bucket int, page []byte) error {
 		if got := s.buckets.of(crc32.Checksum(key, castagnoli)); got != bucket {
 			return fmt.Errorf("%w: key %q is of page %d", errPage, key, got)
 		}
+		expires, value, err := cutExpiry(value, s.ttl != nil)
+		if err != nil {
+			return err
+		}
 		s.loading = true
-		err := s.load(key, value)
+		err = s.load(key, value, expires)
 		if s.loading = false; err != nil {
 			return err
 		}
@@ -211,6 +220,18 @@ func (s *ShardOf[V]) loadPage(bucket int, page []byte) error {
 		s.buckets.dirtyCount = 0
 		return nil
 	})
+}
+
+// cutExpiry takes what is before the values of a table whose entries expire: when they do, 0 for never.
+func cutExpiry(value []byte, expiring bool) (int64, []byte, error) {
+	if !expiring {
+		return 0, value, nil
+	}
+	at, n := binary.Varint(value)
+	if n <= 0 {
+		return 0, nil, fmt.Errorf("%w: an entry without a time to expire", errPage)
+	}
+	return at, value[n:], nil
 }
 
 func appendChecksum(b []byte) []byte {

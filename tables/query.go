@@ -62,7 +62,7 @@ func (s *ShardOf[V]) read(e *entry[V], committed bool) (v V, ok bool, err error)
 	if committed {
 		val, enc, live = s.committedOf(e)
 	}
-	if !live {
+	if !live || s.ttl.gone(e.key, committed) {
 		return v, false, nil
 	}
 	if s.encoded {
@@ -171,7 +171,7 @@ func (q *Count[V]) answer(sh Shard) {
 		return
 	}
 	q.Err = s.ask(q.Own, q.Committed, func() error {
-		if q.From == nil && q.To == nil {
+		if q.From == nil && q.To == nil && (s.ttl == nil || !q.Committed) {
 			q.N = s.size(q.Committed)
 			return nil
 		}
@@ -187,17 +187,20 @@ func (q *Count[V]) answer(sh Shard) {
 
 // seen says whether an entry is there for a reader.
 func (s *ShardOf[V]) seen(e *entry[V], committed bool) bool {
+	live := e.live
 	if committed {
-		_, _, live := s.committedOf(e)
-		return live
+		_, _, live = s.committedOf(e)
 	}
-	return e.live
+	return live && !s.ttl.gone(e.key, committed)
 }
 
 // size is how many entries there are for a reader.
 func (s *ShardOf[V]) size(committed bool) int {
 	n := s.live
 	if !committed {
+		if s.ttl != nil {
+			n -= len(s.ttl.due(0))
+		}
 		return n
 	}
 	for _, log := range s.logs {

@@ -33,6 +33,10 @@ type Shard interface {
 	Replay(b *kafka.Batch) (applied int, err error)
 	// Clear empties the shard: for a restore that starts over.
 	Clear()
+	// Clock is the time as of which entries have expired, in milliseconds; Due is when the next one expires by the wall clock. 0: there is
+	// none.
+	Clock() int64
+	Due() int64
 	// Digest goes over all that is committed. It takes some 0.2 s for a million entries.
 	Digest() (Digest, error)
 	// Stats returns sizes, cheaply.
@@ -60,6 +64,8 @@ type Ops interface {
 	AppendAll(other Ops)
 	// Fresh returns a new empty batch of the same type.
 	Fresh() Ops
+	// Tick says what time it is when the batch is applied, in milliseconds: for tables whose entries expire by the wall clock.
+	Tick(ms int64)
 	// Reset empties the batch and keeps its memory: only for one that nobody else has seen.
 	Reset()
 }
@@ -77,6 +83,8 @@ type Config struct {
 	Changelog  int32  // index of the changelog topic in the plan
 	MaxBytes   int    // the changelog topic's max.message.bytes; 0: no limit
 	Generation uint64 // at-least-once: the owner's generation of the slot, in a header of each changelog record; 0: none
+	// Clock is what Clock was when the shard was sealed last, of a table whose entries expire.
+	Clock int64
 	// Calls is counted up before each call of a user's function, so that another goroutine can tell a slow batch from one that
 	// hangs. Nil: nobody looks.
 	Calls *atomic.Int64

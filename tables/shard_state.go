@@ -15,8 +15,13 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// generationHeader is the header of a changelog record that carries its owner's generation of the slot.
-const generationHeader = "g"
+// The headers of changelog records: their owner's generation of the slot, the version of the codec, and when the entry expires, each
+// only where there is such a thing.
+const (
+	generationHeader = "g"
+	versionHeader    = "v"
+	expiryHeader     = "x"
+)
 
 // entry is one key and its value.
 type entry[V any] struct {
@@ -73,10 +78,13 @@ type ShardOf[V any] struct {
 	bytes   int64
 	live    int
 	undos   int
-	group   *Group // of shards that functions may go on to; nil: it is alone
+	ttl     *expiry         // nil: entries do not expire
+	indexes []*side[string] // as Spec.Indexes
+	group   *Group          // of shards that functions may go on to; nil: it is alone
 	buckets buckets
 	loading bool   // pages are being loaded: their number is given
 	header  []byte // of changelog records
+	marked  []byte // the same with more
 	scratch []byte
 }
 
@@ -85,6 +93,9 @@ func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
 	x := &ShardOf[V]{spec: s, cfg: cfg, encoded: s.encoded()}
 	if cfg.Generation > 0 {
 		x.header = kafka.AppendHeaders(nil, kafka.Header{Key: generationHeader, Value: binary.AppendUvarint(nil, cfg.Generation)})
+	}
+	if s.Version > 0 {
+		x.header = append(x.header, kafka.AppendHeaders(nil, kafka.Header{Key: versionHeader, Value: binary.AppendUvarint(nil, s.Version)})...)
 	}
 	x.Clear()
 	return x
@@ -97,6 +108,11 @@ func (s *ShardOf[V]) Clear() {
 	s.order = nil
 	if s.spec.Ordered {
 		s.order = new(btree.Map[string, int32])
+	}
+	s.ttl = newExpiry(s.spec.TTL, s.cfg.Clock)
+	s.indexes = nil
+	for range s.spec.Indexes {
+		s.indexes = append(s.indexes, newSide[string]())
 	}
 	s.buckets.reset(minBuckets)
 }
@@ -114,12 +130,17 @@ func (s *ShardOf[V]) Apply(epoch int64, ops Ops, out *kafka.Outputs) error {
 	if err := s.apply(epoch, o, out); err != nil {
 		return err
 	}
+	s.expire(epoch)
 	s.failed = false
 	return nil
 }
 
 func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 	row := Row[V]{shard: s, epoch: epoch, Out: out}
+	if s.ttl != nil {
+		s.ttl.tick(epoch, o.clock)
+		s.ttl.begin(epoch, 0)
+	}
 	if s.group != nil {
 		s.group.epoch, s.group.out = epoch, out
 	}
@@ -129,12 +150,17 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		var err error
 		switch x.kind {
 		case opSet:
-			e := s.touch(epoch, key)
-			s.store(e, x.val, o.value(x))
+			i := s.touch(epoch, key)
+			s.store(i, x.val, o.value(x))
+			err = s.written(epoch, i)
 		case opDelete:
 			s.delete(epoch, key)
 		case opClear:
 			s.deletePrefix(epoch, key)
+		case opTime:
+			s.ttl.begin(epoch, int64(binary.BigEndian.Uint64(key)))
+		case opExpire:
+			s.lives(epoch, key, int64(binary.BigEndian.Uint64(o.value(x))))
 		case opUpdate:
 			s.calls()
 			err = s.update(epoch, key, x.update)
@@ -173,7 +199,7 @@ func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)
 // get returns the value of a key as applied.
 func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
 	i, found := s.index[string(key)]
-	if !found || !s.entries[i].live {
+	if !found || !s.entries[i].live || s.ttl.gone(s.entries[i].key, false) {
 		return s.spec.missing(), false, nil
 	}
 	e := &s.entries[i]
@@ -211,8 +237,27 @@ func (s *ShardOf[V]) set(epoch int64, key []byte, v V, at int64) error {
 		}
 		s.scratch = enc
 	}
-	s.store(s.touch(epoch, key), v, enc)
+	i := s.touch(epoch, key)
+	s.store(i, v, enc)
+	return s.written(epoch, i)
+}
+
+// written notes beside an entry that was written what follows from that.
+func (s *ShardOf[V]) written(epoch int64, i int32) error {
+	if s.ttl != nil {
+		s.ttl.written(epoch, s.entries[i].key, s.ttl.after)
+	}
+	if len(s.indexes) > 0 {
+		return s.reindex(epoch, &s.entries[i])
+	}
 	return nil
+}
+
+// lives says that an entry that was written expires after so many milliseconds.
+func (s *ShardOf[V]) lives(epoch int64, key []byte, ms int64) {
+	if i, ok := s.index[string(key)]; ok && s.entries[i].live {
+		s.ttl.written(epoch, s.entries[i].key, ms)
+	}
 }
 
 // store puts a value into an entry; encoded bytes are copied.
@@ -242,6 +287,8 @@ func (s *ShardOf[V]) delete(epoch int64, key []byte) {
 	var zero V
 	e.val = zero
 	s.live--
+	s.ttl.deleted(epoch, e.key)
+	s.unindex(epoch, e.key)
 }
 
 // deletePrefix deletes all keys that begin with a prefix.
@@ -385,10 +432,24 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		if size := len(e.key) + len(value); s.cfg.MaxBytes > 0 && size+recordOverhead > s.cfg.MaxBytes {
 			return &TooLargeError{s.spec.Name, []byte(e.key), size, s.cfg.MaxBytes}
 		}
-		out.Append(s.cfg.Changelog, s.cfg.Partition, at, keyBytes(e.key), value, s.header)
+		out.Append(s.cfg.Changelog, s.cfg.Partition, at, keyBytes(e.key), value, s.headerOf(e))
 	}
 	s.failed = false
 	return nil
+}
+
+// headerOf is the header of an entry's changelog record.
+func (s *ShardOf[V]) headerOf(e *entry[V]) []byte {
+	if s.ttl == nil || !e.live {
+		return s.header
+	}
+	at, ok := s.ttl.of[e.key]
+	if !ok {
+		return s.header
+	}
+	s.marked = append(s.marked[:0], s.header...)
+	s.marked = kafka.AppendHeaders(s.marked, kafka.Header{Key: expiryHeader, Value: binary.AppendVarint(nil, at)})
+	return s.marked
 }
 
 // keyBytes is a key as bytes, which must not be changed; an empty key is not null.
@@ -402,6 +463,12 @@ func keyBytes(k string) []byte {
 // Undo implements Shard.
 func (s *ShardOf[V]) Undo(to int64) {
 	s.failed = false
+	if s.ttl != nil {
+		s.ttl.undo(to)
+	}
+	for _, x := range s.indexes {
+		x.undo(to)
+	}
 	for n := len(s.logs); n > 0 && s.logs[n-1].epoch > to; n = len(s.logs) {
 		log := &s.logs[n-1]
 		for j := len(log.undos) - 1; j >= 0; j-- {
@@ -439,6 +506,12 @@ func (s *ShardOf[V]) revert(u *undo[V]) {
 
 // Committed implements Shard.
 func (s *ShardOf[V]) Committed(epoch int64) {
+	if s.ttl != nil {
+		s.ttl.committed(epoch)
+	}
+	for _, x := range s.indexes {
+		x.committed(epoch)
+	}
 	n := 0
 	for n < len(s.logs) && s.logs[n].epoch <= epoch {
 		for j := range s.logs[n].undos {
@@ -480,32 +553,56 @@ func (s *ShardOf[V]) committedOf(e *entry[V]) (v V, enc []byte, live bool) {
 func (s *ShardOf[V]) Replay(b *kafka.Batch) (applied int, err error) {
 	for i := range b.Records {
 		key, value := b.Key(i), b.Value(i)
-		if g, ok := generationOf(b, i); ok {
-			if g < s.newest {
+		h := stampOf(b, i)
+		if h.generation > 0 {
+			if h.generation < s.newest {
 				continue // a zombie's queue
 			}
-			s.newest = g
+			s.newest = h.generation
 		}
 		applied++
-		if err := s.load(key, s.stamped(value, b.Records[i].Timestamp)); err != nil {
+		if value != nil && h.version != s.spec.Version {
+			if value, err = s.spec.Current(h.version, value); err != nil {
+				return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
+			}
+		}
+		if err := s.load(key, s.stamped(value, b.Records[i].Timestamp), h.expires); err != nil {
 			return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
 		}
 	}
 	return applied, nil
 }
 
-func generationOf(b *kafka.Batch, i int) (uint64, bool) {
-	for h := range b.Headers(i) {
-		if h.Key == generationHeader {
-			g, n := binary.Uvarint(h.Value)
-			return g, n > 0
-		}
-	}
-	return 0, false
+// stamp is what the headers of a changelog record say; 0 where there is none.
+type stamp struct {
+	generation, version uint64
+	expires             int64
 }
 
+func stampOf(b *kafka.Batch, i int) (x stamp) {
+	for h := range b.Headers(i) {
+		switch h.Key {
+		case generationHeader:
+			x.generation, _ = binary.Uvarint(h.Value)
+		case versionHeader:
+			x.version, _ = binary.Uvarint(h.Value)
+		case expiryHeader:
+			x.expires, _ = binary.Varint(h.Value)
+		}
+	}
+	return x
+}
+
+func generationOf(b *kafka.Batch, i int) (uint64, bool) {
+	g := stampOf(b, i).generation
+	return g, g > 0
+}
+
+// VersionOf is the version of the codec that a record of a changelog was written with.
+func VersionOf(b *kafka.Batch, i int) uint64 { return stampOf(b, i).version }
+
 // load sets or, with a null value, deletes a key while restoring: there is nothing to undo.
-func (s *ShardOf[V]) load(key, value []byte) error {
+func (s *ShardOf[V]) load(key, value []byte, expires int64) (err error) {
 	i, ok := s.index[string(key)]
 	if value == nil {
 		if ok {
@@ -514,12 +611,15 @@ func (s *ShardOf[V]) load(key, value []byte) error {
 			s.live--
 			s.bytes -= int64(len(e.enc))
 			e.live, e.enc = false, nil
+			if s.ttl != nil {
+				s.ttl.drop(e.key)
+			}
+			s.unindex(0, e.key)
 			s.remove(i)
 		}
 		return nil
 	}
 	var v V
-	var err error
 	if !s.encoded {
 		if v, err = s.decode(key, value); err != nil {
 			return err
@@ -528,9 +628,23 @@ func (s *ShardOf[V]) load(key, value []byte) error {
 	if !ok {
 		i = s.insert(key)
 	}
-	s.buckets.touch(s.entries[i].hash)
+	e := &s.entries[i]
+	s.buckets.touch(e.hash)
 	s.store(i, v, value)
-	return nil
+	if s.ttl != nil {
+		if s.ttl.drop(e.key); expires != 0 {
+			s.ttl.put(e.key, expires)
+		}
+	}
+	if len(s.indexes) == 0 {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("table %s: a function of an index: panic: %v", s.spec.Name, r)
+		}
+	}()
+	return s.reindex(0, e)
 }
 
 // Stats implements Shard.

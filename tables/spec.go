@@ -14,6 +14,11 @@ type Spec[V any] struct {
 	Codec   codec.Codec[V]
 	Valid   func(V) error // refuses values before they are written; nil: none
 	Ordered bool          // keys can be scanned in the order of their encoded bytes
+	TTL     *TTL          // entries expire; nil: they do not
+	Indexes []*Index[V]   // by what else entries are found
+	// Version is that of the codec: changelog records tell it, unless it is 0. Migrate makes values of what other versions have written.
+	Version uint64
+	Migrate map[uint64]func([]byte) (V, error)
 	// Stamped keeps the time of each row's last change with it: see Row.Time. In the changelog it is the record's timestamp, so that
 	// values look there as those of any table.
 	Stamped bool
@@ -26,6 +31,54 @@ func (s *Spec[V]) missing() (v V) {
 		return s.Default()
 	}
 	return v
+}
+
+// VersionError says that a value was written with a version of the codec that this program cannot read.
+type VersionError struct {
+	Table   string
+	Written uint64
+	Here    uint64
+}
+
+func (e *VersionError) Error() string {
+	if e.Written > e.Here {
+		return fmt.Sprintf("table %s holds values of version %d of its codec, and this program declares version %d: run the program that declares topology.Version(%d)", e.Table, e.Written, e.Here, e.Written)
+	}
+	return fmt.Sprintf("table %s holds values of version %d of its codec, and this program declares version %d: declare topology.Migrate from version %d", e.Table, e.Written, e.Here, e.Written)
+}
+
+// Permanent says that trying again does not help.
+func (e *VersionError) Permanent() bool { return true }
+
+// Current makes the encoding of this version of what another one has written.
+func (s *Spec[V]) Current(version uint64, value []byte) ([]byte, error) {
+	if version == s.Version {
+		return value, nil
+	}
+	v, err := s.migrate(version, value)
+	if err != nil {
+		return nil, err
+	}
+	return s.Codec.Append([]byte{}, v)
+}
+
+func (s *Spec[V]) migrate(version uint64, value []byte) (v V, err error) {
+	fn := s.Migrate[version]
+	if fn == nil {
+		return v, &VersionError{Table: s.Name, Written: version, Here: s.Version}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("table %s: migrate a value from version %d: panic: %v", s.Name, version, r)
+		}
+	}()
+	if v, err = fn(append(make([]byte, 0, len(value)), value...)); err == nil && s.Valid != nil {
+		err = s.Valid(v)
+	}
+	if err != nil {
+		err = fmt.Errorf("table %s: migrate a value from version %d: %w", s.Name, version, err)
+	}
+	return v, err
 }
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its

@@ -190,6 +190,9 @@ func (t *Topology) checkEdges() (faults []error) {
 	}
 	faults = append(faults, t.checkChannels()...)
 	for _, d := range t.tables {
+		if d.ttl != nil && (d.joined || d.stamped || len(d.followers) > 0) {
+			add("table %s has a TTL, and is joined or its changes are followed, which would not hear of entries that expire: remove topology.TTL, and delete rows by an agent", d.name)
+		}
 		if !written[d] {
 			add("table %s is written by no agent: declare topology.Writes(%s) where it is, or remove it", d.name, d.name)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -86,7 +87,28 @@ func tableNotes(t *plan.Table) (notes string) {
 	if t.Local {
 		notes += ", local"
 	}
+	if t.TTL != nil {
+		notes += ", expires " + expiresText(t.TTL)
+	}
+	for _, name := range t.Indexes {
+		notes += ", index " + name
+	}
+	if t.Version > 0 {
+		notes += fmt.Sprintf(", version %d", t.Version)
+	}
 	return notes
+}
+
+// expiresText says when entries expire.
+func expiresText(t *tables.TTL) string {
+	after := "when told"
+	if t.After > 0 {
+		after = "after " + t.After.String()
+	}
+	if t.Wall {
+		return after + " of wall time"
+	}
+	return after + " of event time"
 }
 
 func agentNotes(a *plan.Agent) string {

@@ -45,13 +45,16 @@ type (
 		Answer      string   `json:"answer,omitempty"`
 	}
 	describedTable struct {
-		Name      string `json:"name"`
-		Key       string `json:"key"`
-		Value     string `json:"value"`
-		Changelog string `json:"changelog"`
-		Ordered   bool   `json:"ordered,omitempty"`
-		Local     bool   `json:"local,omitempty"`
-		Set       bool   `json:"set,omitempty"` // of values, for each key
+		Name      string   `json:"name"`
+		Key       string   `json:"key"`
+		Value     string   `json:"value"`
+		Changelog string   `json:"changelog"`
+		Ordered   bool     `json:"ordered,omitempty"`
+		Local     bool     `json:"local,omitempty"`
+		Set       bool     `json:"set,omitempty"` // of values, for each key
+		Expires   string   `json:"expires,omitempty"`
+		Indexes   []string `json:"indexes,omitempty"`
+		Version   uint64   `json:"version,omitempty"`
 	}
 	describedGlobal struct {
 		Name  string `json:"name"`
@@ -76,7 +79,11 @@ func describeJSON(p *plan.Plan) (string, error) {
 			x.Agents = append(x.Agents, describeAgent(a))
 		}
 		for _, t := range st.Tables {
-			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil})
+			d := describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil, "", t.Indexes, t.Version}
+			if t.TTL != nil {
+				d.Expires = expiresText(t.TTL)
+			}
+			x.Tables = append(x.Tables, d)
 		}
 		for _, c := range st.Channels {
 			x.Channels = append(x.Channels, describedChannel{c.Name, c.Key.Type, c.Value.Type, c.Capacity})

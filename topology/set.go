@@ -35,6 +35,10 @@ func NewSetTable[K, E any](t *Topology, name string, keys codec.Codec[K], elemen
 		t.fault("table %s is a set table: topology.Default is for values, and its elements have none; a key without elements is an empty set", name)
 		d.initial = nil
 	}
+	if d.version > 0 || len(d.migrations) > 0 {
+		t.fault("table %s is a set table: topology.Version and Migrate are for values, and its elements have none", name)
+		d.version, d.migrations = 0, nil
+	}
 	d.ordered = true
 	var members codec.Codec[member[K, E]]
 	if keys != nil && elements != nil {

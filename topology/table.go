@@ -95,9 +95,10 @@ func makeTable[K, V any](d *tableDef, keys codec.Codec[K], values codec.Codec[V]
 			t.fault("table %s: the codec of its keys cannot be used for keys: %w; use another one, such as codec.String, or codec.ForKeys to vouch for it", name, err)
 		}
 	}
-	spec := &tables.Spec[V]{Name: name, Codec: values, Valid: codec.Validator[V](), Ordered: d.ordered, Default: defaultOf[V](d)}
+	spec := &tables.Spec[V]{Name: name, Codec: values, Valid: codec.Validator[V](), Ordered: d.ordered, Default: defaultOf[V](d), TTL: d.ttl, Version: d.version, Migrate: migrationsOf[V](d)}
 	d.make = plan.Table{
 		ID: d.id, Name: name, Key: textOf(keys), Value: textOf(values), Ordered: d.ordered, Local: d.local,
+		TTL: d.ttl, Version: d.version, Current: spec.Current,
 		NewShard: func(c tables.Config) tables.Shard { return tables.New(spec, c) },
 		NewOps:   func() tables.Ops { return tables.NewOps(spec) },
 	}
@@ -195,15 +196,16 @@ func (t *Table[K, V]) enterAt(s *scope, key []byte) (*tables.OpsOf[V], *plan.Eff
 		e.Fail(err)
 		return nil, nil, nil
 	}
-	return t.ops(e), e, key
+	return t.ops(s, e), e, key
 }
 
 // ops returns the turn's operations on the table.
-func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
+func (t *Table[K, V]) ops(s *scope, e *plan.Effects) *tables.OpsOf[V] {
 	if int(t.def.id) >= len(e.Ops) { // a turn inside a shard has none
 		e.Fail(lasting("write to table %s from a handler of EachRow, which writes its row alone: use the row, or an agent made with Each", t.def.name))
 		return nil
 	}
+	t.tell(s, e)
 	if ops, ok := e.Ops[t.def.id].(*tables.OpsOf[V]); ok {
 		return ops
 	}
@@ -245,6 +247,7 @@ func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
 	if !s.agent.reads[t.def] {
 		return nil, nil, false, lasting("%s %s reads table %s without having declared it: add topology.Reads(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name)
 	}
+	t.tell(s, e)
 	var own tables.Ops
 	if int(t.def.id) < len(e.Ops) && e.Ops[t.def.id] != nil && e.Ops[t.def.id].Len() > 0 {
 		own = e.Ops[t.def.id]
@@ -400,15 +403,8 @@ func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool, opts ...Scan
 				e.Fail(err)
 				return
 			}
-			for i, b := range q.Keys {
-				k, err := t.kc.Decode(b)
-				if err != nil {
-					e.Fail(lasting("table %s: decode key %q: %w", t.def.name, b, err))
-					return
-				}
-				if !yield(k, q.Values[i]) {
-					return
-				}
+			if !t.each(s, q.Keys, q.Values, yield) {
+				return
 			}
 			if more = q.More; more && x.reverse {
 				to = q.Keys[len(q.Keys)-1]
@@ -417,6 +413,21 @@ func (t *Table[K, V]) scan(s *scope, from, to []byte, ordered bool, opts ...Scan
 			}
 		}
 	}
+}
+
+// each yields entries; false: no more are wanted, or a key does not decode.
+func (t *Table[K, V]) each(s *scope, keys [][]byte, values []V, yield func(K, V) bool) bool {
+	for i, b := range keys {
+		k, err := t.kc.Decode(b)
+		if err != nil {
+			s.effects().Fail(lasting("table %s: decode key %q: %w", t.def.name, b, err))
+			return false
+		}
+		if !yield(k, values[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // EncodeKey appends the encoding of a key to dst: for tools.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -289,12 +290,28 @@ func TestFaultsOfTableOptions(t *testing.T) {
 	topology.NewTable(topo, "other", codec.String, codec.Int64, topology.Default(func() string { return "" }))
 	topology.NewTable(topo, "nothing", codec.String, codec.Int64, topology.Default[int64](nil))
 	topology.NewSetTable(topo, "set", codec.String, codec.String, topology.Default(func() string { return "" }))
+	topology.NewTable(topo, "brief", codec.String, codec.Int64, topology.TTL(time.Microsecond, topology.EventTime))
+	followed := topology.NewTable(topo, "followed", codec.String, codec.Int64, topology.TTL(time.Hour, topology.EventTime))
+	topology.To(topology.ToStream(followed), topology.NewTopic(topo, "out", codec.String, codec.Int64))
+	topology.NewTable(topo, "ahead", codec.String, codec.Int64, topology.Migrate(1, codec.Int64, func(n int64) (int64, error) { return n, nil }))
+	topology.NewTable(topo, "mixed", codec.String, codec.Int64, topology.Version(1), topology.Migrate(0, codec.Int64, func(int64) (string, error) { return "", nil }))
+	twice := topology.NewTable(topo, "twice", codec.String, codec.Int64)
+	for range 2 {
+		topology.NewIndex(twice, "i", func(string, int64) string { return "" }, codec.String)
+	}
+	topology.NewIndex[string, int64, string](twice, "none", nil, codec.String)
 	topology.NewSetTable(topo, "fickle", codec.String, codec.Compressed(codec.String, codec.S2))
 	_, err := topo.Plan()
 	for _, want := range []string{
 		"table other: topology.Default was given a func() string, and the table has values of type int64: pass a function that makes one",
 		"table nothing: topology.Default was given no function: pass one that makes a value",
 		"table set is a set table: topology.Default is for values",
+		"table brief: topology.TTL was given 1µs: pass a millisecond at least",
+		"table followed has a TTL, and is joined or its changes are followed",
+		"table ahead: topology.Migrate from version 1, and the table is of version 0: declare the newer one with topology.Version",
+		"table mixed: topology.Migrate from version 0 makes a string, and the table has values of type int64",
+		"table twice has two indexes i: name one of them otherwise",
+		"index none of table twice lacks its function or its codec",
 		"table fickle: the codec of its keys cannot be used for keys: its elements: ",
 	} {
 		require.ErrorContains(t, err, want)

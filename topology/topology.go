@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -77,20 +78,23 @@ type topicDef struct {
 
 // tableDef is a table without its types.
 type tableDef struct {
-	t         *Topology
-	id        int32
-	name      string
-	ordered   bool
-	local     bool
-	initial   any                        // func() V; nil: none
-	part      func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
-	policy    *Policy                    // nil: that of the agent
-	followers []*agentDef                // of its changes
-	joined    bool                       // flows or tables look rows of it up
-	stamped   bool                       // rows keep the times of their last changes
-	stamp     func()                     // makes it so
-	make      plan.Table                 // what Plan gives out, but for its stage and changelog
-	plan      atomic.Pointer[plan.Table] // what it gave out last
+	t          *Topology
+	id         int32
+	name       string
+	ordered    bool
+	local      bool
+	ttl        *tables.TTL // nil: entries do not expire
+	version    uint64      // of the codec of the values
+	migrations []migration
+	initial    any                        // func() V; nil: none
+	part       func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
+	policy     *Policy                    // nil: that of the agent
+	followers  []*agentDef                // of its changes
+	joined     bool                       // flows or tables look rows of it up
+	stamped    bool                       // rows keep the times of their last changes
+	stamp      func()                     // makes it so
+	make       plan.Table                 // what Plan gives out, but for its stage and changelog
+	plan       atomic.Pointer[plan.Table] // what it gave out last
 }
 
 // agentDef is an agent without its types.

@@ -2,10 +2,12 @@ package command
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"sync"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -41,8 +43,15 @@ func (c *changes) print(b *kafka.Batch) error {
 		if c.named {
 			c.buf.WriteString(c.table.Name + "\t")
 		}
-		key, v := c.table.Entry(b.Key(i), b.Value(i))
+		current, why := b.Value(i), error(nil)
+		if c.table.Current != nil && current != nil {
+			current, why = c.table.Current(tables.VersionOf(b, i), current)
+		}
+		key, v := c.table.Entry(b.Key(i), current)
 		value := text(c.table.Value, v)
+		if why != nil {
+			value = fmt.Sprintf("(%v)", why)
+		}
 		switch {
 		case b.Value(i) != nil:
 		case c.table.Split != nil:

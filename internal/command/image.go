@@ -20,13 +20,15 @@ type row struct {
 	partition  int32
 }
 
-// apply takes a batch of the changelog.
-func (m tableImage) apply(b *kafka.Batch) error {
-	if m[b.Partition] == nil {
-		m[b.Partition] = new(tables.Image)
+// take makes what takes the batches of a table's changelog.
+func (m tableImage) take(t *plan.Table) func(*kafka.Batch) error {
+	return func(b *kafka.Batch) error {
+		if m[b.Partition] == nil {
+			m[b.Partition] = &tables.Image{Current: t.Current}
+		}
+		m[b.Partition].Apply(b)
+		return m[b.Partition].Err
 	}
-	m[b.Partition].Apply(b)
-	return nil
 }
 
 // get returns the entries of a key: one, or of a Local table one of each partition that has it; of a set table all its elements.

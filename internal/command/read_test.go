@@ -10,6 +10,7 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // fakeDriver gives one reader over batches made by hand.
@@ -96,7 +97,7 @@ func TestReadToTheEnd(t *testing.T) {
 		batch(0, 4, 5, "late", "1"),
 	}}
 	image := tableImage{}
-	whole, err := reading{driver: &fakeDriver{reader: reader}, admin: admin}.through(t.Context(), map[kafka.TopicPartition]int64{log0: 0, log1: 0}, image.apply)
+	whole, err := reading{driver: &fakeDriver{reader: reader}, admin: admin}.through(t.Context(), map[kafka.TopicPartition]int64{log0: 0, log1: 0}, image.take(&plan.Table{}))
 	require.NoError(t, err)
 	require.True(t, whole)
 	require.True(t, reader.closed)

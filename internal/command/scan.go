@@ -146,7 +146,7 @@ func (c *cli) withTable(ctx context.Context, name string, use func(*plan.Table, 
 		return fmt.Errorf("table %s: %w", name, err)
 	}
 	image := tableImage{}
-	whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, image.apply)
+	whole, err := reading{driver: cluster.Driver, admin: cluster.Admin}.through(ctx, from, image.take(t))
 	if err != nil {
 		return fmt.Errorf("table %s: %w", name, err)
 	}

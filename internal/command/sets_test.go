@@ -36,7 +36,7 @@ func TestSetTablesAreShown(t *testing.T) {
 	add("a", 7, []byte{})
 	add("a", 3, nil)
 	table, image, shown := p.Tables[0], tableImage{}, &bytes.Buffer{}
-	require.NoError(t, image.apply(b))
+	require.NoError(t, image.take(table)(b))
 	require.NoError(t, newChanges(shown, table, false).print(b))
 	require.Equal(t, "b\t3\nb\t7\na\t3\na\t7\na\t3 (deleted)\n", shown.String())
 	get := func(format string, keys ...string) (string, error) {

@@ -95,7 +95,10 @@ func (c *tableCheck) partition(ctx context.Context, p int32) error {
 		return err
 	}
 	usable := file != nil && file.Complete && c.usable(of, path, file, p)
-	whole, records := new(tables.Image), 0
+	whole, records := &tables.Image{Current: c.table.Current}, 0
+	if usable {
+		file.Image.Current = c.table.Current
+	}
 	read := func(b *kafka.Batch) error {
 		records += b.Len()
 		whole.Apply(b)
@@ -112,12 +115,14 @@ func (c *tableCheck) partition(ctx context.Context, p int32) error {
 		usable = c.placed(of, path, file, starts[tp], ends[tp])
 	}
 	through, err := c.read(ctx, starts, ends[tp], read)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !through {
+	case whole.Err != nil:
+		c.wrong(of, "run the program that can read it; or, to start over, "+kafka.StartOver(c.plan.Name), "its changelog holds what this program does not read: %v", whole.Err)
+	case !through:
 		c.note(of, "a transaction stays open in the changelog: what comes behind it is not compared")
-	} else {
+	default:
 		if usable {
 			c.compare(of, path, whole, file.Image)
 		}
@@ -179,10 +184,16 @@ func inspect(path string) (_ *tables.Inspected, err error) {
 
 // usable says whether a checkpoint is one of this partition of this table.
 func (c *tableCheck) usable(of, path string, file *tables.Inspected, p int32) bool {
-	want := tables.Identity{Topology: c.plan.Name, Table: c.table.Name, Partition: p, ChangelogID: c.changelog.ID}
+	want := tables.Identity{Topology: c.plan.Name, Table: c.table.Name, Partition: p, ChangelogID: c.changelog.ID, Version: c.table.Version, Expiring: c.table.TTL != nil}
 	got := file.Identity
 	if got == want {
 		return true
+	}
+	if as := got; as.Version != want.Version || as.Expiring != want.Expiring {
+		if as.Version, as.Expiring = want.Version, want.Expiring; as == want {
+			c.note(of, "checkpoint %s was written by another version of the table (topology.Version, TTL): a node drops it and replays", path)
+			return false
+		}
 	}
 	if got.ChangelogID != want.ChangelogID && got.Topology == want.Topology && got.Table == want.Table && got.Partition == p {
 		c.note(of, "checkpoint %s is of a changelog that was deleted since: a node drops it and replays", path)

@@ -98,6 +98,11 @@ type Table struct {
 	Group int32
 	// Stamped: each row keeps the time of its last change, which is the timestamp of its record in the changelog.
 	Stamped bool
+	TTL     *tables.TTL // entries expire; nil: they do not
+	Indexes []string    // their names
+	// Version is that of the codec of the values; Current makes its encoding of what another one has written, or says why it cannot.
+	Version uint64
+	Current func(version uint64, value []byte) ([]byte, error)
 	// Split takes the key of a row of a set table apart: Key and Value are how its parts are shown then, Rows how the whole is. Nil for
 	// other tables.
 	Split func(row []byte) (key, element []byte, ok bool)

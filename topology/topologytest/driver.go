@@ -23,10 +23,11 @@ import (
 // Driver is a topology under test. Any error of the engine's fails the test at once; that of a handler does not: see
 // Failures.
 type Driver struct {
-	t    testing.TB
-	plan *plan.Plan
-	sim  *actors.Sim
-	asks int // so far
+	t          testing.TB
+	plan       *plan.Plan
+	sim        *actors.Sim
+	partitions int32
+	asks       int // so far
 }
 
 var _ topology.Asker = (*Driver)(nil)
@@ -60,19 +61,34 @@ func New(tb testing.TB, topo *topology.Topology, opts ...Option) *Driver {
 	if err != nil {
 		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
-	d := &Driver{t: tb, plan: p}
-	d.sim, err = actors.NewSim(p, func(x *plan.Topic) int32 {
-		if x.Partitions > 0 {
-			return x.Partitions
-		}
-		return o.partitions
-	}, o.now)
+	d := &Driver{t: tb, plan: p, partitions: o.partitions}
+	d.sim, err = actors.NewSim(p, d.count, o.now)
 	if err != nil {
 		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
 	d.sim.Backoff = o.backoff
 	tb.Cleanup(d.sim.Close)
 	return d
+}
+
+// count is how many partitions a topic has.
+func (d *Driver) count(x *plan.Topic) int32 {
+	if x.Partitions > 0 {
+		return x.Partitions
+	}
+	return d.partitions
+}
+
+// Upgrade stops the node, and starts another version of the topology, of the same name, on what is committed: to see that it takes over
+// what the one before has left. The error says why it does not start; then the driver is of no further use.
+func (d *Driver) Upgrade(topo *topology.Topology) error {
+	d.t.Helper()
+	p, err := topo.Plan()
+	if err != nil {
+		return err
+	}
+	d.plan = p
+	return d.sim.Upgrade(p, d.count)
 }
 
 func (d *Driver) topic(name string) *plan.Topic {

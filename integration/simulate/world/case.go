@@ -20,6 +20,8 @@ type Case struct {
 	Define func(h *Hooks, version int) *topology.Topology
 	// Input makes the i-th record of the topic "in".
 	Input func(r *rand.Rand, i int) (key, value string)
+	// At makes the timestamp of the i-th record; nil: that of the broker's clock.
+	At func(r *rand.Rand, i int) int64
 	// Headers makes the headers of a record of the topic "in", encoded; nil: none.
 	Headers func(key, value string) []byte
 	// Agents is how many agents read "in"; 0: one.
@@ -153,7 +155,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 func Cases() []*Case {
 	return []*Case{
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
-		sets(), raw(),
+		sets(), expiry(), lapse(), raw(),
 		globals(),
 		views(),
 		answers(),

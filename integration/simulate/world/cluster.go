@@ -46,8 +46,8 @@ func (w *World) createTopic(name string, partitions int32) {
 	}
 }
 
-func (w *World) append(tp kafka.TopicPartition, key, value string) {
-	rec := broker.Record{Key: []byte(key), Value: []byte(value)}
+func (w *World) append(tp kafka.TopicPartition, timestamp int64, key, value string) {
+	rec := broker.Record{Timestamp: timestamp, Key: []byte(key), Value: []byte(value)}
 	if w.c.Headers != nil {
 		rec.RawHeaders = w.c.Headers(key, value)
 	}
@@ -115,7 +115,7 @@ func (w *World) Committed(topic string) (all []Record) {
 		lso := w.b.LSO(tp)
 		for _, e := range w.b.Log(tp) {
 			if !e.Control && !e.Aborted && e.Offset < lso {
-				all = append(all, Record{p, e.Offset, string(e.Key), string(e.Value), e.Value == nil, e.RawHeaders})
+				all = append(all, Record{Partition: p, Offset: e.Offset, Key: string(e.Key), Value: string(e.Value), Tombstone: e.Value == nil, headers: e.RawHeaders})
 			}
 		}
 	}

@@ -19,6 +19,7 @@ type Record struct {
 	Offset     int64
 	Key, Value string
 	Tombstone  bool
+	At         int64 // of what was sent with a time of its own
 	headers    []byte
 }
 

@@ -222,10 +222,14 @@ func (w *World) feed(steps int) {
 
 func (w *World) send(r *rand.Rand) {
 	key, value := w.c.Input(r, w.sent)
+	at := int64(0)
+	if w.c.At != nil {
+		at = w.c.At(r, w.sent)
+	}
 	w.sent++
 	p := kafka.Murmur2().Hash([]byte(key), w.parts)
-	w.o.sent = append(w.o.sent, Record{Partition: p, Key: key, Value: value})
-	w.append(kafka.TopicPartition{Topic: "in", Partition: p}, key, value)
+	w.o.sent = append(w.o.sent, Record{Partition: p, At: at, Key: key, Value: value})
+	w.append(kafka.TopicPartition{Topic: "in", Partition: p}, at, key, value)
 }
 
 // calm ends the faults: what stands still goes on, and a node runs on each machine that is to have one.
