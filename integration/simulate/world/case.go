@@ -157,6 +157,7 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), expiry(), lapse(), raw(),
 		globals(),
+		joins(),
 		views(),
 		answers(),
 		channels(), lanes(),
