@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/topology"
 )
@@ -47,6 +49,14 @@ type Hooks struct {
 	o      *Oracle
 	exit   func()         // ends the process that runs
 	exits  map[string]int // how many processes have ended with a record in hand
+	users  map[*actor.Props]func() actor.Actor
+}
+
+// props are those of a user's actor.
+func (h *Hooks) props(make func() actor.Actor) *actor.Props {
+	p := actor.PropsFromProducer(make)
+	h.users[p] = make
+	return p
 }
 
 // poison marks a record that no handler takes, giant one that makes a record which is larger than its topic takes.
@@ -139,7 +149,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 func Cases() []*Case {
 	return []*Case{
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
-		sets(),
+		sets(), raw(),
 		globals(),
 	}
 }

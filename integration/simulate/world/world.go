@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"github.com/troupe-stream/troupe/integration/simulate/ground"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
@@ -58,6 +60,8 @@ type World struct {
 	plainly int // commits without transactions
 
 	seen map[string]int // of Sights
+
+	users map[*actor.Props]func() actor.Actor // of all nodes
 
 	watched string                   // a topic whose records are noted whenever a process starts; empty: none
 	started map[*sched.Proc][]Record // what it had
@@ -126,7 +130,8 @@ func build(opts Options) (*World, error) {
 		all := append(Cases(), timers()) // twice as often as the others: what it finds needs the most coincidences
 		w.c = all[opts.Seed%uint64(len(all))]
 	}
-	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}}
+	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}, users: map[*actor.Props]func() actor.Actor{}}
+	w.users = h.users
 	var err error
 	if w.plans, err = plansOf(w.c, h); err != nil {
 		return nil, err
