@@ -143,7 +143,7 @@ func (x *settingsCheck) retention() {
 			x.danger("topic %s has cleanup.policy=%s, and a global table is a copy of it: a node that starts later does not see what has been deleted by then; %s",
 				t.Name, have.Config["cleanup.policy"], mendOf(&plan.Topic{Name: t.Name, Kind: plan.Changelog}, ""))
 		}
-		if !ok || t.Kind == plan.External || t.Kind == plan.Slots { // the slots topic is refused if it does not keep all
+		if !ok || t.Kind == plan.External || t.Kind == plan.Slots || t.Kind == plan.Replies { // the slots topic is refused if it does not keep all; replies expire
 			continue
 		}
 		policy := have.Config["cleanup.policy"]

@@ -14,8 +14,7 @@ import (
 )
 
 // allocations are what 1,000 records may cost in each of steps, sealed every 10,000, on top of what they arrive in, with a tenth for chance.
-// Whoever lowers them
-// writes the new figures here.
+// Whoever lowers them writes the new figures here.
 var allocations = map[string]struct{ count, bytes uint64 }{
 	"update": {1150, 210_000}, // one is the copy of a value of codec.Bytes
 	"row":    {2300, 330_000},

@@ -20,6 +20,8 @@ type Case struct {
 	Define func(h *Hooks, version int) *topology.Topology
 	// Input makes the i-th record of the topic "in".
 	Input func(r *rand.Rand, i int) (key, value string)
+	// Headers makes the headers of a record of the topic "in", encoded; nil: none.
+	Headers func(key, value string) []byte
 	// Agents is how many agents read "in"; 0: one.
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
@@ -151,6 +153,8 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), raw(),
 		globals(),
+		answers(),
+		channels(),
 	}
 }
 

@@ -24,13 +24,14 @@ const (
 	sawExpired    = "offsets have expired, and no node counts again what is in the tables"
 	sawTwice      = "at-least-once: a record was done twice"
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
+	sawRefusal    = "a request that was given up is answered with why"
 	sawCopy       = "a global table has what was committed before its process started"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawTwice, sawStale, sawTwin, sawCopy}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawTwice, sawStale, sawTwin, sawCopy, sawRefusal}
 }
 
 // Saw implements Store.
