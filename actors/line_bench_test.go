@@ -97,6 +97,7 @@ func (l *line) one(x any) {
 			require.NoError(l.tb, w.drive(l.programs[x.agent]))
 		case Flush:
 			w.flush(m.Round, m.Final)
+		case Expire, crashed: // nothing hangs or crashes here
 		}
 	case toShard:
 		if reply := l.shards[x.table].step(x.msg); reply != nil {
