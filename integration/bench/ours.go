@@ -40,7 +40,7 @@ func ours(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	defer admin.Close() //nolint:errcheck // nothing is lost by that
+	defer admin.Close()     //nolint:errcheck // nothing is lost by that
 	client, _ := d.Client() // why it is another one is in the log
 	say("client %s", client)
 	restored := make(chan struct{})
