@@ -52,8 +52,14 @@ func (s *partitionState) giveCarefully() {
 	if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
 		return
 	}
-	waiting := false
+	waiting, turn := false, -1
+	if s.ordered {
+		turn = s.turnInOrder()
+	}
 	for i, a := range s.agents {
+		if a.agent.InOrder && i != turn && turn >= 0 {
+			continue // another's record is older
+		}
 		if a.source < 0 {
 			if !s.leavesOut(i) && s.mayTurn(i) {
 				c.take(i, s.giveTurn(i))

@@ -216,6 +216,7 @@ type partitionState struct {
 	tables  []*tableSlot
 	timers  map[string]int64 // committed firings
 	nextID  int64
+	ordered bool // some agents take turns: see turnInOrder
 
 	epoch      int64 // being filled
 	wholeEpoch int64 // the last one that is whole
@@ -279,6 +280,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 		}
 		s.agents = append(s.agents, x)
 	}
+	s.ordered = slices.ContainsFunc(stage.Agents, func(a *plan.Agent) bool { return a.InOrder })
 	for _, a := range s.agents {
 		if a.ranges = maxRanges(s.agents, a.source); s.isFed(a) { // nothing of it is in the metadata
 			a.ranges = maxGiven
