@@ -216,7 +216,7 @@ func joinGlobal[K, V, G, W, R any](f Flow[K, V], name string, table *GlobalTable
 		}
 	})
 	if table.topic != nil {
-		x.reads = append(x.reads, table)
+		x = x.uses(Reads(table))
 	}
 	return x
 }

@@ -12,12 +12,13 @@ import (
 // Flow is a source with steps behind it that run, fused into one agent, when something ends it: To, Count, Reduce or
 // Aggregate. Several ends of one flow are agents of their own.
 type Flow[K, V any] struct {
-	t      *Topology
-	source *topicDef
-	keys   codec.Codec[K]
-	values codec.Codec[V] // as the source's; nil behind a step that changed them
-	steps  []string
-	reads  []AnyReadable // tables that its steps read
+	t       *Topology
+	source  *topicDef
+	keys    codec.Codec[K]
+	values  codec.Codec[V] // as the source's; nil behind a step that changed them
+	steps   []string
+	options []AgentOption // what its steps touch
+	merged  []Flow[K, V]  // further flows that it was merged of, each with all steps
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 }
@@ -42,8 +43,12 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 
 // then adds a step.
 func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error) Flow[K, R] {
+	var merged []Flow[K, R]
+	for _, m := range f.merged {
+		merged = append(merged, then(m, name, step))
+	}
 	return Flow[K, R]{
-		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), reads: slices.Clone(f.reads),
+		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), options: f.options, merged: merged,
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 }
@@ -129,9 +134,25 @@ func endOf(name string, opts []FlowOption) flowEnd {
 	return e
 }
 
-// define makes the agent of a flow.
+// define makes the agents of a flow: one, or one for each that it was merged of.
 func define[K, V any](f Flow[K, V], name, last string, down func(*scope, Event[K, V]) error, opts ...AgentOption) {
-	a := f.t.newAgent(name, plan.Processor, f.source, append(opts, Reads(f.reads...)))
+	parts := f.parts()
+	names := partNames(name, sourcesOf(parts))
+	for i, part := range parts {
+		part.define(names[i], last, down, opts...)
+	}
+}
+
+// sourcesOf are the topics of merged flows.
+func sourcesOf[K, V any](parts []Flow[K, V]) (all []*topicDef) {
+	for _, f := range parts {
+		all = append(all, f.source)
+	}
+	return all
+}
+
+func (f Flow[K, V]) define(name, last string, down func(*scope, Event[K, V]) error, opts ...AgentOption) {
+	a := f.t.newAgent(name, plan.Processor, f.source, slices.Concat(opts, f.options))
 	a.steps = append(slices.Clone(f.steps), last)
 	run := f.bind(down)
 	a.program = func() plan.Program {
@@ -168,10 +189,11 @@ type Grouped[K, V any] struct {
 	source *topicDef // the same if its records have the key already; nil: they are spread first
 	values codec.Codec[V]
 	// spread defines the agent that writes the repartition topic.
-	spread func(name string, repartition *Topic[K, V], values bool)
-	keep   func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
-	steps  []string
-	reads  []AnyReadable
+	spread  func(name string, repartition *Topic[K, V], values bool)
+	keep    func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
+	steps   []string
+	options []AgentOption
+	merged  []Grouped[K, V] // of further flows whose records have the key already
 }
 
 // GroupOption changes how a flow is grouped.
@@ -205,7 +227,11 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 
 // GroupByKey groups a flow by the key that its records have: they are spread by it already.
 func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
-	return Grouped[K, V]{t: f.t, from: f.source, source: f.source, keep: f.bind, steps: f.steps, reads: f.reads}
+	g := Grouped[K, V]{t: f.t, from: f.source, source: f.source, keep: f.bind, steps: f.steps, options: f.options}
+	for _, m := range f.merged {
+		g.merged = append(g.merged, GroupByKey(m))
+	}
+	return g
 }
 
 const opCount = "count"
@@ -267,7 +293,19 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 // fold ends a grouped flow with a function that runs inside the table's shard.
 func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values codec.Codec[V], opts []FlowOption, apply func(*tables.Row[A], Event[K, V]) error) {
 	end := endOf(op+"-"+table.def.name, opts)
-	f := Flow[K, V]{t: g.t, source: g.source, keys: table.kc, steps: g.steps, reads: g.reads, bind: g.keep}
+	if len(g.merged) > 0 {
+		parts := append([]Grouped[K, V]{g}, g.merged...)
+		parts[0].merged = nil
+		sources := make([]*topicDef, len(parts))
+		for i, p := range parts {
+			sources[i] = p.source
+		}
+		for i, name := range partNames(end.name, sources) {
+			fold(parts[i], table, op, values, []FlowOption{Named(name)}, apply)
+		}
+		return
+	}
+	f := Flow[K, V]{t: g.t, source: g.source, keys: table.kc, steps: g.steps, options: g.options, bind: g.keep}
 	if g.source == nil {
 		vc := g.values
 		if vc == nil {
@@ -285,7 +323,7 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 		g.spread(end.name+"-group", repartition, vc != nil)
 		f = From(repartition)
 	}
-	a := g.t.newAgent(end.name, plan.Processor, f.source, []AgentOption{Writes(table), Reads(f.reads...)})
+	a := g.t.newAgent(end.name, plan.Processor, f.source, append([]AgentOption{Writes(table)}, f.options...))
 	a.steps = append(slices.Clone(f.steps), op+" into "+table.def.name)
 	runner := func(_ plan.Input, events []Event[K, V]) func(*tables.Row[A], int32) error {
 		return func(row *tables.Row[A], i int32) error { return apply(row, events[i]) }
