@@ -105,7 +105,7 @@ func TestView(t *testing.T) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		for range topic.Watch(context.Background(), "nobody") { //nolint:revive // until it ends
+		for range topic.Watch(context.Background(), "nobody") {
 		}
 	}()
 	require.NoError(t, topic.Close())

@@ -56,8 +56,6 @@ type (
 		memory      *memory // what its successor must know; nil: nothing
 	}
 	nodeFailed struct{ err error }
-	// statusQuery asks a partition for its PartitionStatus.
-	statusQuery struct{}
 )
 
 // partitionActor is the actor of one owned slot: a shell around partitionState. Its agents and shards are its children,
@@ -67,20 +65,17 @@ type partitionActor struct {
 	self   *actor.PID
 	state  *partitionState
 	agents []*actor.PID
-	shards []*actor.PID
-	stop   func() // of the timer
+	shards []shardRef // by table; those of a group are one actor
+	stop   func()     // of the timer
 	at     time.Time
 	open   int // shards that have not finished
 	clean  bool
 	log    *slog.Logger
-	counts counters
 	storms map[stormKey]*storm
 	calm   func()        // stops the timer that ends their windows
 	gauges []*shardGauge // of shards
 	tally  tally
 }
-
-type counters struct{ failures, letters, restarts int64 }
 
 // Receive implements actor.Actor.
 func (p *partitionActor) Receive(c actor.Context) {
@@ -112,8 +107,6 @@ func (p *partitionActor) Receive(c actor.Context) {
 		}
 	case sumUp:
 		p.sumUp(c, false)
-	case statusQuery:
-		c.Respond(p.status())
 	case partitionQuery:
 		c.Respond(p.inspect())
 	case partitionTree:
@@ -129,7 +122,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 		}
 		p.sumUp(c, true)
 		for _, s := range p.shards {
-			c.Send(p.site.restorer, forget{s})
+			c.Send(p.site.restorer, forget{s.pid})
 		}
 	}
 }
@@ -150,22 +143,30 @@ func (p *partitionActor) clock() {
 
 func (p *partitionActor) spawn(c actor.Context) {
 	s := p.state
+	members := map[int32][]*shardActor{} // of groups
 	for i, t := range s.stage.Tables {
 		cfg := tables.Config{Table: t.Name, Partition: s.partition, Changelog: t.Changelog.ID, MaxBytes: int(p.site.env.MaxBytes[t.Changelog.ID])}
 		if !p.site.once {
 			cfg.Generation = uint64(max(s.grant.Generation, 0)) + 1 // 0 stands for none
 		}
-		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
+		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name], Stamped: t.Stamped}
 		log, gauge := p.log.With("table", t.Name), new(shardGauge)
 		p.gauges = append(p.gauges, gauge)
 		deadline, grace := deadlineIn(s.stage, t)
 		if deadline > 0 {
 			cfg.Calls = new(atomic.Int64)
 		}
-		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
+		shard := func() *shardActor {
 			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace, gauge: gauge}
-		}, nil))
+		}
+		if t.Group != 0 {
+			members[t.Group] = append(members[t.Group], shard())
+			p.shards = append(p.shards, shardRef{table: i})
+			continue
+		}
+		p.shards = append(p.shards, shardRef{p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor { return shard() }, nil), -1})
 	}
+	p.spawnGroups(c, members)
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
 			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian}
@@ -184,7 +185,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 		case toAgent:
 			c.Send(p.agents[x.agent], x.msg)
 		case toShard:
-			c.Send(p.shards[x.table], x.msg)
+			p.shards[x.table].send(c, x.msg)
 		case toCommitter:
 			c.Send(p.site.committer, x.msg)
 		case fetchFrom:
@@ -240,7 +241,7 @@ func (p *partitionActor) finish(c actor.Context, clean bool) {
 	p.clean, p.open = clean, len(p.shards)
 	crashpoint.Hit("finish.partition")
 	for _, s := range p.shards {
-		c.Send(s, finishShard{})
+		s.send(c, finishShard{})
 	}
 	if p.open == 0 {
 		p.leave(c)
@@ -252,42 +253,6 @@ func (p *partitionActor) leave(c actor.Context) {
 	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
 }
 
-// stoppedState is the state of a partition that gives out nothing: a policy has stopped it, or it cannot be rebuilt.
-const stoppedState = "stopped"
-
-// PartitionStatus is what a partition is about.
-type PartitionStatus struct {
-	Stage      string
-	Partition  int32
-	State      string // restoring, running, undoing, stopping, stopped
-	Why        string // it is stopped
-	Retrying   string // topic/partition@offset of a record that is being retried; empty: none
-	Busy       bool   // something is not committed
-	Failures   int64
-	DeadLetter int64
-}
-
-func (p *partitionActor) status() PartitionStatus {
-	s := p.state
-	names := map[phase]string{restoring: "restoring", running: "running", undoing: "undoing", stopping: "stopping", finishing: "stopping", gone: "gone"}
-	st := PartitionStatus{
-		Stage: s.stage.Key, Partition: s.partition, State: names[s.phase], Busy: s.isBusy(),
-		Failures: p.counts.failures, DeadLetter: p.counts.letters,
-	}
-	if s.halt != nil {
-		st.State, st.Why = stoppedState, s.halt.why.Error()
-	}
-	for _, a := range s.agents {
-		if a.attempts > 0 && a.failed >= 0 {
-			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.failed)
-		}
-		if len(a.parked) > 0 {
-			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.parked[0].offset)
-		}
-	}
-	return st
-}
-
 // HandleFailure implements actor.SupervisorStrategy: agents are restarted, with fresh state; the record that failed is
 // tried again by the partition. A shard that fails is never resumed: the slot is taken anew and the shard rebuilt.
 func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
@@ -295,7 +260,6 @@ func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Su
 		if !a.Equal(child) {
 			continue
 		}
-		p.counts.restarts++
 		p.countRestart(i, reason)
 		supervisor.RestartChildren(child)
 		if err, ok := reason.(error); ok && errors.As(err, new(failure)) {

@@ -10,6 +10,7 @@ import (
 
 // give hands out records to agents that have room for more, in the order of their timestamps across sources.
 func (s *partitionState) give() {
+	s.giveChannels()
 	if s.phase != running || s.halt != nil {
 		return
 	}
@@ -26,9 +27,12 @@ func (s *partitionState) give() {
 	}
 	s.giveDue()
 	for {
-		best, first := -1, int64(math.MaxInt64)
+		best, first, turn := -1, int64(math.MaxInt64), -1
+		if s.ordered {
+			turn = s.turnInOrder()
+		}
 		for i, a := range s.agents {
-			if !s.canTake(a) {
+			if a.agent.InOrder && i != turn || s.isFed(a) || !s.canTake(a) {
 				continue
 			}
 			if ts, ok := s.head(a); ok && ts < first && s.allows(i, s.cursor(a)) {
@@ -38,7 +42,7 @@ func (s *partitionState) give() {
 		if best < 0 {
 			return
 		}
-		s.giveRun(best, s.horizon(s.agents[best].source), workSize)
+		s.giveRun(best, s.horizon(s.agents[best]), workSize)
 	}
 }
 
@@ -58,7 +62,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 			return false
 		}
 	}
-	return true
+	return len(a.into) == 0 || s.room(a) > 0 && (s.isFed(a) || !s.drains())
 }
 
 // isSingle says whether an agent is given its records one by one.
@@ -121,14 +125,14 @@ func (s *partitionState) close(a *agentSlot, to int64) {
 	}
 }
 
-// horizon is the timestamp up to which a source may be given out before another one's turn comes.
-func (s *partitionState) horizon(source int) int64 {
+// horizon is the timestamp up to which an agent may be given records before another one's turn comes.
+func (s *partitionState) horizon(of *agentSlot) int64 {
 	least := int64(math.MaxInt64)
-	if len(s.sources) == 1 {
+	if len(s.stage.Sources) == 1 && !s.ordered {
 		return least
 	}
 	for _, a := range s.agents {
-		if a.source >= 0 && a.source != source && !a.backing {
+		if a.source >= 0 && !s.isFed(a) && !a.backing && (a.source != of.source || a != of && a.agent.InOrder && of.agent.InOrder) {
 			if ts, ok := s.head(a); ok {
 				least = min(least, ts)
 			}
@@ -150,6 +154,9 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		return
 	}
 	limit = max(1, min(limit, a.pace-a.records))
+	if len(a.into) > 0 || s.isFed(a) {
+		limit = min(limit, s.atOnce(a))
+	}
 	// What lies between two records is done with the second.
 	w := &given{id: s.id(), start: min(s.behind(a), b.Records[a.record].Offset)}
 	n := min(limit, len(b.Records)-a.record)
@@ -169,7 +176,8 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		a.batch, a.record = a.batch+1, 0
 	}
 	a.works, a.records = append(a.works, w), a.records+len(w.records)
-	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	hurry := s.isFed(a) && (s.drains() || s.careful != nil || s.phase == stopping)
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records, Hurry: hurry}})
 }
 
 // giveTurns gives timers that are due and tasks their turns.
@@ -203,7 +211,7 @@ func (s *partitionState) giveTurn(i int) plan.Rec {
 	}
 	w := &given{id: s.id(), records: []plan.Rec{{Time: at, I: missed}}, at: at}
 	a.works, a.records = append(a.works, w), 1
-	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
 	return w.records[0]
 }
 
@@ -218,6 +226,7 @@ func (s *partitionState) onWorked(m Worked) {
 	if a.incarnation != m.Incarnation && !plant.Is("late effects are accepted") || s.phase == undoing || s.phase == gone {
 		return // it began before an undo or a restart: what it did is refused
 	}
+	before := a.in
 	for _, id := range m.Prior {
 		s.through(a, id, math.MaxInt)
 	}
@@ -230,9 +239,14 @@ func (s *partitionState) onWorked(m Worked) {
 		a.out += int64(m.Out.Len())
 		s.rateOut.add(m.Out.Len(), s.now)
 	}
+	s.pour(a, m.Sent, int(a.in-before)+len(m.Set))
+	if s.isFed(a) {
+		s.trimChannel(a.source)
+	}
 	for _, x := range m.Ops {
 		t := s.tables[x.Table]
-		t.sent, t.touched = t.sent+1, true
+		t.sent++
+		s.touch(x.Table)
 		epoch := s.epoch
 		if plant.Is("seal overtakes an operation") && s.seal == nil {
 			epoch = max(1, epoch-1)

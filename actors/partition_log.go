@@ -38,11 +38,13 @@ type stormKey struct {
 
 // report tells of a failure: of the first one of a record, and of what is decided in the end.
 func (p *partitionActor) report(c actor.Context, f recordFailure) {
-	p.counts.failures++
 	p.count(f)
 	args := []any{"agent", f.agent, "attempt", f.attempts, "error", errorText(f.err, p.site.values)}
 	if f.offset >= 0 {
 		args = append(args, "topic", f.topic, "offset", f.offset)
+	}
+	if f.failedIn != "" {
+		args = append(args, "failed_in", f.failedIn)
 	}
 	if f.rec.B != nil && p.site.values {
 		t := p.topic(f.topic)
@@ -53,7 +55,6 @@ func (p *partitionActor) report(c actor.Context, f recordFailure) {
 	}
 	switch f.decision {
 	case plan.DeadLetter:
-		p.counts.letters++
 		p.tell(c, slog.LevelError, f.agent, "record given up: written to the dead letters", args)
 	case plan.Skip:
 		p.tell(c, slog.LevelError, f.agent, "record given up: skipped, as its policy says", args)

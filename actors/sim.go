@@ -172,6 +172,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
 		s.post(p.lane("shard", "partition", i), func() { p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries}) })
 	}
+	linkShards(st, func(i int) tables.Shard { return p.shards[i].state })
 	for i, a := range st.Agents {
 		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})
 	}
@@ -320,7 +321,7 @@ func (s *Sim) feed() bool {
 		return false
 	}
 	for _, p := range s.parts {
-		for i, q := range p.state.sources {
+		for i, q := range p.state.sources[:len(p.state.stage.Sources)] {
 			log := s.logs[q.topic.ID][p.state.partition]
 			if p.read[i] < 0 || p.read[i] >= int64(len(log)) {
 				continue

@@ -14,7 +14,10 @@ type Spec[V any] struct {
 	Codec   codec.Codec[V]
 	Valid   func(V) error // refuses values before they are written; nil: none
 	Ordered bool          // keys can be scanned in the order of their encoded bytes
-	Default func() V      // what readers are given where there is no value, anew each time; nil: the zero value
+	// Stamped keeps the time of each row's last change with it: see Row.Time. In the changelog it is the record's timestamp, so that
+	// values look there as those of any table.
+	Stamped bool
+	Default func() V // what readers are given where there is no value, anew each time; nil: the zero value
 }
 
 // missing is what a reader is given where there is no value.
@@ -27,7 +30,7 @@ func (s *Spec[V]) missing() (v V) {
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its
 // user changes nothing.
-func (s *Spec[V]) encoded() bool { return HoldsReferences(reflect.TypeFor[V]()) }
+func (s *Spec[V]) encoded() bool { return s.Stamped || HoldsReferences(reflect.TypeFor[V]()) }
 
 // HoldsReferences says whether values of a type can share memory that may change. Strings cannot.
 func HoldsReferences(t reflect.Type) bool {

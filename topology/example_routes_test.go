@@ -2,7 +2,6 @@ package topology_test
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -32,18 +31,6 @@ func ExampleBranch() {
 	// Output:
 	// to-large [from payments branch 1 to large]
 	// to-others [from payments branch 2 to others]
-}
-
-func ExampleMerge() {
-	t := topology.New("shop")
-	web := topology.NewTopic(t, "web", codec.String, codec.Int64)
-	app := topology.NewTopic(t, "app", codec.String, codec.Int64)
-	all := topology.Merge(topology.From(web), topology.From(app))
-	topology.To(all, topology.NewTopic(t, "all", codec.String, codec.Int64))
-	steps(t)
-	// Output:
-	// to-all-from-web [from web to all]
-	// to-all-from-app [from app to all]
 }
 
 func ExampleEcho() {
@@ -77,13 +64,4 @@ func ExampleRepartition() {
 	// Output:
 	// wide [from payments to shop-wide-repartition]
 	// count-counts [from shop-wide-repartition count into counts]
-}
-
-func ExampleDistinct() {
-	t := topology.New("shop")
-	payments := topology.NewTopic(t, "payments", codec.String, codec.Int64) // by their ids
-	seen := topology.NewTable(t, "seen", codec.String, codec.Int64)
-	topology.To(topology.Distinct(topology.From(payments), seen, 24*time.Hour), topology.NewTopic(t, "once", codec.String, codec.Int64))
-	steps(t)
-	// Output: to-once [from payments distinct by seen to once]
 }

@@ -17,14 +17,17 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	if t.planned != nil {
 		return t.planned, nil
 	}
+	t.adopt()
 	stages := t.findStages()
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages))
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages), t.checkFollowers())
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
 	b := &builder{t: t, plan: &plan.Plan{Name: t.name}}
 	b.topics()
+	b.channels()
 	b.stages(stages)
+	b.repartitions(stages)
 	t.planned = b.plan
 	return b.plan, nil
 }
@@ -45,10 +48,11 @@ func (b *builder) topics() {
 		})
 	}
 	for _, d := range b.t.topics {
-		if d.like != nil {
+		if d.like != nil && !d.like.memory { // else see stages
 			b.plan.Topics[d.id].Like = b.plan.Topics[d.like.id]
 		}
 	}
+	links := b.t.links()
 	for _, d := range b.t.globals {
 		x := d.make
 		x.Topic = b.plan.Topics[d.topic.id]
@@ -57,6 +61,7 @@ func (b *builder) topics() {
 	}
 	for _, d := range b.t.tables {
 		x := d.make
+		x.Group, x.Stamped = links[d], d.stamped
 		x.Changelog = b.internal(changelogName(b.t, d), plan.Changelog, 0, map[string]string{"cleanup.policy": "compact"})
 		x.Changelog.Key, x.Changelog.Value = x.Key, x.Value
 		if x.Split != nil {
@@ -76,6 +81,40 @@ func (b *builder) topics() {
 	b.internal(b.t.name+"-slots", plan.Slots, 1, kept())
 	b.leader = b.internal(b.t.name+"-leader", plan.Leader, 1, kept())
 	b.leader.Source = true
+}
+
+// repartitions says of the topics that spread a table's changes how many partitions they have: as many as the table.
+func (b *builder) repartitions(found *stages) {
+	for _, d := range b.t.topics {
+		if d.likeTable == nil {
+			continue
+		}
+		if st := found.of[d.likeTable]; st != nil {
+			b.plan.Topics[d.id].Like = b.plan.Topics[st.sources[0].id]
+		}
+	}
+}
+
+// allSteps are an agent's steps with those that follow the tables it writes.
+func (a *agentDef) allSteps() []string {
+	steps := slices.Clone(a.steps)
+	for _, x := range a.order {
+		if d, ok := x.(*tableDef); ok && a.writes[d] {
+			for _, f := range d.followers {
+				steps = append(steps, f.steps...)
+			}
+		}
+	}
+	return steps
+}
+
+// channels lists the channels under their ids.
+func (b *builder) channels() {
+	for _, d := range b.t.channels {
+		b.plan.Channels = append(b.plan.Channels, &plan.Channel{
+			ID: d.id, Name: d.name, Capacity: d.capacity, Key: d.key, Value: d.value, NewParcel: d.parcel,
+		})
+	}
 }
 
 func configOf(d *topicDef) map[string]string {
@@ -114,6 +153,16 @@ func (b *builder) stages(found *stages) {
 			b.tables[x.id].Stage = st.ID
 			st.Tables = append(st.Tables, b.tables[x.id])
 		}
+		for _, x := range d.channels {
+			b.plan.Channels[x.id].Stage = st.ID
+			x.origin.Store(d.sources[0])
+			st.Channels = append(st.Channels, b.plan.Channels[x.id])
+		}
+		for _, x := range b.t.topics {
+			if x.like != nil && x.like.memory && found.of[x.like] == d { // as many as the records of the channel come from
+				b.plan.Topics[x.id].Like = st.Sources[0]
+			}
+		}
 		of[d] = st
 		b.plan.Stages = append(b.plan.Stages, st)
 	}
@@ -129,12 +178,14 @@ func (b *builder) stages(found *stages) {
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
 		ID: int32(len(b.plan.Agents)), Name: d.name, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every, Cron: d.cron,
-		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.steps, Policy: b.t.policy.Complete(d.role),
+		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
 	}
 	if d.policy != nil {
 		a.Policy = d.policy.Complete(d.role)
 	}
-	if d.source != nil {
+	if d.source != nil && d.source.memory {
+		a.Channel = b.plan.Channels[d.source.id]
+	} else if d.source != nil {
 		a.Source = b.plan.Topics[d.source.id]
 		a.Source.Source = true
 	}
@@ -149,6 +200,10 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 		seen[x] = true
 		switch x := x.(type) {
 		case *topicDef:
+			if x.memory {
+				a.Into = append(a.Into, b.plan.Channels[x.id])
+				continue
+			}
 			a.Sends = append(a.Sends, b.plan.Topics[x.id])
 			b.plan.Topics[x.id].Sink = true
 		case *globalDef:

@@ -259,7 +259,7 @@ func faults() []fault {
 			topology.Each(t, "from-a", a, nothing, topology.Writes(x))
 			topology.Each(t, "from-b", topicsOf(t, "b")[0], nothing, topology.Reads(x), topology.Writes(y))
 			topology.Each(t, "from-c", c, nothing, topology.Reads(y))
-		}, []string{"topics a and c are not co-partitioned, but feed one stage through the tables that its agents share: they are declared with 4 and 5"}},
+		}, []string{"topics a and c are not co-partitioned, but feed one stage through the tables or channels that its agents share: they are declared with 4 and 5"}},
 		{"timers and tasks", func(t *topology.Topology) {
 			x := topicsOf(t, "a", "b")
 			ta, tb := topology.NewTable(t, "ta", codec.String, codec.String), topology.NewTable(t, "tb", codec.String, codec.String)

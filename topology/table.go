@@ -103,6 +103,7 @@ func makeTable[K, V any](d *tableDef, keys codec.Codec[K], values codec.Codec[V]
 	}
 	t.tables = append(t.tables, d)
 	t.changed()
+	d.stamp = func() { spec.Stamped = true }
 	return &Table[K, V]{def: d, kc: keys, validK: codec.Validator[K](), spec: spec}
 }
 
@@ -122,7 +123,10 @@ func TableOf[K, V any](t *Topology, name string) *Table[K, V] {
 
 // Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.
 func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
-	if ops, e, k := t.write(ctx.turn(), key); ops != nil {
+	ops, e, k := t.write(ctx.turn(), key)
+	if ops != nil && t.def.isFollowed() {
+		t.setFollowed(ctx.turn(), ops, k, key, value)
+	} else if ops != nil {
 		if err := ops.Set(k, value); err != nil {
 			e.Fail(lasting("set table %s: encode the value: %w", t.def.name, err))
 		}
@@ -131,7 +135,10 @@ func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
 
 // Delete deletes a key.
 func (t *Table[K, V]) Delete(ctx Writer, key K) {
-	if ops, _, k := t.write(ctx.turn(), key); ops != nil {
+	ops, _, k := t.write(ctx.turn(), key)
+	if ops != nil && t.def.isFollowed() {
+		t.change(ctx.turn(), ops, k, key, func(row *tables.Row[V]) error { row.Delete(); return nil })
+	} else if ops != nil {
 		ops.Delete(k)
 	}
 }
@@ -139,7 +146,16 @@ func (t *Table[K, V]) Delete(ctx Writer, key K) {
 // Update replaces the value of a key by what fn makes of it; ok says whether there is one. fn runs later, inside the shard,
 // perhaps twice: it must be pure. If it fails or panics, so does the record at hand.
 func (t *Table[K, V]) Update(ctx Writer, key K, fn func(old V, ok bool) (V, error)) {
-	if ops, _, k := t.write(ctx.turn(), key); ops != nil {
+	ops, _, k := t.write(ctx.turn(), key)
+	if ops != nil && t.def.isFollowed() {
+		t.change(ctx.turn(), ops, k, key, func(row *tables.Row[V]) error {
+			v, err := fn(row.Get())
+			if err == nil {
+				row.Set(v)
+			}
+			return err
+		})
+	} else if ops != nil {
 		ops.Update(k, fn)
 	}
 }
@@ -156,11 +172,25 @@ func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, [
 
 // writeTo is write for a key that is encoded.
 func (t *Table[K, V]) writeTo(s *scope, key []byte) (*tables.OpsOf[V], *plan.Effects, []byte) {
-	e := s.effects()
 	if !s.agent.writes[t.def] {
-		e.Fail(lasting("%s %s writes table %s without having declared it: add topology.Writes(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name))
+		s.effects().Fail(lasting("%s %s writes table %s without having declared it: add topology.Writes(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name))
 		return nil, nil, nil
 	}
+	return t.enterAt(s, key)
+}
+
+// enter returns the operations that a function which is to run inside the shard joins, and the key, encoded.
+func (t *Table[K, V]) enter(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
+	var err error
+	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
+		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, err))
+		return nil, nil, nil
+	}
+	return t.enterAt(s, s.key)
+}
+
+func (t *Table[K, V]) enterAt(s *scope, key []byte) (*tables.OpsOf[V], *plan.Effects, []byte) {
+	e := s.effects()
 	if err := t.def.here(s, key); err != nil {
 		e.Fail(err)
 		return nil, nil, nil
@@ -184,25 +214,29 @@ func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
 
 // here checks that a key belongs to the partition at hand.
 func (d *tableDef) here(s *scope, key []byte) error {
-	if d.local || s.agent.source == nil {
+	source := s.agent.source
+	if source != nil && source.memory { // its records stay in the partition of those that they come from
+		source = source.origin.Load()
+	}
+	if d.local || source == nil {
 		return nil
 	}
 	if d.part != nil {
 		key = d.part(key)
 	}
-	n, at := s.in.Env().Partitions[s.agent.source.id], s.in.Partition()
-	if n == 0 || s.agent.source.partitioner.Hash(key, n) == at {
+	n, at := s.in.Env().Partitions[source.id], s.in.Partition()
+	if n == 0 || source.partitioner.Hash(key, n) == at {
 		return nil
 	}
 	hint := ""
 	for _, p := range kafka.Partitioners() {
-		if p.Name != s.agent.source.partitioner.Name && p.Hash(key, n) == at {
-			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", s.agent.source.name, p.Name)
+		if p.Name != source.partitioner.Name && p.Hash(key, n) == at {
+			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", source.name, p.Name)
 			break
 		}
 	}
 	return lasting("table %s: key %.40q belongs to partition %d, not to %d%s; send it through a topic by its key first, or declare the table Local()",
-		d.name, key, s.agent.source.partitioner.Hash(key, n), at, hint)
+		d.name, key, source.partitioner.Hash(key, n), at, hint)
 }
 
 // read checks that a handler may read the table.

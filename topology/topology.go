@@ -23,9 +23,13 @@ type Topology struct {
 	tables  []*tableDef
 	globals []*globalDef
 	agents  []*agentDef
-	typed   map[any]any // *Topic, *Table and *GlobalTable by their definitions
-	policy  Policy
-	faults  []error
+	// channels are defined as topics are, but are none.
+	channels []*topicDef
+	// followers of tables run inside the shards of those.
+	followers []*agentDef
+	typed     map[any]any // *Topic, *Table and *GlobalTable by their definitions
+	policy    Policy
+	faults    []error
 	// replies is the topic of answers; nil where no agent can be asked.
 	replies *topicDef
 
@@ -63,21 +67,30 @@ type topicDef struct {
 	loop        bool
 	key, value  plan.Text
 	keyFault    error     // why its keys cannot be written with their codec
+	likeTable   *tableDef // the same, as that table has
 	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
+	memory      bool      // it is a channel: its id is its index among those
+	capacity    int
+	parcel      func() plan.Parcel
+	origin      atomic.Pointer[topicDef] // a topic of the channel's stage: the first, as of the last Plan
 }
 
 // tableDef is a table without its types.
 type tableDef struct {
-	t       *Topology
-	id      int32
-	name    string
-	ordered bool
-	local   bool
-	initial any                        // func() V; nil: none
-	part    func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
-	policy  *Policy                    // nil: that of the agent
-	make    plan.Table                 // what Plan gives out, but for its stage and changelog
-	plan    atomic.Pointer[plan.Table] // what it gave out last
+	t         *Topology
+	id        int32
+	name      string
+	ordered   bool
+	local     bool
+	initial   any                        // func() V; nil: none
+	part      func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
+	policy    *Policy                    // nil: that of the agent
+	followers []*agentDef                // of its changes
+	joined    bool                       // flows or tables look rows of it up
+	stamped   bool                       // rows keep the times of their last changes
+	stamp     func()                     // makes it so
+	make      plan.Table                 // what Plan gives out, but for its stage and changelog
+	plan      atomic.Pointer[plan.Table] // what it gave out last
 }
 
 // agentDef is an agent without its types.
@@ -97,12 +110,18 @@ type agentDef struct {
 	globals map[*globalDef]bool
 	order   []any // sends, reads and writes as declared
 	loop    bool
+	inside  bool // it runs inside a table
 	program func() plan.Program
 	raw     *plan.Raw
 	steps   []string
 	reply   *replyDef // nil: it cannot be asked
 	results bool      // made by Process: its results want a sink
 	sinks   int
+	// links are the tables that its functions inside shards go between: they are one group.
+	links []*tableDef
+	// Of a follower: the table, and the program that each of the table's changes is given to.
+	follows *tableDef
+	follow  func() func(*scope, plan.Rec) error
 }
 
 // replyDef says how an agent answers.
@@ -111,7 +130,15 @@ type replyDef struct {
 	value plan.Text
 }
 
-// AnyTopic is a topic of any types.
+// what says what a topicDef is.
+func (d *topicDef) what() string {
+	if d.memory {
+		return "channel"
+	}
+	return "topic"
+}
+
+// AnyTopic is a topic or a channel of any types.
 type AnyTopic interface{ topic() *topicDef }
 
 // AnyTable is a table of any types.
@@ -120,8 +147,8 @@ type AnyTable interface{ table() *tableDef }
 // AnyReadable is a table, or a global table, of any types.
 type AnyReadable interface{ declareRead(a *agentDef) }
 
-// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic. An agent is
-// written the same over any source.
+// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic or a
+// *Channel. An agent is written the same over either.
 type Source[K, V any] interface {
 	AnyTopic
 	// event decodes a record of the source.
@@ -291,7 +318,7 @@ func TopicOf[K, V any](t *Topology, name string) *Topic[K, V] {
 // AgentOption says what an agent, timer or task touches, and how it runs.
 type AgentOption func(*agentDef)
 
-// Sends declares the topics that a handler sends to.
+// Sends declares the topics and channels that a handler sends to.
 func Sends(topics ...AnyTopic) AgentOption {
 	return func(a *agentDef) {
 		for _, t := range topics {
@@ -358,6 +385,17 @@ const (
 func StartAt(s Start) AgentOption { return func(a *agentDef) { a.start = s } }
 
 func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
+	a := t.makeAgent(name, role, source, opts)
+	if role == plan.Processor && source == nil {
+		t.fault("agent %s was given a nil topic to read: define the topic first", name)
+	}
+	t.agents = append(t.agents, a)
+	t.changed()
+	return a
+}
+
+// makeAgent makes an agent that is in no list yet.
+func (t *Topology) makeAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
 	a := &agentDef{
 		t: t, name: name, role: role, source: source,
 		sends: map[*topicDef]bool{}, reads: map[*tableDef]bool{}, writes: map[*tableDef]bool{}, globals: map[*globalDef]bool{},
@@ -365,11 +403,6 @@ func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts 
 	for _, o := range opts {
 		o(a)
 	}
-	if role == plan.Processor && source == nil {
-		t.fault("agent %s was given a nil topic to read: define the topic first", name)
-	}
-	t.agents = append(t.agents, a)
-	t.changed()
 	return a
 }
 

@@ -41,7 +41,8 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 			if err != nil {
 				return nil, err
 			}
-			return &plainSender{sender{client: c, topics: topics}}, nil
+			s, err := openSender(c, topics)
+			return &plainSender{s}, err
 		})
 	} else {
 		id := transactionalID(own.cfg.Group, own.cfg.Instance)
@@ -50,7 +51,8 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 			if err != nil {
 				return nil, err
 			}
-			return &transactor{sender: sender{client: c, topics: topics}, group: own.cfg.Group}, nil
+			s, err := openSender(c, topics)
+			return &transactor{sender: s, group: own.cfg.Group}, err
 		})
 	}
 	if err != nil {
@@ -80,6 +82,9 @@ func (t *transactor) Begin() error { return classify(t.denied(t.BeginTransaction
 
 // Produce implements protocol.Transactor.
 func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
+	if t.batched {
+		return t.produceBatched(ctx, bundles)
+	}
 	if t.reports = nil; t.explain {
 		n := 0
 		for _, b := range bundles {
@@ -90,6 +95,13 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 		t.reports = make(chan rdk.Event, n)
 	}
 	return t.explained(t.produceAll(ctx, bundles))
+}
+
+// produceBatched tells at once why a record was not delivered: that is reported whether or not it was asked for.
+func (t *transactor) produceBatched(ctx context.Context, bundles []*kafka.Bundle) error {
+	_ = t.failures(ctx) // of a transaction before, which was aborted
+	err := t.produceAll(ctx, bundles)
+	return classify(errors.Join(t.failures(ctx), err))
 }
 
 // SendOffsets implements protocol.Transactor.

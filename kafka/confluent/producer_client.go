@@ -36,16 +36,22 @@ type client struct {
 	says   *figures
 	done   chan struct{} // closed when the producer is
 	sent   int64         // records handed to the producer, by the caller of Commit
-	acked  atomic.Int64  // delivery reports without and with an error; only of a plain producer
-	failed atomic.Int64
-	why    atomic.Pointer[error] // of the last failure
+	// batched says that records go through an outlet: then deliveries are reported only if they failed, and those all.
+	batched bool
+	acked   atomic.Int64 // delivery reports without and with an error; of a plain producer, or a batched one
+	failed  atomic.Int64
+	why     atomic.Pointer[error] // of the last failure
 }
+
+// barrier is an event of ours among those of a producer: when it is served, all before it are.
+type barrier chan struct{}
+
+// String makes it an event.
+func (barrier) String() string { return "barrier" }
 
 // openTransactional opens a producer and so ends whatever an older one of that id has left open.
 func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string) (*client, error) {
-	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{
-		"transactional.id": id, "go.delivery.reports": false,
-	})
+	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{"transactional.id": id})
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +73,7 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 // openPlain opens a producer without transactions.
 func openPlain(d *Driver, log *slog.Logger) (*client, error) {
 	return openClient(d, log, "", map[string]rdk.ConfigValue{
-		"go.delivery.reports": true, "go.delivery.report.fields": "none",
+		"go.delivery.reports": true,
 		// What cannot be delivered is known to have failed before a commit gives up waiting.
 		"message.timeout.ms": int((protocol.CommitTimeout - time.Second).Milliseconds()),
 	})
@@ -84,6 +90,11 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 		"go.events.channel.size":  eventsChannelSize,
 		"go.produce.channel.size": 1, "go.batch.producer": false,
 	})
+	batched, err := d.batched()
+	if err != nil {
+		return nil, err
+	}
+	own(cm, map[string]rdk.ConfigValue{"go.delivery.reports": batched, "go.delivery.report.fields": "none"})
 	own(cm, mine)
 	unless(cm, map[string]rdk.ConfigValue{
 		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
@@ -97,7 +108,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	if err != nil {
 		return nil, fmt.Errorf("open producer %s: %w", id, err)
 	}
-	c := &client{Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{})}
+	c := &client{Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{}), batched: batched}
 	go forward(log, p.Logs(), c.done)
 	go c.serve()
 	return c, nil
@@ -117,6 +128,8 @@ func (c *client) serve() {
 			c.acked.Add(1)
 		case rdk.Error:
 			c.log.Warn("producer", "id", c.id, "error", e)
+		case barrier:
+			close(e)
 		case *rdk.Stats:
 			c.says.take(c.log, e.String())
 		}
@@ -134,6 +147,23 @@ func (c *client) drain(ctx context.Context) error {
 		if !pause(ctx, drainEvery) {
 			return fmt.Errorf("%d records are not acknowledged in time: %w", c.Len(), ctx.Err())
 		}
+	}
+	return nil
+}
+
+// failures waits until all reports that have come are served, and returns why some records were not delivered. Those of all that was
+// sent have come once drain is over: librdkafka counts a record until its report is in the channel of events, and a report until it is
+// taken out. Only of a batched client.
+func (c *client) failures(ctx context.Context) error {
+	served := make(barrier)
+	select {
+	case c.Events() <- served:
+	case <-ctx.Done():
+		return fmt.Errorf("whether all records were delivered is not known in time: %w", ctx.Err())
+	}
+	<-served
+	if n := c.failed.Swap(0); n > 0 {
+		return fmt.Errorf("%d records were not delivered: %w", n, *c.why.Load())
 	}
 	return nil
 }

@@ -156,7 +156,9 @@ func Cases() []*Case {
 		sets(), raw(),
 		globals(),
 		views(),
+		routes(),
 		answers(),
+		channels(),
 	}
 }
 
