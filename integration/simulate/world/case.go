@@ -155,7 +155,9 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), raw(),
 		globals(),
+		joins(),
 		views(),
+		routes(),
 		answers(),
 		channels(), lanes(),
 	}
