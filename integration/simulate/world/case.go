@@ -155,6 +155,7 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), raw(),
 		globals(),
+		joins(),
 		views(),
 		answers(),
 		channels(),
