@@ -35,7 +35,7 @@ func (s *partitionState) passOver(a *agentSlot, b *kafka.Batch) {
 	from := s.behind(a)
 	a.record++
 	for _, w := range a.works {
-		if w.end >= from && w.end <= at && w.start < at {
+		if w.spans == nil && w.end >= from && w.end <= at && w.start < at {
 			w.end = at + 1
 			return
 		}

@@ -179,6 +179,8 @@ type Agent struct {
 	Reads   []*Table // Writes included
 	Writes  []*Table
 	Globals []*Global // that it reads
+	// Concurrency is how many workers it has in a partition; 0 and 1: one.
+	Concurrency int
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
 	// InOrder says that the agent takes turns with others of its stage that say so, by the times of their records: they share
