@@ -157,8 +157,9 @@ func Cases() []*Case {
 		globals(),
 		joins(),
 		views(),
+		routes(),
 		answers(),
-		channels(),
+		channels(), lanes(),
 	}
 }
 
