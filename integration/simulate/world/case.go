@@ -159,6 +159,7 @@ func Cases() []*Case {
 		globals(),
 		joins(),
 		views(),
+		routes(),
 		answers(),
 		channels(), lanes(),
 	}
