@@ -159,7 +159,7 @@ func Cases() []*Case {
 		views(),
 		routes(),
 		answers(),
-		channels(),
+		channels(), lanes(),
 	}
 }
 
