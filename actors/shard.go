@@ -211,7 +211,7 @@ func (a *shardActor) tick(c actor.Context) {
 	switch {
 	case a.checkpoint == nil || a.machine.lost:
 	case a.end >= 0:
-		a.write(c)
+		a.write()
 	case a.state.Stats().Dirty == 0:
 		a.later(a.site.checkpoint)
 	case !a.asking:
@@ -249,11 +249,11 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 	}
 	a.end, a.covers = m.offset, a.machine.sealed
 	crashpoint.Hit("checkpoint.end-known")
-	a.write(c)
+	a.write()
 }
 
 // write writes some pages, and the offset once all are written.
-func (a *shardActor) write(c actor.Context) {
+func (a *shardActor) write() {
 	if a.machine.lost {
 		return
 	}

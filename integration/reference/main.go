@@ -117,7 +117,7 @@ func write(path string, all []golden) error {
 	if err := z.Close(); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stdout, "%d scripts, %d bytes, compressed %d\n", len(all), len(plain), b.Len())
+	_, _ = fmt.Fprintf(os.Stdout, "%d scripts, %d bytes, compressed %d\n", len(all), len(plain), b.Len())
 	return os.WriteFile(path, b.Bytes(), 0o600)
 }
 
