@@ -38,7 +38,7 @@ var layers = map[string][]string{
 	"internal/builder":      {},
 	"internal/scaffold":     {},
 	"internal/command":      {"actors", "internal/ask", "internal/builder", "internal/gateway", "internal/host", "internal/scaffold", "internal/status", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
-	"":                      {"actors", "internal/ask", "internal/command", "internal/gateway", "internal/host", "topology", "topology/plan"},
+	"":                      {"actors", "internal/ask", "internal/command", "internal/gateway", "internal/host", "kafka/protocol", "tables", "topology", "topology/plan"},
 	"examples":              {"", "topology", "topology/codec"},
 	"cmd":                   {"", "examples"},
 	"integration":           {"*"},

@@ -53,7 +53,7 @@ func NewGlobalTable[K, V any](t *Topology, name string, topic *Topic[K, V], opts
 		d.topic = &topicDef{t: t}
 	}
 	if topic != nil && topic.kc != nil && topic.vc != nil {
-		d.make = plan.Global{ID: d.id, Name: name, Skip: d.skip, New: func() tables.Replica { return tables.NewReplica(topic.replica(name, d.skip)) }}
+		d.make = plan.Global{ID: d.id, Name: name, Skip: d.skip, New: func() tables.Replica { return tables.NewReplica(topic.replica("global table "+name, d.skip)) }}
 	}
 	t.globals = append(t.globals, d)
 	t.changed()

@@ -42,6 +42,8 @@ type Case struct {
 	Busy int
 	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then; negative: never.
 	Compaction int
+	// Settled checks, once all is committed, what is beside it; it may let the world go on. Nil: nothing.
+	Settled func(w *World) error
 	// Watch checks what must hold at every moment; nil: nothing.
 	Watch func(o *Oracle) error
 }
@@ -155,6 +157,7 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), expiry(), lapse(), raw(),
 		globals(),
+		views(),
 		answers(),
 		channels(),
 	}
