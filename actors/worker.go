@@ -25,6 +25,13 @@ type tableOps struct {
 	Ops   tables.Ops
 }
 
+// room is how much operations are likely to take: what the last ones did. A single large report is forgotten by and by.
+type room struct{ n, size int }
+
+func roomFor(last room, ops tables.Ops) room {
+	return room{max(ops.Len(), last.n/2), max(ops.Size(), last.size/2)}
+}
+
 // worker runs one incarnation of an agent's program: it hands it records and gathers the effects of its turns. The
 // effects of the turn at hand belong to the program's goroutine; those of turns that are over are behind mu, so that
 // the agent's actor can send them on while a handler is busy.
@@ -61,7 +68,8 @@ type worker struct {
 	finished []int64
 	out      outputs
 	ops      []tables.Ops  // by index in the stage
-	sent     []plan.Parcel // the same, of channels
+	room     []room        // by index in the stage: for the next ops
+	sent     []plan.Parcel // as ops, of channels
 	dirty    bool          // something to report
 	final    int64         // the round of a final flush that waits for the turn at hand
 	stopping bool
@@ -76,7 +84,7 @@ type worker struct {
 func newWorker(ctx context.Context, agent *plan.Agent, index int, incarnation int64, stage *plan.Stage, partition int32, env *plan.Env, post func(any)) *worker {
 	k := &worker{agent: agent, index: index, incarnation: incarnation, partition: partition, env: env, post: post}
 	k.ctx, k.cancel = context.WithCancel(ctx)
-	k.tableAt, k.ops = tableIndex(stage), make([]tables.Ops, len(stage.Tables))
+	k.tableAt, k.ops, k.room = tableIndex(stage), make([]tables.Ops, len(stage.Tables)), make([]room, len(stage.Tables))
 	k.cur = plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(k.tableAt))}
 	k.out = new(kafka.Outputs)
 	if k.channelAt = channelIndex(stage, agent); k.channelAt != nil {
@@ -233,7 +241,7 @@ func (k *worker) endTurn() bool {
 		}
 		i := k.tableAt[id]
 		if k.ops[i] == nil {
-			k.ops[i] = ops.Fresh()
+			k.ops[i] = ops.Fresh(max(k.room[i].n, ops.Len()), max(k.room[i].size, ops.Size()))
 		}
 		k.ops[i].AppendAll(ops)
 		ops.Reset()
@@ -286,6 +294,7 @@ func (k *worker) report(round int64, finished bool) {
 	for i, ops := range k.ops {
 		if ops != nil && ops.Len() > 0 {
 			w.Ops, k.ops[i] = append(w.Ops, tableOps{i, ops}), nil
+			k.room[i] = roomFor(k.room[i], ops)
 		}
 	}
 	for i, p := range k.sent {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 )
 
 // Header is one header of a record. A nil Value is a null header value.
@@ -112,6 +113,11 @@ func (o *Outputs) RawHeaders(i int) []byte { return o.Records[i].rawHeaders(o.Ar
 
 // Size is the number of bytes of key, value and headers of record i.
 func (o *Outputs) Size(i int) int { return o.Records[i].size() }
+
+// Grow makes room for so many more records and bytes, so that they are added without growing step by step.
+func (o *Outputs) Grow(records, size int) {
+	o.Records, o.Arena = slices.Grow(o.Records, records), slices.Grow(o.Arena, size)
+}
 
 // Layout says where the bytes of record i are in the arena: key, value and headers follow each other from pos on. A length of
 // -1 is null.

@@ -150,7 +150,12 @@ func (o *OpsOf[V]) AppendAll(other Ops) {
 }
 
 // Fresh implements Ops.
-func (o *OpsOf[V]) Fresh() Ops { return NewOps(o.spec) }
+func (o *OpsOf[V]) Fresh(n, size int) Ops {
+	return &OpsOf[V]{spec: o.spec, encoded: o.encoded, ops: make([]op[V], 0, n), arena: make([]byte, 0, size)}
+}
+
+// Size implements Ops.
+func (o *OpsOf[V]) Size() int { return len(o.arena) }
 
 // Reset implements Ops.
 func (o *OpsOf[V]) Reset() {

@@ -44,15 +44,14 @@ type ref struct {
 
 // undo is what an entry was before an epoch touched it.
 type undo[V any] struct {
-	entry int32
-	live  bool
-	val   V
-	enc   []byte
-	epoch int64 // the entry's epoch before
-	prev  ref   // the undo value before, if had
-	had   bool
-	next  ref // the undo value after this one, if more
-	more  bool
+	entry     int32
+	live      bool
+	had, more bool
+	val       V
+	enc       []byte
+	epoch     int64 // the entry's epoch before
+	prev      ref   // the undo value before, if had
+	next      ref   // the undo value after this one, if more
 }
 
 // epochLog is the undo list of one epoch: what it touched, and so what is to be journaled for it.
@@ -73,6 +72,7 @@ type ShardOf[V any] struct {
 	slab    []byte // keys are cut from it
 	order   *btree.Map[string, int32]
 	logs    []epochLog[V] // oldest first
+	spare   [][]undo[V]   // empty lists that were used before
 	failed  bool
 	newest  uint64 // generation seen while restoring
 	bytes   int64
@@ -86,6 +86,7 @@ type ShardOf[V any] struct {
 	header  []byte // of changelog records
 	marked  []byte // the same with more
 	scratch []byte
+	sealed  int // bytes that the last epoch had to journal, and some more
 }
 
 // New makes an empty shard.
@@ -103,7 +104,7 @@ func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
 
 // Clear implements Shard.
 func (s *ShardOf[V]) Clear() {
-	s.index, s.entries, s.free, s.logs = map[string]int32{}, nil, nil, nil
+	s.index, s.entries, s.free, s.logs, s.spare = map[string]int32{}, nil, nil, nil, nil
 	s.failed, s.newest, s.bytes, s.live, s.undos = false, 0, 0, 0, 0
 	s.order = nil
 	if s.spec.Ordered {
@@ -185,7 +186,8 @@ func (s *ShardOf[V]) calls() {
 }
 
 func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)) error {
-	old, ok, err := s.get(key)
+	i, found := s.index[string(key)]
+	old, ok, err := s.valueAt(key, i, found)
 	if err != nil {
 		return err
 	}
@@ -193,12 +195,26 @@ func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)
 	if err != nil {
 		return err
 	}
-	return s.set(epoch, key, v, 0)
+	enc, err := s.encode(v, 0)
+	if err != nil {
+		return err
+	}
+	if !found {
+		i = s.insert(key)
+	}
+	s.note(epoch, i)
+	s.store(i, v, enc)
+	return s.written(epoch, i)
 }
 
 // get returns the value of a key as applied.
 func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
 	i, found := s.index[string(key)]
+	return s.valueAt(key, i, found)
+}
+
+// valueAt is get of a key that was looked for.
+func (s *ShardOf[V]) valueAt(key []byte, i int32, found bool) (v V, ok bool, err error) {
 	if !found || !s.entries[i].live || s.ttl.gone(s.entries[i].key, false) {
 		return s.spec.missing(), false, nil
 	}
@@ -224,22 +240,29 @@ func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
 
 // set encodes before it touches anything: a codec's error, or a value that is not valid, changes nothing.
 func (s *ShardOf[V]) set(epoch int64, key []byte, v V, at int64) error {
-	if s.spec.Valid != nil {
-		if err := s.spec.Valid(v); err != nil {
-			return err
-		}
-	}
-	var enc []byte
-	if s.encoded {
-		var err error
-		if enc, err = s.spec.Codec.Append(s.spec.stamp(s.scratch[:0], at), v); err != nil {
-			return fmt.Errorf("encode the value: %w", err)
-		}
-		s.scratch = enc
+	enc, err := s.encode(v, at)
+	if err != nil {
+		return err
 	}
 	i := s.touch(epoch, key)
 	s.store(i, v, enc)
 	return s.written(epoch, i)
+}
+
+// encode checks a value, and encodes it where values are kept so. The bytes hold until the next call.
+func (s *ShardOf[V]) encode(v V, at int64) (enc []byte, err error) {
+	if s.spec.Valid != nil {
+		if err := s.spec.Valid(v); err != nil {
+			return nil, err
+		}
+	}
+	if s.encoded {
+		if enc, err = s.spec.Codec.Append(s.spec.stamp(s.scratch[:0], at), v); err != nil {
+			return nil, fmt.Errorf("encode the value: %w", err)
+		}
+		s.scratch = enc
+	}
+	return enc, nil
 }
 
 // written notes beside an entry that was written what follows from that.
@@ -314,9 +337,15 @@ func (s *ShardOf[V]) touch(epoch int64, key []byte) int32 {
 	if !ok {
 		i = s.insert(key)
 	}
+	s.note(epoch, i)
+	return i
+}
+
+// note notes the value of an entry for undo if the epoch has not touched it yet.
+func (s *ShardOf[V]) note(epoch int64, i int32) {
 	e := &s.entries[i]
 	if e.pins > 0 && e.epoch == epoch {
-		return i
+		return
 	}
 	log := s.log(epoch)
 	u := undo[V]{entry: i, live: e.live, val: e.val, enc: e.enc, epoch: e.epoch}
@@ -332,15 +361,32 @@ func (s *ShardOf[V]) touch(epoch int64, key []byte) int32 {
 	e.last, e.epoch = here, epoch
 	e.pins++
 	s.undos++
-	return i
 }
 
 // log returns the undo list of an epoch, which is the newest or newer.
 func (s *ShardOf[V]) log(epoch int64) *epochLog[V] {
 	if n := len(s.logs); n == 0 || s.logs[n-1].epoch < epoch {
-		s.logs = append(s.logs, epochLog[V]{epoch: epoch})
+		log := epochLog[V]{epoch: epoch}
+		if n := len(s.spare); n > 0 {
+			log.undos, s.spare = s.spare[n-1], s.spare[:n-1]
+		}
+		s.logs = append(s.logs, log)
 	}
 	return &s.logs[len(s.logs)-1]
+}
+
+// Undo lists are used again: so many of them, and none that is much larger than what it was used for.
+const (
+	spareLists = 4
+	spareExtra = 8
+)
+
+// reuse keeps the memory of an undo list that is done with. Nobody outside the shard has ever seen it.
+func (s *ShardOf[V]) reuse(undos []undo[V]) {
+	if len(s.spare) < spareLists && cap(undos) <= spareExtra*len(undos) {
+		clear(undos) // what it holds is garbage now
+		s.spare = append(s.spare, undos[:0])
+	}
 }
 
 func (s *ShardOf[V]) at(r ref) *undo[V] {
@@ -410,6 +456,8 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 	}
 	s.failed = true
 	log := &s.logs[len(s.logs)-1]
+	out.Grow(len(log.undos), s.sealed)
+	before := len(out.Arena)
 	for j := range log.undos {
 		u := &log.undos[j]
 		e := &s.entries[u.entry]
@@ -434,6 +482,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		}
 		out.Append(s.cfg.Changelog, s.cfg.Partition, at, keyBytes(e.key), value, s.headerOf(e))
 	}
+	s.sealed = len(out.Arena) - before + len(out.Arena)/8
 	s.failed = false
 	return nil
 }
@@ -477,6 +526,7 @@ func (s *ShardOf[V]) Undo(to int64) {
 			}
 			s.revert(&log.undos[j])
 		}
+		s.reuse(log.undos)
 		s.logs[n-1] = epochLog[V]{}
 		s.logs = s.logs[:n-1]
 	}
@@ -528,6 +578,7 @@ func (s *ShardOf[V]) Committed(epoch int64) {
 				s.remove(u.entry)
 			}
 		}
+		s.reuse(s.logs[n].undos)
 		n++
 	}
 	if n > 0 {

@@ -9,6 +9,7 @@ import (
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/troupe-stream/troupe/integration/bench/rdbatch"
+	"github.com/troupe-stream/troupe/kafka/confluent"
 )
 
 // commitEvery is how often bare loops commit, and the engine by default.
@@ -78,7 +79,7 @@ func bareLoop(ctx context.Context, j job) (err error) {
 	if err := b.c.Assign(tps); err != nil {
 		return err
 	}
-	if j.Client == clientBatched {
+	if j.Client == confluent.Batched {
 		if b.reader, err = rdbatch.NewReader(b.c, readMost); err != nil {
 			return err
 		}

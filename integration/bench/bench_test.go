@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/kafka/confluent"
 )
 
 func TestAJobGoesThroughFlags(t *testing.T) {
 	t.Parallel()
-	j := job{Task: taskCount, Variant: exactlyOnce, Client: clientPublic, Brokers: "a:1,b:2", Name: "n", Source: "s", Dir: "/d", Records: 7}
+	j := job{Task: taskCount, Variant: exactlyOnce, Client: confluent.Public, Brokers: "a:1,b:2", Name: "n", Source: "s", Dir: "/d", Records: 7}
 	var again job
 	require.NoError(t, again.flags().Parse(j.args()))
 	require.Equal(t, j, again)
@@ -52,7 +54,7 @@ func TestSuitesAreWhole(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	t.Parallel()
-	chosen, err := choose(settings{suites: "count-100k", peers: "goka", client: clientPublic})
+	chosen, err := choose(settings{suites: "count-100k", peers: "goka", client: confluent.Public})
 	require.NoError(t, err)
 	require.Len(t, chosen, 1)
 	require.ElementsMatch(t, []kind{kindOurs, kindGoka}, kindsOf(chosen))
@@ -61,7 +63,7 @@ func TestChoose(t *testing.T) {
 }
 
 func result() (*report, suite) {
-	ours := contender{kindOurs, exactlyOnce, clientPublic, "Troupe", 1, ""}
+	ours := contender{kindOurs, exactlyOnce, confluent.Public, "Troupe", 1, ""}
 	peer := contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka <Streams>", 1, ""}
 	s := suite{
 		name: "x", title: "A <suite>", text: "Text.", contenders: []contender{ours, peer},

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/troupe-stream/troupe/kafka/confluent"
 )
 
 // kind is a program that contends.
@@ -20,12 +22,6 @@ const (
 	kindStreams kind = "streams"
 	kindGoka    kind = "goka"
 	kindFaust   kind = "faust"
-)
-
-// The engine's clients, as they name themselves.
-const (
-	clientPublic  = "public"
-	clientBatched = "batched"
 )
 
 // contender is one program with its settings.
@@ -48,13 +44,14 @@ func (c contender) does(task, label string) contender {
 	return c
 }
 
-// ourVariants are the engine's contenders.
-func ourVariants(s settings) (out []contender) {
-	clients := []string{clientPublic}
+// ourVariants are the engine's contenders, on the clients that were asked for; else on its default, the batched one.
+func ourVariants(s settings) []contender { return variantsOn(s, confluent.Batched) }
+
+func variantsOn(s settings, standard ...string) (out []contender) {
 	if s.client != "" {
-		clients = strings.Split(s.client, ",")
+		standard = strings.Split(s.client, ",")
 	}
-	for _, client := range clients {
+	for _, client := range standard {
 		for _, v := range []string{atLeastOnce, exactlyOnce} {
 			out = append(out, contender{kindOurs, v, client, "Troupe, " + client + " client, " + v, 1, ""})
 		}
@@ -63,9 +60,9 @@ func ourVariants(s settings) (out []contender) {
 }
 
 var (
-	barePublic   = contender{kindBare, atLeastOnce, clientPublic, "bare loop, public API, at-least-once", 1, ""}
-	bareBatched  = contender{kindBare, atLeastOnce, clientBatched, "bare loop, batched, at-least-once", 1, ""}
-	bareLimit    = contender{kindBare, exactlyOnce, clientBatched, "bare loop, batched, exactly-once", 1, ""}
+	barePublic   = contender{kindBare, atLeastOnce, confluent.Public, "bare loop, public API, at-least-once", 1, ""}
+	bareBatched  = contender{kindBare, atLeastOnce, confluent.Batched, "bare loop, batched, at-least-once", 1, ""}
+	bareLimit    = contender{kindBare, exactlyOnce, confluent.Batched, "bare loop, batched, exactly-once", 1, ""}
 	streamsPlain = contender{kindStreams, "defaults", "kafka-streams", "Kafka Streams, defaults (at-least-once, 30 s)", 1, ""}
 	streamsALO   = contender{kindStreams, atLeastOnce, "kafka-streams", "Kafka Streams, at-least-once, 100 ms", 1, ""}
 	streamsEOS   = contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka Streams, exactly-once, 100 ms", 1, ""}

@@ -32,7 +32,7 @@ func ours(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	d, err := confluent.New(confluent.Config{Brokers: strings.Split(j.Brokers, ","), Logger: logger()})
+	d, err := confluent.New(confluent.Config{Brokers: strings.Split(j.Brokers, ","), Client: j.Client, Logger: logger()})
 	if err != nil {
 		return err
 	}
@@ -40,11 +40,9 @@ func ours(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	defer admin.Close() //nolint:errcheck // nothing is lost by that
-	if j.Client != "" && j.Client != clientPublic {
-		return fmt.Errorf("the engine has no client %s", j.Client)
-	}
-	say("client %s", clientPublic)
+	defer admin.Close()     //nolint:errcheck // nothing is lost by that
+	client, _ := d.Client() // why it is another one is in the log
+	say("client %s", client)
 	restored := make(chan struct{})
 	n, err := actors.NewNode(p.plan, d, actors.Config{
 		DataDir: j.Dir, Instance: j.Name, Nonce: fmt.Sprint(os.Getpid()), AtLeastOnce: j.Variant == atLeastOnce, Logger: logger(), Hooks: restoring(j, restored),

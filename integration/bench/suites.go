@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/troupe-stream/troupe/kafka/confluent"
 )
 
 // sample is what one run gave, by the keys of a suite's metrics.
@@ -60,7 +62,11 @@ func countSuite(s settings, keys int, everybody bool) suite {
 		text:    "Records of 28 bytes are counted by key, uniformly; the counts are journaled in a changelog, and results committed. Checked: the changelog ends with every record counted once.",
 		metrics: throughput,
 	}
-	x.contenders = append([]contender{barePublic, bareBatched, bareLimit}, ourVariants(s)...)
+	mine := ourVariants(s)
+	if everybody {
+		mine = variantsOn(s, confluent.Batched, confluent.Public)
+	}
+	x.contenders = append([]contender{barePublic, bareBatched, bareLimit}, mine...)
 	x.contenders = append(x.contenders, streamsPlain, streamsALO, streamsEOS)
 	if everybody {
 		x.contenders = append(x.contenders, gokaPlain, faustPlain)
@@ -77,6 +83,9 @@ func countSuite(s settings, keys int, everybody bool) suite {
 				x.targets = append(x.targets, target{"cpu", c, gokaPlain, 10}, target{"cpu", c, faustPlain, 100})
 			}
 		}
+	}
+	if mine := ourVariants(s); len(mine) > 1 {
+		x.targets = append(x.targets, target{"cpu", mine[1], mine[0], 0.9})
 	}
 	x.targets = append(x.targets, target{"cpu", bareBatched, barePublic, 2})
 	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {

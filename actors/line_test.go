@@ -1,0 +1,118 @@
+package actors
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// allocations are what 1,000 records may cost in each of steps, sealed every 10,000, on top of what they arrive in, with a tenth for chance.
+// Whoever lowers them writes the new figures here.
+var allocations = map[string]struct{ count, bytes uint64 }{
+	"update": {1150, 210_000}, // one is the copy of a value of codec.Bytes
+	"row":    {2300, 330_000},
+	"count":  {1170, 320_000},
+	"map-to": {1170, 290_000},
+}
+
+// TestAllocations fails when the hot path allocates more than it did. It runs alone: the counters are of the whole process.
+func TestAllocations(t *testing.T) { //nolint:paralleltest // see above
+	if raced {
+		t.Skip("the race detector allocates")
+	}
+	const keys, batches = 25_000, 100
+	for _, x := range steps {
+		topo := topology.New("line")
+		x.define(topo, topology.NewTopic(topo, "in", codec.String, codec.Bytes))
+		l := newLine(t, topo)
+		for range 3 * keys / 1000 {
+			l.arrive(l.records(1000, keys))
+		}
+		l.seal()
+		var before, after, made runtime.MemStats
+		var count, size uint64
+		for i := range batches {
+			runtime.ReadMemStats(&before)
+			b := l.records(1000, keys)
+			runtime.ReadMemStats(&made)
+			l.arrive(b)
+			if i%10 == 9 {
+				l.seal()
+			}
+			runtime.ReadMemStats(&after)
+			count, size = count+after.Mallocs-made.Mallocs, size+after.TotalAlloc-made.TotalAlloc
+		}
+		count, size = count/batches, size/batches
+		t.Logf("%s: %d allocations, %d bytes per 1,000 records", x.name, count, size)
+		require.LessOrEqual(t, count, allocations[x.name].count, "%s: allocations", x.name)
+		require.LessOrEqual(t, size, allocations[x.name].bytes, "%s: bytes", x.name)
+	}
+}
+
+// kept is what handlers have kept of keys and values, beside copies that nobody else has.
+type kept struct {
+	texts, copies []string
+	bytes, own    [][]byte
+}
+
+func (k *kept) text(s string) {
+	k.texts, k.copies = append(k.texts, s), append(k.copies, strings.Clone(s))
+}
+
+func (k *kept) value(b []byte) {
+	k.bytes, k.own = append(k.bytes, b), append(k.own, bytes.Clone(b))
+}
+
+// profile is a value with references: shards keep it encoded.
+type profile struct {
+	Name string
+	Tags []string
+}
+
+// TestWhatHandlersKeepStays: no memory that a handler has seen is used again. Metadata is, and is overwritten by what comes next.
+func TestWhatHandlersKeepStays(t *testing.T) {
+	t.Parallel()
+	k := new(kept)
+	topo := topology.New("keeps")
+	in := topology.NewTopic(topo, "in", codec.String, codec.Bytes)
+	out := topology.NewTopic(topo, "out", codec.String, codec.Bytes)
+	names := topology.NewTable(topo, "names", codec.String, codec.String)
+	profiles := topology.NewTable(topo, "profiles", codec.String, codec.JSON[profile]())
+	topology.Each(topo, "each", in, func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+		k.text(ev.Key)
+		k.value(ev.Value)
+		names.Update(ctx, ev.Key, func(old string, _ bool) (string, error) {
+			k.text(old)
+			return fmt.Sprintf("%s %d", ev.Key, ev.Offset()), nil
+		})
+		out.Send(ctx, ev.Key, ev.Value)
+		return nil
+	}, topology.Writes(names), topology.Sends(out))
+	topology.EachRow(topo, "row", in, profiles, func(_ *topology.Context, ev topology.Event[string, []byte], row *topology.Row[profile]) error {
+		k.text(ev.Key)
+		old, _ := row.Get()
+		k.text(old.Name)
+		for _, tag := range old.Tags {
+			k.text(tag)
+		}
+		row.Set(profile{ev.Key, []string{fmt.Sprint(ev.Offset()), ev.Key}})
+		return nil
+	})
+	l := newLine(t, topo)
+	for i := range 60 {
+		l.arrive(l.records(50+i, 100))
+		if i%3 == 2 {
+			l.seal()
+		}
+	}
+	require.Greater(t, len(k.texts), 10_000)
+	require.Equal(t, k.copies, k.texts)
+	require.Equal(t, k.own, k.bytes)
+}
