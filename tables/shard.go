@@ -62,12 +62,12 @@ type Ops interface {
 	Len() int
 	// AppendAll adds all operations of another batch of the same table.
 	AppendAll(other Ops)
-	// Tick says what time it is when the batch is applied, in milliseconds: for tables whose entries expire by the wall clock.
-	Tick(ms int64)
 	// Size is the number of bytes of keys and values.
 	Size() int
 	// Fresh returns a new empty batch of the same type, with room for so many operations and bytes.
 	Fresh(n, size int) Ops
+	// Tick says what time it is when the batch is applied, in milliseconds: for tables whose entries expire by the wall clock.
+	Tick(ms int64)
 	// Reset empties the batch and keeps its memory: only for one that nobody else has seen.
 	Reset()
 }
