@@ -37,6 +37,9 @@ type ReplicaSpec[V any] struct {
 	Name   string // for messages
 	Decode func(b []byte) (V, error)
 	Key    func(b []byte) error // refuses keys that do not decode; nil: none
+	// Current makes the value of a changelog's record one of the table's codec version, as Spec.Current does; nil: the records of a topic
+	// have no version.
+	Current func(version uint64, value []byte) ([]byte, error)
 	// Encoded: values are kept as bytes and decoded for each reader, since they hold references.
 	Encoded bool
 	// Skip passes over records that do not decode, instead of refusing them.
@@ -175,6 +178,12 @@ func (r *ReplicaOf[V]) decodeRecord(b *kafka.Batch, i int, w *write[V]) error {
 	value := b.Value(i)
 	if w.gone = value == nil; w.gone {
 		return nil
+	}
+	if r.spec.Current != nil {
+		var err error
+		if value, err = r.spec.Current(VersionOf(b, i), value); err != nil {
+			return refuse("value", err)
+		}
 	}
 	value = bytes.Clone(value) // else each value that is kept would keep its whole batch
 	val, err := r.spec.Decode(value)

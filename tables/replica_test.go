@@ -142,3 +142,33 @@ func TestReplicaReadersBesideTheWriter(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A copy of a changelog reads values of older versions of the table's codec as its shards do, and refuses those of unknown ones.
+func TestReplicaReadsOtherVersions(t *testing.T) {
+	t.Parallel()
+	spec := &tables.Spec[int64]{
+		Name: "prices", Codec: int64Codec{}, Version: 2,
+		Migrate: map[uint64]func([]byte) (int64, error){0: func(b []byte) (int64, error) {
+			n, err := int64Codec{}.Decode(b)
+			return 100 * n, err
+		}},
+	}
+	r := tables.NewReplica(&tables.ReplicaSpec[int64]{Name: "view of table prices", Decode: int64Codec{}.Decode, Current: spec.Current})
+	of := func(version byte) []byte { return kafka.AppendHeaders(nil, kafka.Header{Key: "v", Value: []byte{version}}) }
+	b := &kafka.Batch{Topic: "prices-changelog"}
+	b.Append(0, 0, []byte("old"), number(7), nil)
+	b.Append(1, 0, []byte("new"), number(7), of(2))
+	b.Append(2, 0, []byte("gone"), nil, nil)
+	require.NoError(t, r.Apply(b))
+	old, _, err := r.Get([]byte("old"))
+	require.NoError(t, err)
+	require.EqualValues(t, 700, old)
+	now, _, err := r.Get([]byte("new"))
+	require.NoError(t, err)
+	require.EqualValues(t, 7, now)
+	b = &kafka.Batch{Topic: "prices-changelog"}
+	b.Append(3, 0, []byte("x"), number(7), of(1))
+	var refused *tables.UndecodableError
+	require.ErrorAs(t, r.Apply(b), &refused)
+	require.ErrorContains(t, refused, "declare topology.Migrate from version 1")
+}

@@ -58,7 +58,7 @@ func (t *Table[K, V]) viewed() (*Topology, Copy[K, V], error) {
 	}
 	c := Copy[K, V]{
 		Replica: tables.ReplicaSpec[V]{
-			Name: "view of table " + t.def.name, Decode: t.spec.Codec.Decode, Encoded: tables.HoldsReferences(reflect.TypeFor[V]()),
+			Name: "view of table " + t.def.name, Decode: t.spec.Codec.Decode, Current: t.spec.Current, Encoded: tables.HoldsReferences(reflect.TypeFor[V]()),
 			Key: func(b []byte) error { _, err := t.kc.Decode(b); return err },
 		},
 		EncodeKey: t.EncodeKey, DecodeKey: t.DecodeKey,
