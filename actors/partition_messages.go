@@ -20,6 +20,7 @@ import (
 //	ShardFailed   | shard            | Undo to all shards                     | any; stale: dropped
 //	ShardLate     | shard            | Expire to the agents that write there  | any
 //	Undone        | shard            | -                                      | undoing
+//	Collected     | shard            | Work to the agent                      | any; stale: dropped
 //	SealRound     | committer        | Offer, or Nothing                      | any
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
 //	Wake          | its own timer    | -                                      | any
@@ -36,6 +37,7 @@ type ShardReady struct {
 	Table   int
 	Records int64
 	Entries int
+	Due     int64 // when the first timer is due; tables.NeverDue: none
 }
 
 // Arrived brings records of one of the partition's sources.
@@ -50,6 +52,7 @@ type Applied struct {
 	Undo  int64 // the undo number they were sent under
 	Count int64
 	Out   outputs
+	Due   int64 // when the first timer is due now
 }
 
 // Sealed brings what a shard has to journal for an epoch.
@@ -77,6 +80,16 @@ type ShardLate struct{ Table int }
 type Undone struct {
 	Table int
 	Undo  int64
+	Due   int64 // when the first timer is due now
+}
+
+// Collected brings timers that are due. Next is when the first one is that is pending, those included.
+type Collected struct {
+	Table  int
+	Undo   int64
+	Number int64
+	Batch  *kafka.Batch
+	Next   int64
 }
 
 // SealRound asks for a bundle of what has been done.
@@ -114,6 +127,7 @@ func (Sealed) isPartitionMessage()      {}
 func (ShardFailed) isPartitionMessage() {}
 func (ShardLate) isPartitionMessage()   {}
 func (Undone) isPartitionMessage()      {}
+func (Collected) isPartitionMessage()   {}
 func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}
 func (Wake) isPartitionMessage()        {}

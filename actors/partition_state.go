@@ -115,22 +115,24 @@ type agentSlot struct {
 	done        progress
 	whole       progress // as of the last whole epoch
 	committed   progress
-	failed      int64       // offset of the record that failed last
-	attempts    int         // failures of that record
-	retry       time.Time   // not before
-	backing     bool        // waits for retry, then for Begin
-	recent      []time.Time // failures that the breaker counts
-	half        bool        // the breaker is open or half open: one record at a time
-	single      int64       // up to this offset, records are given one by one
-	pace        int         // how many records it is given at once: what it is given beyond one that fails is in vain
-	due         time.Time   // of a timer
-	first       time.Time   // when the timer was due first
-	ran         bool        // a task: given already
-	refused     bool        // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
-	parked      []parked    // wait while others go on, by offset
-	ranges      int         // of done offsets beyond a gap that there may be
-	flush       int64       // waiting for the answer to this round
-	in, out     int64       // records done and sent, for those who look
+	failed      int64        // offset of the record that failed last
+	attempts    int          // failures of that record
+	failedKey   string       // of a timer: its key, since the offset is its moment
+	retry       time.Time    // not before
+	backing     bool         // waits for retry, then for Begin
+	recent      []time.Time  // failures that the breaker counts
+	half        bool         // the breaker is open or half open: one record at a time
+	single      int64        // up to this offset, records are given one by one
+	pace        int          // how many records it is given at once: what it is given beyond one that fails is in vain
+	due         time.Time    // of a timer
+	first       time.Time    // when the timer was due first
+	ran         bool         // a task: given already
+	refused     bool         // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
+	parked      []parked     // wait while others go on, by offset
+	ranges      int          // of done offsets beyond a gap that there may be
+	flush       int64        // waiting for the answer to this round
+	in, out     int64        // records done and sent, for those who look
+	rivals      []*timerSlot // timers during whose calls it must have nothing under way
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -210,6 +212,9 @@ type partitionState struct {
 	agents  []*agentSlot
 	tables  []*tableSlot
 	timers  map[string]int64 // committed firings
+	durable []*timerSlot     // durable timers
+	firing  *firing          // some that are due; nil: none are under way
+	resting bool             // records have their turn first
 	nextID  int64
 
 	epoch      int64 // being filled
@@ -264,6 +269,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	for _, a := range stage.Agents {
 		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven})
 	}
+	s.findTimers()
 	for _, a := range s.agents {
 		a.ranges = maxRanges(s.agents, a.source)
 	}
@@ -345,6 +351,8 @@ func (s *partitionState) step(m partitionMessage) []any {
 		s.onShardLate(m)
 	case Undone:
 		s.onUndone(m)
+	case Collected:
+		s.onCollected(m)
 	case SealRound:
 		s.onSealRound(m)
 	case Decided:
@@ -386,6 +394,7 @@ func (s *partitionState) onShardReady(m ShardReady) {
 		return
 	}
 	t.ready = true
+	s.noteDue(m.Table, m.Due)
 	s.maybeRun()
 }
 
@@ -442,6 +451,7 @@ func (s *partitionState) askWake() {
 		if s.probe != nil && s.probe.calm.After(s.now) {
 			earliest(s.probe.calm)
 		}
+		earliest(s.nextTimer())
 		for i, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)

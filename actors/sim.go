@@ -164,7 +164,9 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 			return fmt.Errorf("restore table %s/%d: %w", t.Name, part, err)
 		}
 		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
-		s.post(p.lane("shard", "partition", i), func() { p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries}) })
+		s.post(p.lane("shard", "partition", i), func() {
+			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Due: sh.NextDue()})
+		})
 	}
 	for i, a := range st.Agents {
 		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})

@@ -67,7 +67,8 @@ type ShardOf[V any] struct {
 	free    []int32
 	slab    []byte // keys are cut from it
 	order   *btree.Map[string, int32]
-	logs    []epochLog[V] // oldest first
+	due     *btree.BTreeG[pending] // of a table of timers; nil otherwise
+	logs    []epochLog[V]          // oldest first
 	failed  bool
 	newest  uint64 // generation seen while restoring
 	bytes   int64
@@ -96,6 +97,9 @@ func (s *ShardOf[V]) Clear() {
 	s.order = nil
 	if s.spec.Ordered {
 		s.order = new(btree.Map[string, int32])
+	}
+	if s.due = nil; s.spec.Timer != nil {
+		s.due = newPending()
 	}
 	s.buckets.reset(minBuckets)
 }
@@ -213,6 +217,7 @@ func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
 // store puts a value into an entry; encoded bytes are copied.
 func (s *ShardOf[V]) store(i int32, v V, enc []byte) {
 	e := &s.entries[i]
+	s.disarm(e)
 	if !e.live {
 		e.live = true
 		s.live++
@@ -223,6 +228,7 @@ func (s *ShardOf[V]) store(i int32, v V, enc []byte) {
 		return
 	}
 	e.val = v
+	s.arm(e)
 }
 
 func (s *ShardOf[V]) delete(epoch int64, key []byte) {
@@ -232,6 +238,7 @@ func (s *ShardOf[V]) delete(epoch int64, key []byte) {
 	}
 	s.touch(epoch, key)
 	e := &s.entries[i]
+	s.disarm(e)
 	s.bytes -= int64(len(e.enc))
 	e.live, e.enc = false, nil
 	var zero V
@@ -412,6 +419,7 @@ func (s *ShardOf[V]) Undo(to int64) {
 
 func (s *ShardOf[V]) revert(u *undo[V]) {
 	e := &s.entries[u.entry]
+	s.disarm(e)
 	if e.live != u.live {
 		if u.live {
 			s.live++
@@ -421,6 +429,7 @@ func (s *ShardOf[V]) revert(u *undo[V]) {
 	}
 	s.bytes += int64(len(u.enc) - len(e.enc))
 	e.live, e.val, e.enc, e.epoch = u.live, u.val, u.enc, u.epoch
+	s.arm(e)
 	e.pins--
 	s.undos--
 	if u.had {
@@ -505,6 +514,7 @@ func (s *ShardOf[V]) load(key, value []byte) error {
 	if value == nil {
 		if ok {
 			e := &s.entries[i]
+			s.disarm(e)
 			s.buckets.touch(e.hash)
 			s.live--
 			s.bytes -= int64(len(e.enc))

@@ -14,7 +14,9 @@ type Spec[V any] struct {
 	Codec   codec.Codec[V]
 	Valid   func(V) error // refuses values before they are written; nil: none
 	Ordered bool          // keys can be scanned in the order of their encoded bytes
-	Default func() V      // what readers are given where there is no value, anew each time; nil: the zero value
+	// Timer makes a table one of timers, whose values know when they are due. They hold no references. Nil: it is none.
+	Timer   func(V) Timer
+	Default func() V // what readers are given where there is no value, anew each time; nil: the zero value
 }
 
 // missing is what a reader is given where there is no value.

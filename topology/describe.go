@@ -32,7 +32,7 @@ var kindNames = map[plan.Kind]string{
 	plan.Slots: "slots", plan.Leader: "leader",
 }
 
-var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task"}
+var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task", plan.OnTimer: "agent"}
 
 func describeText(p *plan.Plan) string {
 	var b strings.Builder
@@ -69,7 +69,9 @@ func describeText(p *plan.Plan) string {
 }
 
 func tableNotes(t *plan.Table) (notes string) {
-	if t.Split != nil {
+	if t.Timers {
+		notes = ", durable timers"
+	} else if t.Split != nil {
 		notes = ", set"
 	} else if t.Ordered {
 		notes = ", ordered"
@@ -86,6 +88,8 @@ func agentNotes(a *plan.Agent) string {
 		n = append(n, "reads "+a.Source.Name)
 	}
 	switch {
+	case a.Fires != nil:
+		n = append(n, "called for timers "+a.Fires.Name)
 	case a.Cron != nil:
 		n = append(n, "at "+a.Cron.Line)
 	case a.Role == plan.Timer:
@@ -134,6 +138,9 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 			} else {
 				edges = append(edges, edge{fmt.Sprintf("s%d", t.ID), id, "reads"})
 			}
+		}
+		if a.Fires != nil {
+			edges = append(edges, edge{fmt.Sprintf("s%d", a.Fires.ID), id, "calls"})
 		}
 		for _, t := range a.Sends {
 			edges = append(edges, edge{id, fmt.Sprintf("t%d", t.ID), ""})

@@ -25,6 +25,7 @@ type (
 		Source string   `json:"source,omitempty"`
 		Every  string   `json:"every,omitempty"`
 		Cron   string   `json:"cron,omitempty"`
+		Fires  string   `json:"fires,omitempty"`
 		Props  bool     `json:"props,omitempty"`
 		Sends  []string `json:"sends,omitempty"`
 		Reads  []string `json:"reads,omitempty"`
@@ -38,6 +39,7 @@ type (
 		Changelog string `json:"changelog"`
 		Ordered   bool   `json:"ordered,omitempty"`
 		Local     bool   `json:"local,omitempty"`
+		Timers    bool   `json:"timers,omitempty"`
 		Set       bool   `json:"set,omitempty"` // of values, for each key
 	}
 	describedTopic struct {
@@ -57,7 +59,7 @@ func describeJSON(p *plan.Plan) (string, error) {
 			x.Agents = append(x.Agents, describeAgent(a))
 		}
 		for _, t := range st.Tables {
-			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil})
+			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Timers, t.Split != nil})
 		}
 		out.Stages = append(out.Stages, x)
 	}
@@ -79,6 +81,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+	}
+	if a.Fires != nil {
+		x.Fires = a.Fires.Name
 	}
 	if a.Cron != nil {
 		x.Cron = a.Cron.Line

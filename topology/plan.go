@@ -18,7 +18,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 		return t.planned, nil
 	}
 	stages := t.findStages()
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages))
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages), t.checkTimers(stages))
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -122,6 +122,11 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	if d.policy != nil {
 		a.Policy = d.policy.Complete(d.role)
 	}
+	if d.fires != nil {
+		a.Fires = b.tables[d.fires.id]
+		d.spread = b.t.topics[st.Sources[0].ID]
+		a.Policy.KeyOrder = false
+	}
 	if d.source != nil {
 		a.Source = b.plan.Topics[d.source.id]
 		a.Source.Source = true
@@ -153,7 +158,7 @@ func roleOf(d *agentDef) string {
 		return "timer"
 	case plan.Task:
 		return "task"
-	case plan.Processor:
+	case plan.Processor, plan.OnTimer:
 	}
 	return "agent"
 }

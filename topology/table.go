@@ -181,25 +181,29 @@ func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
 
 // here checks that a key belongs to the partition at hand.
 func (d *tableDef) here(s *scope, key []byte) error {
-	if d.local || s.agent.source == nil {
+	from := s.agent.source
+	if from == nil {
+		from = s.agent.spread
+	}
+	if d.local || from == nil {
 		return nil
 	}
 	if d.part != nil {
 		key = d.part(key)
 	}
-	n, at := s.in.Env().Partitions[s.agent.source.id], s.in.Partition()
-	if n == 0 || s.agent.source.partitioner.Hash(key, n) == at {
+	n, at := s.in.Env().Partitions[from.id], s.in.Partition()
+	if n == 0 || from.partitioner.Hash(key, n) == at {
 		return nil
 	}
 	hint := ""
 	for _, p := range kafka.Partitioners() {
-		if p.Name != s.agent.source.partitioner.Name && p.Hash(key, n) == at {
-			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", s.agent.source.name, p.Name)
+		if p.Name != from.partitioner.Name && p.Hash(key, n) == at {
+			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", from.name, p.Name)
 			break
 		}
 	}
 	return lasting("table %s: key %.40q belongs to partition %d, not to %d%s; send it through a topic by its key first, or declare the table Local()",
-		d.name, key, s.agent.source.partitioner.Hash(key, n), at, hint)
+		d.name, key, from.partitioner.Hash(key, n), at, hint)
 }
 
 // read checks that a handler may read the table.
@@ -212,7 +216,7 @@ func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
 	if int(t.def.id) < len(e.Ops) && e.Ops[t.def.id] != nil && e.Ops[t.def.id].Len() > 0 {
 		own = e.Ops[t.def.id]
 	}
-	return t.def.plan.Load(), own, s.agent.role != plan.Processor, nil
+	return t.def.plan.Load(), own, s.agent.role == plan.Timer || s.agent.role == plan.Task, nil
 }
 
 // Get returns the value of a key, with what the turn at hand has written; ok is false if there is none, and the value then the zero

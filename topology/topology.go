@@ -71,6 +71,7 @@ type tableDef struct {
 	ordered bool
 	local   bool
 	initial any                        // func() V; nil: none
+	timers  bool                       // durable timers
 	part    func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
 	policy  *Policy                    // nil: that of the agent
 	make    plan.Table                 // what Plan gives out, but for its stage and changelog
@@ -85,7 +86,9 @@ type agentDef struct {
 	source  *topicDef
 	every   time.Duration
 	cron    *plan.Cron
-	leader  bool // declared so
+	leader  bool      // declared so
+	fires   *tableDef // the timers that it is called for
+	spread  *topicDef // of an agent that is called for timers: the topic that its keys are spread as
 	start   plan.Start
 	policy  *Policy // nil: the topology's
 	sends   map[*topicDef]bool
