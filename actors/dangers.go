@@ -139,7 +139,11 @@ func (x *settingsCheck) replication() {
 func (x *settingsCheck) retention() {
 	for _, t := range x.plan.Topics {
 		have, ok := x.topics[t.Name]
-		if !ok || t.Kind == plan.External || t.Kind == plan.Slots { // the slots topic is refused if it does not keep all
+		if ok && t.Global && have.Config["cleanup.policy"] != "" && !strings.Contains(have.Config["cleanup.policy"], "compact") {
+			x.danger("topic %s has cleanup.policy=%s, and a global table is a copy of it: a node that starts later does not see what has been deleted by then; %s",
+				t.Name, have.Config["cleanup.policy"], mendOf(&plan.Topic{Name: t.Name, Kind: plan.Changelog}, ""))
+		}
+		if !ok || t.Kind == plan.External || t.Kind == plan.Slots || t.Kind == plan.Replies { // the slots topic is refused if it does not keep all; replies expire
 			continue
 		}
 		policy := have.Config["cleanup.policy"]

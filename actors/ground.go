@@ -27,8 +27,9 @@ type Ground interface {
 	Root(a actor.Actor, strategy actor.SupervisorStrategy) *actor.PID
 	// Child starts an actor below that of c. strategy is for its children; nil: the library's.
 	Child(c actor.Context, name string, producer func() actor.Actor, strategy actor.SupervisorStrategy) *actor.PID
-	// Apart starts an actor beside the tree, so that nobody waits for its end. g takes its failures.
-	Apart(props *actor.Props, g actor.SupervisorStrategy) *actor.PID
+	// Apart starts an actor of the user's beside the tree, so that nobody waits for its end. watch stands in front of it, and g takes
+	// its failures.
+	Apart(props *actor.Props, watch actor.ReceiverMiddleware, g actor.SupervisorStrategy) *actor.PID
 	// Send sends a message from outside of any actor.
 	Send(to *actor.PID, m any)
 	// Ask sends a message and waits for what the actor responds.
@@ -147,8 +148,8 @@ func (g *realGround) Child(c actor.Context, name string, producer func() actor.A
 	return pid
 }
 
-func (g *realGround) Apart(props *actor.Props, guardian actor.SupervisorStrategy) *actor.PID {
-	return g.system.Root.Spawn(props.Clone(actor.WithGuardian(guardian)))
+func (g *realGround) Apart(props *actor.Props, watch actor.ReceiverMiddleware, guardian actor.SupervisorStrategy) *actor.PID {
+	return g.system.Root.Spawn(props.Clone(actor.WithReceiverMiddleware(watch), actor.WithGuardian(guardian)))
 }
 
 func (g *realGround) Send(to *actor.PID, m any) { g.system.Root.Send(to, m) }

@@ -120,13 +120,21 @@ func (r *root) inspect(c actor.Context) {
 	if len(r.granted) == 0 && r.site.ground.Now().Sub(r.joined) < noneWithin {
 		joined = false
 	}
-	r.ask(with, partitionQuery{}, func(answers []any) {
-		for i, x := range answers {
+	all := make([]asked, 0, len(with)+1)
+	all = append(all, with...)
+	if r.globalsPID != nil {
+		all = append(all, asked{pid: r.globalsPID})
+	}
+	r.ask(all, partitionQuery{}, func(answers []any) {
+		for i, x := range answers[:len(with)] {
 			p, ok := x.(status.Partition)
 			if !ok {
 				p = unanswered[i]
 			}
 			st.Partitions = append(st.Partitions, p)
+		}
+		if len(answers) > len(with) {
+			st.Globals, _ = answers[len(with)].([]status.Global)
 		}
 		summarize(&st, errs, joined)
 		g.Send(to, st)
@@ -155,6 +163,12 @@ func summarize(st *status.Node, errs failures, joined bool) {
 	}
 	slices.SortStableFunc(st.LastErrors, func(a, b status.Failure) int { return b.Time.Compare(a.Time) })
 	st.LastErrors = st.LastErrors[:min(len(st.LastErrors), keptFailures)]
+	for _, g := range st.Globals {
+		if g.State == status.Restoring {
+			st.State, st.Why = status.Restoring, fmt.Sprintf("global table %s is read, %d%% so far: %s", g.Table, int(100*g.Progress), "the node joins its group when that is done")
+			return
+		}
+	}
 	switch {
 	case !joined:
 		st.State, st.Why = status.Joining, "the group has not taken this node in yet, or given it no partitions"
@@ -187,7 +201,10 @@ func (r *root) tree(c actor.Context) {
 	for _, x := range []struct {
 		name string
 		pid  *actor.PID
-	}{{"consumer", r.site.consumer}, {"producer", r.producerPID}, {"committer", r.site.committer}, {"restorer", r.site.restorer}} {
+	}{{"consumer", r.site.consumer}, {"producer", r.producerPID}, {"committer", r.site.committer}, {"restorer", r.site.restorer}, {"globals", r.globalsPID}} {
+		if x.pid == nil {
+			continue
+		}
 		t.Children = append(t.Children, r.site.leaf(x.name, x.pid, x.name))
 	}
 	with, _ := r.owned()

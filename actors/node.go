@@ -163,6 +163,10 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	crashpoint.Hit("start.slots-found")
+	copies, err := n.openGlobals(admin, top)
+	if err != nil {
+		return err
+	}
 	group, err := n.driver.OpenGroup(kafka.GroupConfig{
 		Group: n.plan.Name, Instance: n.cfg.Instance, Nonce: n.cfg.Nonce, Advertise: n.cfg.Advertise,
 		KeepSlots: n.cfg.KeepSlots, ReleaseTimeout: n.cfg.StopTimeout / 2, AtLeastOnce: n.cfg.AtLeastOnce,
@@ -192,9 +196,23 @@ func (n *Node) open(ctx context.Context) error {
 			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },
 		},
-		slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
+		globals: copies, slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
 	}, top)
 	return nil
+}
+
+// openGlobals makes the actor of the global tables; nil where the plan has none.
+func (n *Node) openGlobals(admin kafka.Admin, top *topics) (*globals, error) {
+	if len(n.plan.Globals) == 0 {
+		return nil, nil //nolint:nilnil // there is nothing to make
+	}
+	reader, err := n.driver.OpenReader() // of its own: it never ends
+	if err != nil {
+		return nil, err
+	}
+	n.closes = append(n.closes, reader.Close)
+	top.env.Globals = n.plan.NewGlobals()
+	return &globals{ground: n.ground, reader: reader, admin: admin, state: newGlobalsState(n.plan, top.env), values: n.cfg.LogValues, log: n.log}, nil
 }
 
 // endOf asks for a changelog's end as it is, open transactions included.
@@ -215,8 +233,12 @@ func (n *Node) run(r *root, top *topics) {
 		leave()
 	}
 	n.mu.Unlock()
-	ready := make(chan struct{})
-	r.ready = ready
+	ready, loaded := make(chan struct{}), make(chan struct{})
+	if r.ready = ready; r.globals != nil {
+		r.globals.loaded = loaded
+	} else {
+		close(loaded)
+	}
 	pid := n.ground.Root(r, r)
 	n.mu.Lock()
 	n.root = pid
@@ -227,6 +249,7 @@ func (n *Node) run(r *root, top *topics) {
 		defer close(n.done)
 		defer n.ground.Close()
 		if n.ground.Await(running, ready) == nil {
+			_ = n.ground.Await(polling, loaded) // a node that is to stop stops in order all the same
 			if err := r.group.Run(polling, r.handler); err != nil {
 				n.fail(err)
 			}

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 	"github.com/troupe-stream/troupe/topology"
@@ -427,4 +428,56 @@ func keyIn(t *testing.T, partition int32) []byte {
 	}
 	t.Fatal("no key")
 	return nil
+}
+
+// A node has read all of a global table before its first record, keeps it up to date, and ends when a record does not decode.
+func TestNodeGlobalTable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2, "in", "out", "rates")
+	topo := func() *topology.Topology {
+		topo := topology.New("globals")
+		in := topology.NewTopic(topo, "in", codec.String, codec.String)
+		out := topology.NewTopic(topo, "out", codec.String, codec.String)
+		rates := topology.NewGlobalTable(topo, "rates", topology.NewTopic(topo, "rates", codec.String, short{}))
+		topology.Each(topo, "see", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
+			_, ok, err := rates.Get(ctx, e.Key)
+			if err == nil && !ok {
+				err = errors.New("not yet")
+			}
+			out.Send(ctx, e.Key, e.Value)
+			return err
+		}, topology.Reads(rates), topology.Sends(out), topology.OnFailure(topology.Policy{Attempts: 1 << 20, Backoff: topology.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}}))
+		return topo
+	}
+	w.send("in", "a", "b", "c")
+	w.send("rates", "a", "b", "c")
+	n := w.node(filepath.Join(t.TempDir(), "node"), topo())
+	w.read("out", 3)
+	st := n.Look()
+	require.Equal(t, []status.Global{{Table: "rates", Topic: "rates", State: status.Running, Progress: 1, Entries: 3, Bytes: 6}}, st.Globals)
+	w.send("in", "d")
+	w.send("rates", "d")
+	w.read("out", 4)
+	w.send("rates", "a value that is too long")
+	select {
+	case <-n.Done():
+	case <-time.After(patience):
+		t.Fatal("the node goes on")
+	}
+	w.ends = n.Err()
+	require.ErrorContains(t, w.ends, "global table rates: decode the value of rates/")
+	require.ErrorContains(t, n.Err(), "topology.SkipUndecodable")
+	require.NotContains(t, n.Err().Error(), "too long", "the codec's own error may quote the value")
+}
+
+// short is the codec of texts of a few bytes.
+type short struct{}
+
+func (short) Append(b []byte, s string) ([]byte, error) { return append(b, s...), nil }
+
+func (short) Decode(b []byte) (string, error) {
+	if len(b) > 5 {
+		return "", fmt.Errorf("%s is too long", b)
+	}
+	return string(b), nil
 }

@@ -23,7 +23,7 @@ type careful struct {
 	agent      int     // whose record is at hand; -1: none
 	rec        plan.Rec
 	finished   bool // the agent is through with it
-	buried     bool // its bundle is its dead letter
+	buried     bool // its bundle is its dead letter, or the answer that it was given up
 	sealed     bool // and it is whole
 }
 
@@ -270,6 +270,24 @@ func (s *partitionState) bury(rec plan.Rec, f recordFailure) error {
 	out.Append(s.letters.ID, s.partition%max(s.env.Partitions[s.letters.ID], 1), r.Timestamp, rec.B.Key(rec.I), rec.B.Value(rec.I), headers)
 	s.fill.add(out)
 	return nil
+}
+
+// refuse answers a request that is given up, in the bundle that passes it. It says whether the record is one.
+func (s *partitionState) refuse(a *plan.Agent, rec plan.Rec, f recordFailure) bool {
+	if a.Reply == nil {
+		return false
+	}
+	ask := kafka.AskOf(rec.B, rec.I, s.plan.Name, a.Name)
+	if ask == nil {
+		return false
+	}
+	out := new(kafka.Outputs)
+	kafka.Reply{Agent: a.Name, Failure: &kafka.ReplyFailure{
+		Topic: rec.B.Topic, Partition: rec.B.Partition, Offset: rec.B.Records[rec.I].Offset, Step: f.step, Attempts: f.attempts,
+		Error: f.err.Error(), Letter: f.decision == plan.DeadLetter,
+	}}.Append(out, ask, a.Reply.Topic.ID, s.env.Partitions[a.Reply.Topic.ID], nil)
+	s.fill.add(out)
+	return true
 }
 
 // onShardFailed rolls the partition back to the last epoch that is whole, and goes on carefully until past what has been

@@ -104,6 +104,11 @@ func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 			c.buried = true
 		}
 	}
+	if (f.decision == plan.DeadLetter || f.decision == plan.Skip) && rec.B != nil && s.refuse(a.agent, rec, f) {
+		if c := s.careful; c != nil && c.agent == i {
+			c.buried = true
+		}
+	}
 	s.emit(report{f})
 	switch f.decision {
 	case plan.StopPartition:

@@ -56,10 +56,14 @@ func (s *partitionState) giveUpOrphan(i int, rec plan.Rec) {
 	})
 }
 
-// giveUpBuried stops the partition: the broker refuses the dead letter of the record at hand.
+// giveUpBuried stops the partition: the broker refuses the dead letter of the record at hand, or the answer that it was given up.
 func (s *partitionState) giveUpBuried(c *careful, f recordFailure) {
 	f.agent, f.topic, f.offset, f.decision = s.agents[c.agent].agent.Name, c.rec.B.Topic, c.rec.B.Records[c.rec.I].Offset, plan.StopPartition
-	f.err = fmt.Errorf("its dead letter cannot be written to topic %s: %w", s.letters.Name, f.err)
+	to := s.letters.Name
+	if r := s.agents[c.agent].agent.Reply; r != nil {
+		to += ", or its answer to topic " + r.Topic.Name
+	}
+	f.err = fmt.Errorf("its dead letter cannot be written to topic %s: %w", to, f.err)
 	s.giveUp(c.agent, c.rec, f)
 }
 

@@ -62,7 +62,7 @@ func (a *rawAgent) begin(c actor.Context, incarnation int64) {
 	if d := a.agent.Policy.Deadline; d > 0 {
 		a.lookIn(self, incarnation, d)
 	}
-	a.child = g.Apart(props.Clone(actor.WithReceiverMiddleware(r.watched)), a.guardian)
+	a.child = g.Apart(props, r.watched, a.guardian)
 	a.raw = r
 	a.guardian.own(a.child, r)
 }

@@ -41,7 +41,7 @@ func rightsFor(p *plan.Plan) (needed, whole []kafka.Right) {
 // opsOn is what is done with a topic all the time.
 func opsOn(t *plan.Topic) []string {
 	ops := []string{"DescribeConfigs"}
-	if t.Source || t.Kind == plan.Changelog || t.Kind == plan.Slots || t.Kind == plan.Leader {
+	if t.Source || t.Global || t.Kind == plan.Changelog || t.Kind == plan.Slots || t.Kind == plan.Leader {
 		ops = append(ops, "Read")
 	}
 	if t.Sink || t.Kind == plan.Changelog || t.Kind == plan.Slots || t.Kind == plan.DeadLetters {

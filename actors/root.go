@@ -32,6 +32,7 @@ type root struct {
 	producer kafka.Producer
 	admin    kafka.Admin
 	restorer *restorer
+	globals  *globals // nil: there are no global tables
 	interval time.Duration
 	ctx      context.Context
 	ready    chan<- struct{} // closed once the children and the handler are there
@@ -40,9 +41,10 @@ type root struct {
 	log      *slog.Logger
 
 	producerPID *actor.PID
-	member      string    // in the group
-	joined      time.Time // as who it is; zero: not yet
-	granted     []int32   // slots that are ours by the group's decision, taken or not
+	globalsPID  *actor.PID // nil: there are no global tables
+	member      string     // in the group
+	joined      time.Time  // as who it is; zero: not yet
+	granted     []int32    // slots that are ours by the group's decision, taken or not
 	errs        failures
 
 	parts    map[int32]*ownedSlot
@@ -145,6 +147,9 @@ func (r *root) spawn(c actor.Context) {
 	})
 	r.site.consumer = spawn("consumer", &consumer{group: r.group, routes: map[kafka.TopicPartition]route{}})
 	r.site.restorer = spawn("restorer", r.restorer)
+	if r.globals != nil {
+		r.globalsPID = spawn("globals", r.globals)
+	}
 	r.handler = &groupHandler{slots: r.slots, ground: g, node: c.Self(), consumer: r.site.consumer, log: r.log}
 	close(r.ready)
 }

@@ -28,6 +28,7 @@ type Sim struct {
 	queue     []simEvent
 	failures  []error
 	err       error
+	globals   *globalsState
 	life      int64 // counts crashes: events of an earlier life are dropped
 	dead      bool  // the process has ended; it starts again at the next step
 	exits     int   // how often it has
@@ -110,6 +111,11 @@ func (s *Sim) reboot() error {
 	s.life++
 	s.dead = false
 	s.queue, s.parts, s.turns = nil, nil, turns{}
+	s.env.Globals = s.plan.NewGlobals()
+	s.globals = newGlobalsState(s.plan, s.env)
+	if err := s.readGlobals(); err != nil {
+		return err
+	}
 	s.committer = newCommitterState(100*time.Millisecond, s.clock)
 	slot := int32(0)
 	for _, st := range s.plan.Stages {
@@ -288,9 +294,33 @@ func (s *Sim) wakePartitions() bool {
 	return woken
 }
 
-// feed delivers what partitions have not read.
+// readGlobals lets the global tables take all that is in the logs of their topics.
+func (s *Sim) readGlobals() error {
+	for _, t := range s.plan.Topics {
+		for part := range s.env.Partitions[t.ID] {
+			x := s.globals.parts[kafka.TopicPartition{Topic: t.Name, Partition: part}]
+			if x == nil {
+				continue
+			}
+			if x.position = max(x.position, 0); x.position == int64(len(s.logs[t.ID][part])) {
+				continue
+			}
+			b := s.batch(t, part, x.position)
+			if err := s.globals.read(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// feed delivers what partitions have not read. Global tables have all that is committed by then.
 func (s *Sim) feed() bool {
 	fed := false
+	if err := s.readGlobals(); err != nil {
+		s.err = err
+		return false
+	}
 	for _, p := range s.parts {
 		for i, q := range p.state.sources {
 			log := s.logs[q.topic.ID][p.state.partition]

@@ -238,6 +238,9 @@ func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin)
 		case x.Partitions != was && (t.Source || t.Kind == plan.Changelog):
 			faults = append(faults, fmt.Errorf("topic %s has %d partitions now and had %d: keys go elsewhere, tables would be wrong; to start over, %s",
 				t.Name, x.Partitions, was, kafka.StartOver(p.Name)))
+		case x.Partitions != was && t.Global:
+			faults = append(faults, fmt.Errorf("topic %s has %d partitions now and had %d, and a global table is a copy of it: restart the node, and write its keys anew, since they go elsewhere now",
+				t.Name, x.Partitions, was))
 		}
 	}
 	return errors.Join(faults...)

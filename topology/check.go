@@ -71,6 +71,10 @@ func (t *Topology) checkNames() []error {
 	legal := n.check("the topology", t.name) // else the names derived from it would all be reported too
 	for _, d := range t.topics {
 		switch {
+		case d.kind == plan.Replies:
+			if legal && n.check("the internal topic for replies", d.name) {
+				n.claim(d.name, "the internal topic "+d.name)
+			}
 		case d.kind == plan.Repartition: // two flows of one name are reported as agents
 			if legal && n.topics[strings.ReplaceAll(d.name, ".", "_")] == "" && n.check("a repartition topic", d.name) {
 				n.claim(d.name, "the repartition topic "+d.name)
@@ -103,6 +107,14 @@ func (t *Topology) checkNames() []error {
 
 func (n *names) checkTables(t *Topology, legal bool) {
 	folded := map[string]string{} // file systems that ignore case would keep two tables in one file
+	for _, d := range t.globals {
+		if n.check("a global table", d.name) && slices.ContainsFunc(t.tables, func(x *tableDef) bool { return x.name == d.name }) {
+			n.add("a table and a global table are called %s: rename one", d.name)
+		}
+		if slices.ContainsFunc(t.globals[:d.id], func(x *globalDef) bool { return x.name == d.name }) {
+			n.add("two global tables are called %s: define it once and share the handle", d.name)
+		}
+	}
 	for _, d := range t.tables {
 		if !n.check("a table", d.name) {
 			continue
@@ -129,7 +141,16 @@ func (t *Topology) checkEdges() (faults []error) {
 	if len(t.agents) == 0 {
 		add("topology %s has no agents: nothing would happen", t.name)
 	}
-	used, written := map[*topicDef]bool{}, map[*tableDef]bool{}
+	used, written, read := map[*topicDef]bool{}, map[*tableDef]bool{}, map[*globalDef]bool{}
+	for _, d := range t.globals {
+		used[d.topic] = true
+		if d.topic.t != t {
+			add("global table %s is a copy of topic %s of another topology, %s: define the topic in this one", d.name, d.topic.name, d.topic.t.name)
+		}
+		if d.topic.keyFault != nil {
+			add("global table %s: the codec of the keys of topic %s cannot be used for keys: %w; use another one, such as codec.String, or codec.ForKeys to vouch for it", d.name, d.topic.name, d.topic.keyFault)
+		}
+	}
 	for _, a := range t.agents {
 		faults = append(faults, t.checkForeign(a)...)
 		if a.source != nil {
@@ -137,6 +158,12 @@ func (t *Topology) checkEdges() (faults []error) {
 		}
 		for d := range a.sends {
 			used[d] = true
+		}
+		if a.results && a.sinks == 0 {
+			add("agent %s is made by Process and has no sink: its results would go nowhere; give it one with AddSink, or define it with Each", a.name)
+		}
+		for d := range a.globals {
+			read[d] = true
 		}
 		for _, d := range t.tables {
 			if !a.writes[d] {
@@ -161,6 +188,11 @@ func (t *Topology) checkEdges() (faults []error) {
 			add("table %s is written by no agent: declare topology.Writes(%s) where it is, or remove it", d.name, d.name)
 		}
 	}
+	for _, d := range t.globals {
+		if !read[d] {
+			add("global table %s is read by no agent: declare topology.Reads(%s) where it is, or remove it", d.name, d.name)
+		}
+	}
 	return faults
 }
 
@@ -180,6 +212,8 @@ func (t *Topology) checkForeign(a *agentDef) (faults []error) {
 			foreign("sends to", "topic", x.name, x.t)
 		case *tableDef:
 			foreign("uses", "table", x.name, x.t)
+		case *globalDef:
+			foreign("reads", "global table", x.name, x.t)
 		}
 	}
 	return faults

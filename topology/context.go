@@ -44,7 +44,15 @@ func (s *scope) Done() <-chan struct{} { return s.in.Context().Done() }
 func (s *scope) Err() error { return s.in.Context().Err() }
 
 // Value implements context.Context.
-func (s *scope) Value(key any) any { return s.in.Context().Value(key) }
+func (s *scope) Value(key any) any {
+	if key == (turnKey{}) {
+		return s
+	}
+	return s.in.Context().Value(key)
+}
+
+// turnKey is where a context that was made of a handler's keeps the handler's scope.
+type turnKey struct{}
 
 // Partition returns the partition that the handler works for.
 func (s *scope) Partition() int32 { return s.in.Partition() }

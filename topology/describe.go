@@ -29,7 +29,7 @@ func Describe(p *plan.Plan, format string) (string, error) {
 
 var kindNames = map[plan.Kind]string{
 	plan.External: "external", plan.Repartition: "repartition", plan.Changelog: "changelog", plan.DeadLetters: "dead letters",
-	plan.Slots: "slots", plan.Leader: "leader",
+	plan.Slots: "slots", plan.Leader: "leader", plan.Replies: "replies",
 }
 
 var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task", plan.OnTimer: "agent"}
@@ -52,6 +52,12 @@ func describeText(p *plan.Plan) string {
 		for _, t := range st.Tables {
 			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, tableNotes(t), t.Changelog.Name)
 		}
+	}
+	if len(p.Globals) > 0 {
+		b.WriteString("\nglobal tables: a full copy on every node\n")
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  %s (%s → %s), of topic %s\n", g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name)
 	}
 	b.WriteString("\ntopics\n")
 	for _, t := range p.Topics {
@@ -102,8 +108,16 @@ func agentNotes(a *plan.Agent) string {
 			n = append(n, "reads table "+t.Name)
 		}
 	}
+	for _, g := range a.Globals {
+		n = append(n, "reads global table "+g.Name)
+	}
 	for _, t := range a.Sends {
-		n = append(n, "sends "+t.Name)
+		if t.Kind != plan.Replies {
+			n = append(n, "sends "+t.Name)
+		}
+	}
+	if a.Reply != nil {
+		n = append(n, "answers with "+a.Reply.Value.Type+" by "+a.Reply.Topic.Name)
 	}
 	if len(a.Steps) > 0 {
 		n = append(n, "steps: "+strings.Join(a.Steps, " | "))
@@ -123,12 +137,18 @@ type edge struct{ from, to, label string }
 // drawing lists nodes and edges under ids that every format takes.
 func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 	for _, t := range p.Topics {
-		if t.Kind == plan.External || t.Kind == plan.Repartition {
+		if t.Kind == plan.External || t.Kind == plan.Repartition || t.Kind == plan.Replies {
 			topics = append(topics, t)
 		}
 	}
+	for _, g := range p.Globals {
+		edges = append(edges, edge{fmt.Sprintf("t%d", g.Topic.ID), fmt.Sprintf("g%d", g.ID), ""})
+	}
 	for _, a := range p.Agents {
 		id := fmt.Sprintf("a%d", a.ID)
+		for _, g := range a.Globals {
+			edges = append(edges, edge{fmt.Sprintf("g%d", g.ID), id, "reads"})
+		}
 		if a.Source != nil {
 			edges = append(edges, edge{fmt.Sprintf("t%d", a.Source.ID), id, ""})
 		}
@@ -155,6 +175,9 @@ func describeMermaid(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d([%q])\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d[(%q)]\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {
@@ -185,6 +208,9 @@ func describeDot(p *plan.Plan) string {
 	topics, edges := drawing(p)
 	for _, t := range topics {
 		fmt.Fprintf(&b, "  t%d [label=%q, shape=ellipse];\n", t.ID, t.Name)
+	}
+	for _, g := range p.Globals {
+		fmt.Fprintf(&b, "  g%d [label=%q, shape=cylinder];\n", g.ID, g.Name)
 	}
 	for _, st := range p.Stages {
 		if len(st.Agents) == 0 {

@@ -9,9 +9,10 @@ import (
 // What the JSON form of a plan is made of.
 type (
 	describedPlan struct {
-		Name   string           `json:"name"`
-		Stages []describedStage `json:"stages"`
-		Topics []describedTopic `json:"topics"`
+		Name    string            `json:"name"`
+		Stages  []describedStage  `json:"stages"`
+		Globals []describedGlobal `json:"globals,omitempty"`
+		Topics  []describedTopic  `json:"topics"`
 	}
 	describedStage struct {
 		ID      int32            `json:"id"`
@@ -20,17 +21,19 @@ type (
 		Tables  []describedTable `json:"tables"`
 	}
 	describedAgent struct {
-		Name   string   `json:"name"`
-		Role   string   `json:"role"`
-		Source string   `json:"source,omitempty"`
-		Every  string   `json:"every,omitempty"`
-		Cron   string   `json:"cron,omitempty"`
-		Fires  string   `json:"fires,omitempty"`
-		Props  bool     `json:"props,omitempty"`
-		Sends  []string `json:"sends,omitempty"`
-		Reads  []string `json:"reads,omitempty"`
-		Writes []string `json:"writes,omitempty"`
-		Steps  []string `json:"steps,omitempty"`
+		Name    string   `json:"name"`
+		Role    string   `json:"role"`
+		Source  string   `json:"source,omitempty"`
+		Every   string   `json:"every,omitempty"`
+		Cron    string   `json:"cron,omitempty"`
+		Fires   string   `json:"fires,omitempty"`
+		Props   bool     `json:"props,omitempty"`
+		Sends   []string `json:"sends,omitempty"`
+		Reads   []string `json:"reads,omitempty"`
+		Writes  []string `json:"writes,omitempty"`
+		Globals []string `json:"globals,omitempty"`
+		Steps   []string `json:"steps,omitempty"`
+		Answer  string   `json:"answer,omitempty"`
 	}
 	describedTable struct {
 		Name      string `json:"name"`
@@ -41,6 +44,12 @@ type (
 		Local     bool   `json:"local,omitempty"`
 		Timers    bool   `json:"timers,omitempty"`
 		Set       bool   `json:"set,omitempty"` // of values, for each key
+	}
+	describedGlobal struct {
+		Name  string `json:"name"`
+		Key   string `json:"key"`
+		Value string `json:"value"`
+		Topic string `json:"topic"`
 	}
 	describedTopic struct {
 		Name       string `json:"name"`
@@ -63,6 +72,9 @@ func describeJSON(p *plan.Plan) (string, error) {
 		}
 		out.Stages = append(out.Stages, x)
 	}
+	for _, g := range p.Globals {
+		out.Globals = append(out.Globals, describedGlobal{g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name})
+	}
 	for _, t := range p.Topics {
 		x := describedTopic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type, t.Partitions}
 		if t.Kind == plan.Slots { // as many as there are slots
@@ -79,11 +91,14 @@ func describeAgent(a *plan.Agent) describedAgent {
 		Name: a.Name, Role: roleNames[a.Role], Props: a.Raw != nil, Steps: a.Steps,
 		Sends: topicNames(a.Sends), Reads: tableNames(a.Reads), Writes: tableNames(a.Writes),
 	}
+	for _, g := range a.Globals {
+		x.Globals = append(x.Globals, g.Name)
+	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
 	}
-	if a.Fires != nil {
-		x.Fires = a.Fires.Name
+	if a.Reply != nil {
+		x.Answer = a.Reply.Value.Type
 	}
 	if a.Cron != nil {
 		x.Cron = a.Cron.Line

@@ -36,6 +36,9 @@ func (t *Timers[K, P]) table() *tableDef {
 	return t.inner.def
 }
 
+// declareRead implements AnyReadable.
+func (t *Timers[K, P]) declareRead(a *agentDef) { a.touch("Reads", []AnyTable{t}, a.reads) }
+
 // Name returns the timers' name.
 func (t *Timers[K, P]) Name() string { return t.inner.def.name }
 

@@ -106,6 +106,58 @@ func ExampleTopology_Plan() {
 	// records go round in a loop: orders and more → agent echo → orders and more; if that is meant, declare one of the topics with topology.Loop()
 }
 
+// A copy of a topic on every node, which any agent may read.
+func ExampleNewGlobalTable() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.Float64)
+	euros := topology.NewTopic(t, "euros", codec.String, codec.Float64)
+	rates := topology.NewGlobalTable(t, "rates", topology.NewTopic(t, "rates", codec.String, codec.Float64))
+	topology.Each(t, "convert", orders, func(ctx *topology.Context, o topology.Event[string, float64]) error {
+		rate, ok, err := rates.Get(ctx, "USD")
+		if ok {
+			euros.Send(ctx, o.Key, o.Value/rate)
+		}
+		return err
+	}, topology.Reads(rates), topology.Sends(euros))
+
+	p, err := t.Plan()
+	fmt.Println(p.Globals[0].Topic.Name, p.Globals[0].Topic.Config["cleanup.policy"], err)
+	// Output: rates compact <nil>
+}
+
+// Each order with the name of its customer: those without one are left out.
+func ExampleJoinGlobal() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String) // order to customer
+	customers := topology.NewGlobalTable(t, "customers", topology.NewTopic(t, "customers", codec.String, codec.String))
+	customer := func(o topology.Event[string, string]) (string, bool) { return o.Value, o.Value != "" }
+	joined := topology.JoinGlobal(topology.From(orders), customers, customer, func(_, name string) string { return name })
+	topology.To(joined, topology.NewTopic(t, "named", codec.String, codec.String))
+
+	p, err := t.Plan()
+	fmt.Println(p.Agents[0].Steps, err)
+	// Output: [from orders join global customers to named] <nil>
+}
+
+// The same for all orders.
+func ExampleLeftJoinGlobal() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String) // order to customer
+	customers := topology.NewGlobalTable(t, "customers", topology.NewTopic(t, "customers", codec.String, codec.String))
+	customer := func(o topology.Event[string, string]) (string, bool) { return o.Value, o.Value != "" }
+	joined := topology.LeftJoinGlobal(topology.From(orders), customers, customer, func(_, name string, ok bool) string {
+		if !ok {
+			return "a stranger"
+		}
+		return name
+	})
+	topology.To(joined, topology.NewTopic(t, "named", codec.String, codec.String))
+
+	p, err := t.Plan()
+	fmt.Println(p.Agents[0].Steps, err)
+	// Output: [from orders left-join global customers to named] <nil>
+}
+
 // A timer with a crontab line, once for the whole topology.
 func ExampleCron() {
 	t := topology.New("accounts")

@@ -17,6 +17,7 @@ type Flow[K, V any] struct {
 	keys   codec.Codec[K]
 	values codec.Codec[V] // as the source's; nil behind a step that changed them
 	steps  []string
+	reads  []AnyReadable // tables that its steps read
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 }
@@ -42,7 +43,7 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 // then adds a step.
 func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error) Flow[K, R] {
 	return Flow[K, R]{
-		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name),
+		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), reads: slices.Clone(f.reads),
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 }
@@ -130,7 +131,7 @@ func endOf(name string, opts []FlowOption) flowEnd {
 
 // define makes the agent of a flow.
 func define[K, V any](f Flow[K, V], name, last string, down func(*scope, Event[K, V]) error, opts ...AgentOption) {
-	a := f.t.newAgent(name, plan.Processor, f.source, opts)
+	a := f.t.newAgent(name, plan.Processor, f.source, append(opts, Reads(f.reads...)))
 	a.steps = append(slices.Clone(f.steps), last)
 	run := f.bind(down)
 	a.program = func() plan.Program {
@@ -170,6 +171,7 @@ type Grouped[K, V any] struct {
 	spread func(name string, repartition *Topic[K, V], values bool)
 	keep   func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 	steps  []string
+	reads  []AnyReadable
 }
 
 // GroupOption changes how a flow is grouped.
@@ -203,7 +205,7 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 
 // GroupByKey groups a flow by the key that its records have: they are spread by it already.
 func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
-	return Grouped[K, V]{t: f.t, from: f.source, source: f.source, keep: f.bind, steps: f.steps}
+	return Grouped[K, V]{t: f.t, from: f.source, source: f.source, keep: f.bind, steps: f.steps, reads: f.reads}
 }
 
 const opCount = "count"
@@ -265,7 +267,7 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 // fold ends a grouped flow with a function that runs inside the table's shard.
 func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values codec.Codec[V], opts []FlowOption, apply func(*tables.Row[A], Event[K, V]) error) {
 	end := endOf(op+"-"+table.def.name, opts)
-	f := Flow[K, V]{t: g.t, source: g.source, keys: table.kc, steps: g.steps, bind: g.keep}
+	f := Flow[K, V]{t: g.t, source: g.source, keys: table.kc, steps: g.steps, reads: g.reads, bind: g.keep}
 	if g.source == nil {
 		vc := g.values
 		if vc == nil {
@@ -283,7 +285,7 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 		g.spread(end.name+"-group", repartition, vc != nil)
 		f = From(repartition)
 	}
-	a := g.t.newAgent(end.name, plan.Processor, f.source, []AgentOption{Writes(table)})
+	a := g.t.newAgent(end.name, plan.Processor, f.source, []AgentOption{Writes(table), Reads(f.reads...)})
 	a.steps = append(slices.Clone(f.steps), op+" into "+table.def.name)
 	runner := func(_ plan.Input, events []Event[K, V]) func(*tables.Row[A], int32) error {
 		return func(row *tables.Row[A], i int32) error { return apply(row, events[i]) }

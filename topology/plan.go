@@ -49,6 +49,12 @@ func (b *builder) topics() {
 			b.plan.Topics[d.id].Like = b.plan.Topics[d.like.id]
 		}
 	}
+	for _, d := range b.t.globals {
+		x := d.make
+		x.Topic = b.plan.Topics[d.topic.id]
+		x.Topic.Global = true
+		b.plan.Globals = append(b.plan.Globals, &x)
+	}
 	for _, d := range b.t.tables {
 		x := d.make
 		x.Changelog = b.internal(changelogName(b.t, d), plan.Changelog, 0, map[string]string{"cleanup.policy": "compact"})
@@ -74,8 +80,14 @@ func (b *builder) topics() {
 
 func configOf(d *topicDef) map[string]string {
 	c := maps.Clone(d.config)
+	if _, said := c["cleanup.policy"]; !said && slices.ContainsFunc(d.t.globals, func(g *globalDef) bool { return g.topic == d }) {
+		c["cleanup.policy"] = "compact"
+	}
 	if d.kind == plan.Repartition { // what has been read is deleted by its readers, not by time
 		c["retention.ms"], c["retention.bytes"], c["cleanup.policy"] = "-1", "-1", "delete"
+	}
+	if d.kind == plan.Replies { // who asks reads at once: what is older is of use to nobody
+		c["retention.ms"], c["segment.ms"], c["cleanup.policy"] = replyRetention, replySegment, "delete"
 	}
 	return c
 }
@@ -131,6 +143,9 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 		a.Source = b.plan.Topics[d.source.id]
 		a.Source.Source = true
 	}
+	if r := d.reply; r != nil {
+		a.Reply = &plan.Reply{Topic: b.plan.Topics[r.topic.id], Value: r.value}
+	}
 	seen := map[any]bool{}
 	for _, x := range d.order {
 		if seen[x] {
@@ -141,6 +156,8 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 		case *topicDef:
 			a.Sends = append(a.Sends, b.plan.Topics[x.id])
 			b.plan.Topics[x.id].Sink = true
+		case *globalDef:
+			a.Globals = append(a.Globals, b.plan.Globals[x.id])
 		case *tableDef:
 			a.Reads = append(a.Reads, b.tables[x.id])
 			if d.writes[x] {

@@ -393,14 +393,19 @@ func TestAnyTopology(t *testing.T) {
 			topics, sources = append(topics, x), append(sources, x)
 		}
 		var tables []topology.AnyTable
+		var readable []topology.AnyReadable
 		for i := range rapid.IntRange(0, 4).Draw(t, "tables") {
-			tables = append(tables, topology.NewTable(topo, fmt.Sprint("table", i), codec.String, codec.String))
+			x := topology.NewTable(topo, fmt.Sprint("table", i), codec.String, codec.String)
+			tables, readable = append(tables, x), append(readable, x)
+		}
+		for i := range rapid.IntRange(0, 2).Draw(t, "globals") {
+			readable = append(readable, topology.NewGlobalTable(topo, fmt.Sprint("global", i), rapid.SampledFrom(sources).Draw(t, "copied")))
 		}
 		for i := range rapid.IntRange(1, 6).Draw(t, "agents") {
 			name, opts := fmt.Sprint("agent", i), []topology.AgentOption{topology.Sends(rapid.SampledFrom(topics).Draw(t, "sends"))}
 			if len(tables) > 0 {
 				some := rapid.SliceOfN(rapid.SampledFrom(tables), 0, 2)
-				opts = append(opts, topology.Reads(some.Draw(t, "reads")...))
+				opts = append(opts, topology.Reads(rapid.SliceOfN(rapid.SampledFrom(readable), 0, 2).Draw(t, "reads")...))
 				if rapid.Bool().Draw(t, "writer") {
 					opts = append(opts, topology.Writes(some.Draw(t, "writes")...))
 				}

@@ -69,6 +69,9 @@ func (t *SetTable[K, E]) table() *tableDef {
 	return t.rows.def
 }
 
+// declareRead implements AnyReadable.
+func (t *SetTable[K, E]) declareRead(a *agentDef) { a.touch("Reads", []AnyTable{t}, a.reads) }
+
 // Name returns the table's name.
 func (t *SetTable[K, E]) Name() string { return t.rows.def.name }
 

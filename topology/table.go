@@ -31,6 +31,9 @@ func (t *Table[K, V]) table() *tableDef {
 	return t.def
 }
 
+// declareRead implements AnyReadable.
+func (t *Table[K, V]) declareRead(a *agentDef) { a.touch("Reads", []AnyTable{t}, a.reads) }
+
 // Name returns the table's name.
 func (t *Table[K, V]) Name() string { return t.def.name }
 

@@ -122,12 +122,12 @@ func applied(opts []SendOption) sending {
 	return x
 }
 
-// WithHeaders adds headers. The engine's own mark of a record that was redriven from the dead letters (kafka.RedriveHeader) is left
-// out: it belongs to that record alone, and what an agent makes of it is for all.
+// WithHeaders adds headers. The engine's own marks of a record that was redriven from the dead letters (kafka.RedriveHeader), of a request
+// and of its answer (kafka.AskHeader, kafka.ReplyHeader) are left out: they belong to that record alone.
 func WithHeaders(h ...kafka.Header) SendOption {
 	return func(s *sending) {
 		for _, x := range h {
-			if x.Key != kafka.RedriveHeader {
+			if x.Key != kafka.RedriveHeader && x.Key != kafka.AskHeader && x.Key != kafka.ReplyHeader {
 				s.headers = kafka.AppendHeaders(s.headers, x)
 			}
 		}

@@ -18,13 +18,16 @@ import (
 // Topology is a named set of topics, tables and agents. Its name is the consumer group and the prefix of its internal
 // topics.
 type Topology struct {
-	name   string
-	topics []*topicDef
-	tables []*tableDef
-	agents []*agentDef
-	typed  map[any]any // *Topic and *Table by their definitions
-	policy Policy
-	faults []error
+	name    string
+	topics  []*topicDef
+	tables  []*tableDef
+	globals []*globalDef
+	agents  []*agentDef
+	typed   map[any]any // *Topic, *Table and *GlobalTable by their definitions
+	policy  Policy
+	faults  []error
+	// replies is the topic of answers; nil where no agent can be asked.
+	replies *topicDef
 
 	mu      sync.Mutex // several nodes of one process may ask for the plan at once
 	planned *plan.Plan // nil until all is checked, and after a further definition
@@ -94,11 +97,21 @@ type agentDef struct {
 	sends   map[*topicDef]bool
 	reads   map[*tableDef]bool
 	writes  map[*tableDef]bool
+	globals map[*globalDef]bool
 	order   []any // sends, reads and writes as declared
 	loop    bool
 	program func() plan.Program
 	raw     *plan.Raw
 	steps   []string
+	reply   *replyDef // nil: it cannot be asked
+	results bool      // made by Process: its results want a sink
+	sinks   int
+}
+
+// replyDef says how an agent answers.
+type replyDef struct {
+	topic *topicDef
+	value plan.Text
 }
 
 // AnyTopic is a topic of any types.
@@ -106,6 +119,9 @@ type AnyTopic interface{ topic() *topicDef }
 
 // AnyTable is a table of any types.
 type AnyTable interface{ table() *tableDef }
+
+// AnyReadable is a table, or a global table, of any types.
+type AnyReadable interface{ declareRead(a *agentDef) }
 
 // Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic. An agent is
 // written the same over any source.
@@ -292,9 +308,17 @@ func Sends(topics ...AnyTopic) AgentOption {
 	}
 }
 
-// Reads declares the tables that a handler reads.
-func Reads(tables ...AnyTable) AgentOption {
-	return func(a *agentDef) { a.touch("Reads", tables, a.reads) }
+// Reads declares the tables and global tables that a handler reads.
+func Reads(tables ...AnyReadable) AgentOption {
+	return func(a *agentDef) {
+		for _, t := range tables {
+			if t == nil {
+				a.nilTable("Reads")
+				continue
+			}
+			t.declareRead(a)
+		}
+	}
 }
 
 // Writes declares the tables that a handler writes; it may read them too. A timer or task cannot write.
@@ -305,7 +329,7 @@ func Writes(tables ...AnyTable) AgentOption {
 func (a *agentDef) touch(option string, tables []AnyTable, sets ...map[*tableDef]bool) {
 	for _, t := range tables {
 		if t == nil || t.table() == nil {
-			a.t.fault("%s %s: topology.%s was given a nil table: define the table first", roleOf(a), a.name, option)
+			a.nilTable(option)
 			continue
 		}
 		for _, set := range sets {
@@ -313,6 +337,10 @@ func (a *agentDef) touch(option string, tables []AnyTable, sets ...map[*tableDef
 		}
 		a.order = append(a.order, t.table())
 	}
+}
+
+func (a *agentDef) nilTable(option string) {
+	a.t.fault("%s %s: topology.%s was given a nil table: define the table first", roleOf(a), a.name, option)
 }
 
 // OnLeader says that a timer or task runs once for the whole topology: on the leader, the owner of slot 0, a partition that every topology
@@ -335,7 +363,7 @@ func StartAt(s Start) AgentOption { return func(a *agentDef) { a.start = s } }
 func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
 	a := &agentDef{
 		t: t, name: name, role: role, source: source,
-		sends: map[*topicDef]bool{}, reads: map[*tableDef]bool{}, writes: map[*tableDef]bool{},
+		sends: map[*topicDef]bool{}, reads: map[*tableDef]bool{}, writes: map[*tableDef]bool{}, globals: map[*globalDef]bool{},
 	}
 	for _, o := range opts {
 		o(a)

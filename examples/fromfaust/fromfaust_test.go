@@ -107,6 +107,31 @@ func TestThrough(t *testing.T) {
 	require.Equal(t, "ada", got[0].Key)
 }
 
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("orders")
+	orders := topology.NewTopic(topo, "orders", codec.String, codec.JSON[Order]())
+	totals := topology.NewTable(topo, "totals", codec.String, codec.Int64)
+	// doc: ask
+	total := topology.Answer(topo, "total", orders, func(ctx *topology.Context, order topology.Event[string, Order]) (int64, error) {
+		n, _, err := totals.Get(ctx, order.Key)
+		n += order.Value.Amount
+		totals.Set(ctx, order.Key, n)
+		return n, err
+	}, codec.Int64, topology.Writes(totals))
+	// end
+
+	ctx, client := t.Context(), topologytest.New(t, topo)
+	topologytest.Pipe(client, orders, "ann", Order{"ann", 2})
+	// doc: asked
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer, err := total.Ask(ctx, client, "ann", Order{"ann", 5})
+	// end
+	require.NoError(t, err)
+	require.Equal(t, int64(7), answer)
+}
+
 func TestTake(t *testing.T) {
 	t.Parallel()
 	topo := topology.New("orders")

@@ -61,8 +61,8 @@ func TestChoose(t *testing.T) {
 }
 
 func result() (*report, suite) {
-	ours := contender{kindOurs, exactlyOnce, clientPublic, "Troupe", 1}
-	peer := contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka <Streams>", 1}
+	ours := contender{kindOurs, exactlyOnce, clientPublic, "Troupe", 1, ""}
+	peer := contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka <Streams>", 1, ""}
 	s := suite{
 		name: "x", title: "A <suite>", text: "Text.", contenders: []contender{ours, peer},
 		metrics: []metric{{Key: "cpu", Title: "speed", Digits: 1}, {Key: "p99", Title: "latency", Less: true, Digits: 1}},

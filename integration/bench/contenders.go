@@ -35,9 +35,18 @@ type contender struct {
 	client  string // what it must report that it runs on
 	label   string // in reports
 	share   int    // it is given 1/share of the records: the slow ones would take all the time
+	task    string // its own way of doing what the suite asks for; empty: the suite's
 }
 
-func (c contender) slug() string { return slug(string(c.kind) + "-" + c.client + "-" + c.variant) }
+func (c contender) slug() string {
+	return slug(string(c.kind) + "-" + c.client + "-" + c.variant + c.task)
+}
+
+// does is a contender with a task of its own.
+func (c contender) does(task, label string) contender {
+	c.task, c.label = task, c.label+label
+	return c
+}
 
 // ourVariants are the engine's contenders.
 func ourVariants(s settings) (out []contender) {
@@ -47,21 +56,23 @@ func ourVariants(s settings) (out []contender) {
 	}
 	for _, client := range clients {
 		for _, v := range []string{atLeastOnce, exactlyOnce} {
-			out = append(out, contender{kindOurs, v, client, "Troupe, " + client + " client, " + v, 1})
+			out = append(out, contender{kindOurs, v, client, "Troupe, " + client + " client, " + v, 1, ""})
 		}
 	}
 	return out
 }
 
 var (
-	barePublic   = contender{kindBare, atLeastOnce, clientPublic, "bare loop, public API, at-least-once", 1}
-	bareBatched  = contender{kindBare, atLeastOnce, clientBatched, "bare loop, batched, at-least-once", 1}
-	bareLimit    = contender{kindBare, exactlyOnce, clientBatched, "bare loop, batched, exactly-once", 1}
-	streamsPlain = contender{kindStreams, "defaults", "kafka-streams", "Kafka Streams, defaults (at-least-once, 30 s)", 1}
-	streamsALO   = contender{kindStreams, atLeastOnce, "kafka-streams", "Kafka Streams, at-least-once, 100 ms", 1}
-	streamsEOS   = contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka Streams, exactly-once, 100 ms", 1}
-	gokaPlain    = contender{kindGoka, atLeastOnce, "sarama", "goka 1.1.14 (at-least-once)", 5}
-	faustPlain   = contender{kindFaust, atLeastOnce, "aiokafka", "Faust 0.15.3, table in memory (at-least-once)", 100}
+	barePublic   = contender{kindBare, atLeastOnce, clientPublic, "bare loop, public API, at-least-once", 1, ""}
+	bareBatched  = contender{kindBare, atLeastOnce, clientBatched, "bare loop, batched, at-least-once", 1, ""}
+	bareLimit    = contender{kindBare, exactlyOnce, clientBatched, "bare loop, batched, exactly-once", 1, ""}
+	streamsPlain = contender{kindStreams, "defaults", "kafka-streams", "Kafka Streams, defaults (at-least-once, 30 s)", 1, ""}
+	streamsALO   = contender{kindStreams, atLeastOnce, "kafka-streams", "Kafka Streams, at-least-once, 100 ms", 1, ""}
+	streamsEOS   = contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka Streams, exactly-once, 100 ms", 1, ""}
+	streamsFast  = contender{kindStreams, "latency", "kafka-streams", "Kafka Streams, tuned for latency (at-least-once, no cache, no linger)", 1, ""}
+	streamsStay  = contender{kindStreams, "static", "kafka-streams", "Kafka Streams, exactly-once, 100 ms, static membership", 1, ""}
+	gokaPlain    = contender{kindGoka, atLeastOnce, "sarama", "goka 1.1.14 (at-least-once)", 5, ""}
+	faustPlain   = contender{kindFaust, atLeastOnce, "aiokafka", "Faust 0.15.3, table in memory (at-least-once)", 100, ""}
 )
 
 // programs are how contenders are started, by kind. One that cannot be installed is missing, and says why.

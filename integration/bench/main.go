@@ -142,20 +142,23 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 		return err
 	}
 	defer b.cluster.admin.Close() //nolint:errcheck // nothing is lost by that
-	if err := b.rounds(ctx, chosen, rep); err != nil {
-		return err
+	failed := b.rounds(ctx, chosen, rep)
+	if ctx.Err() != nil {
+		return failed
 	}
-	return rep.write(ctx, b, chosen)
+	return errors.Join(failed, rep.write(ctx, b, chosen)) // what went well is worth having
 }
 
-// rounds runs every suite, then every suite again, so that what changes on the machine meets all alike.
-func (b *bench) rounds(ctx context.Context, chosen []suite, rep *report) error {
+// rounds runs every suite, then every suite again, so that what changes on the machine meets all alike. Whoever fails is left out from
+// then on, and returned.
+func (b *bench) rounds(ctx context.Context, chosen []suite, rep *report) (failed error) {
+	out := map[string]bool{}
 	took := map[string]time.Duration{}
 	for round := range b.settings.rounds {
 		for _, s := range chosen {
 			for _, c := range s.contenders {
 				id := s.name + " " + c.label
-				if b.programs.missing[c.kind] != nil {
+				if b.programs.missing[c.kind] != nil || out[id] || ctx.Err() != nil {
 					continue
 				}
 				if left := b.budget - time.Since(b.began); b.budget > 0 && left < took[id] {
@@ -165,7 +168,10 @@ func (b *bench) rounds(ctx context.Context, chosen []suite, rep *report) error {
 				began := time.Now()
 				x, err := s.run(ctx, b, c, b.job(s, c, round))
 				if err != nil {
-					return fmt.Errorf("suite %s, %s: %w", s.name, c.label, err)
+					out[id], failed = true, errors.Join(failed, fmt.Errorf("suite %s, %s: %w", s.name, c.label, err))
+					first, _, _ := strings.Cut(err.Error(), "\n")
+					rep.note("%s failed in the suite %s and is left out of it: %s", c.label, s.name, first)
+					continue
 				}
 				took[id] = time.Since(began)
 				rep.add(s, c, x)
@@ -173,7 +179,7 @@ func (b *bench) rounds(ctx context.Context, chosen []suite, rep *report) error {
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
 // progress prints a result on standard error.

@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
-	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // atLeastOnce and exactlyOnce are variants of the engine's.
@@ -28,7 +28,7 @@ func logger() *slog.Logger {
 
 // ours runs a node with the topology of a task until all of the source is committed.
 func ours(ctx context.Context, j job) error {
-	p, err := topologyOf(j)
+	p, err := programOf(j)
 	if err != nil {
 		return err
 	}
@@ -45,32 +45,80 @@ func ours(ctx context.Context, j job) error {
 		return fmt.Errorf("the engine has no client %s", j.Client)
 	}
 	say("client %s", clientPublic)
-	n, err := actors.NewNode(p, d, actors.Config{DataDir: j.Dir, Instance: j.Name, Nonce: fmt.Sprint(os.Getpid()), AtLeastOnce: j.Variant == atLeastOnce, Logger: logger()})
+	restored := make(chan struct{})
+	n, err := actors.NewNode(p.plan, d, actors.Config{
+		DataDir: j.Dir, Instance: j.Name, Nonce: fmt.Sprint(os.Getpid()), AtLeastOnce: j.Variant == atLeastOnce, Logger: logger(), Hooks: restoring(j, restored),
+	})
 	if err != nil {
 		return err
 	}
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
-	err = until(ctx, n, func() (bool, error) { return committed(ctx, admin, p, j) })
-	if err == nil {
-		finish()
+	switch j.Task {
+	case taskPass: // without end
+		_, _ = os.Stdin.Read(make([]byte, 1))
+	case taskRestore:
+		if err = wait(ctx, n, restored); err == nil {
+			finish()
+		}
+	default:
+		if err = until(ctx, n, func() (bool, error) { return p.committed(ctx, admin, j) }); err == nil {
+			finish()
+		}
 	}
 	return errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
 }
 
-// committed says whether the whole source is.
-func committed(ctx context.Context, admin kafka.Admin, p *plan.Plan, j job) (bool, error) {
+// restoring says when a restore begins, and closes done when all partitions of the source run.
+func restoring(j job, done chan struct{}) (h actors.Hooks) {
+	if j.Task != taskRestore {
+		return h
+	}
+	running := map[int32]bool{}
+	var once sync.Once
+	h.OnStateChange = func(c actors.StateChange) {
+		if c.Stage != j.Source {
+			return
+		}
+		first()
+		if running[c.Partition] = c.To == "running"; !running[c.Partition] {
+			return
+		}
+		for p := range int32(partitions) {
+			if !running[p] {
+				return
+			}
+		}
+		once.Do(func() { close(done) })
+	}
+	return h
+}
+
+// committed says whether all that the program was to do is.
+func (p *program) committed(ctx context.Context, admin kafka.Admin, j job) (bool, error) {
+	var last []int64
+	if p.last != nil {
+		if last = p.last(); last == nil {
+			return false, nil
+		}
+	}
 	var tps []kafka.TopicPartition
 	for i := range int32(partitions) {
-		tps = append(tps, kafka.TopicPartition{Topic: j.Source, Partition: i})
+		tps = append(tps, kafka.TopicPartition{Topic: p.source, Partition: i})
 	}
-	at, err := admin.CommittedOffsets(ctx, p.Name, tps...)
+	at, err := admin.CommittedOffsets(ctx, p.plan.Name, tps...)
+	if err != nil {
+		return false, err
+	}
 	sum := int64(0)
-	for _, o := range at {
-		sum += max(o.Offset, 0)
+	for i, tp := range tps {
+		sum += max(at[tp].Offset, 0)
+		if last != nil && at[tp].Offset < last[i] {
+			return false, nil
+		}
 	}
-	return sum >= int64(j.Records), err
+	return last != nil || sum >= int64(j.Records), nil
 }
 
 // until asks until the answer is yes, some fifty times a second.
@@ -88,5 +136,16 @@ func until(ctx context.Context, n *actors.Node, ask func() (bool, error)) error 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+func wait(ctx context.Context, n *actors.Node, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-n.Done():
+		return errors.Join(n.Err(), errors.New("the node ended"))
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,8 +46,10 @@ var throughput = []metric{
 
 // suites are all comparisons, the most important first.
 func suites(s settings) []suite {
-	all := []suite{countSuite(s, 100_000, true), countSuite(s, 1_000_000, false)}
-	return all
+	return []suite{
+		countSuite(s, 100_000, true), latencySuite(s, 1000), latencySuite(s, 10_000), restoreSuite(s), wordcountSuite(s), jsonSuite(s), rowSuite(s), mapSuite(s),
+		countSuite(s, 1_000_000, false), recoverySuite(s),
+	}
 }
 
 // countSuite is a keyed count with its changelog.
@@ -79,19 +82,116 @@ func countSuite(s settings, keys int, everybody bool) suite {
 	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 		src := source{"uniform", max(b.records/c.share, 1000), keys}
 		j.Task = taskCount
-		return b.through(ctx, c, j, src, func() error {
-			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src, c.decode)
+		return b.through(ctx, c, j, src, src.records, func() error {
+			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
 		})
 	}
 	return x
 }
 
+// against are the targets of suites that are compared with Kafka Streams alone, at the same guarantee.
+func against(s settings, key string, want float64) (out []target) {
+	for _, c := range ourVariants(s) {
+		peer := streamsALO
+		if c.variant == exactlyOnce {
+			peer = streamsEOS
+		}
+		out = append(out, target{key, c, peer, want})
+	}
+	return out
+}
+
+func wordcountSuite(s settings) suite {
+	return suite{
+		name: "wordcount", title: "Word count, two stages",
+		text:       "Lines of ten words are split, the words go through a topic by their hash and are counted. Records are words. Checked: the changelog ends with every word counted once.",
+		metrics:    throughput,
+		contenders: append(ourVariants(s), streamsALO, streamsEOS),
+		targets:    against(s, "cpu", 3),
+		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+			src := source{"lines", b.records / 20, vocabulary}
+			j.Task = taskWordcount
+			return b.through(ctx, c, j, src, src.records*wordsInLine, func() error {
+				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records*wordsInLine, vocabulary, c.decode)
+			})
+		},
+	}
+}
+
+func jsonSuite(s settings) suite {
+	return suite{
+		name: "json", title: "JSON values",
+		text:       "Orders of some 80 bytes of JSON are added up by key; the totals are JSON too. Checked: the changelog ends with every order counted once.",
+		metrics:    throughput,
+		contenders: append(ourVariants(s), streamsALO, streamsEOS),
+		targets:    against(s, "cpu", 3),
+		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+			src := source{"json", b.records / 2, 100_000}
+			j.Task = taskJSON
+			return b.through(ctx, c, j, src, src.records, func() error {
+				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), func(v []byte) (int64, error) {
+					var t total
+					err := json.Unmarshal(v, &t)
+					return t.Count, err
+				})
+			})
+		},
+	}
+}
+
+// rowSuite compares the ways to keep state, exactly-once.
+func rowSuite(s settings) suite {
+	x := suite{
+		name: "state", title: "A handler with state: Update, EachRow, Get and Set",
+		text:    "A handler counts by key: by a function that the shard runs (Update), with the row of its key (EachRow), or by asking for the value and setting it (Get and Set), as others do. Exactly-once but for goka. Checked as the keyed count.",
+		metrics: throughput,
+	}
+	for _, c := range ourVariants(s) {
+		if c.variant == exactlyOnce {
+			slow := c.does(taskGetSet, ", Get and Set")
+			slow.share = 4
+			x.contenders = append(x.contenders, c.does(taskCount, ", Update"), c.does(taskRow, ", EachRow"), slow)
+			x.targets = append(x.targets, target{"cpu", slow, streamsEOS.does(taskGetSet, ", get and put"), 2})
+		}
+	}
+	x.contenders = append(x.contenders, streamsEOS.does(taskGetSet, ", get and put"), gokaPlain.does(taskGetSet, ", Value and SetValue"))
+	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+		src := source{"uniform", b.records / c.share / 2, 100_000}
+		j.Task = c.task
+		return b.through(ctx, c, j, src, src.records, func() error {
+			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
+		})
+	}
+	return x
+}
+
+func mapSuite(s settings) suite {
+	return suite{
+		name: "map", title: "Stateless map",
+		text:       "Each record is written to another topic with another value. Checked: the topic holds each new value once.",
+		metrics:    throughput,
+		contenders: append(ourVariants(s), streamsALO, streamsEOS, gokaPlain),
+		targets:    against(s, "cpu", 3),
+		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+			src := source{"uniform", b.records / c.share / 2, 100_000}
+			j.Task = taskMap
+			return b.through(ctx, c, j, src, src.records, func() error { return b.cluster.checkMapped(ctx, j.Name+"-out", src.records) })
+		},
+	}
+}
+
 // through runs a contender through a source and checks what it has made before its figures count.
-func (b *bench) through(ctx context.Context, c contender, j job, src source, check func() error) (sample, error) {
+func (b *bench) through(ctx context.Context, c contender, j job, src source, records int, check func() error) (sample, error) {
 	if err := b.cluster.fill(ctx, src); err != nil {
 		return nil, fmt.Errorf("fill %s: %w", src.topic(), err)
 	}
-	j.Source, j.Records = src.topic(), src.records
+	j.Source, j.Records = src.topic(), records
+	if j.Task == taskMap || j.Task == taskWordcount && c.kind == kindOurs {
+		j.Out = j.Name + "-out"
+		if err := b.cluster.topic(ctx, j.Out, nil); err != nil {
+			return nil, err
+		}
+	}
 	if c.kind == kindBare || c.kind == kindFaust {
 		if err := b.cluster.topic(ctx, c.changelog(j.Name), map[string]string{"cleanup.policy": "compact"}); err != nil {
 			return nil, err

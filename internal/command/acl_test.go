@@ -15,10 +15,12 @@ import (
 	example "github.com/troupe-stream/troupe/examples/wordcount"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
 )
 
-// documentedACLs reads the rights that docs/guarantees.md says a node needs: those of a node, and those with what reset needs.
-func documentedACLs(t *testing.T) (node, all []kfake.ACL) {
+// documentedACLs reads the rights that docs/guarantees.md says are needed: those of a node, those with what reset needs, and those of who asks.
+func documentedACLs(t *testing.T) (node, all, asker []kfake.ACL) {
 	t.Helper()
 	f, err := os.Open("../../docs/guarantees.md")
 	require.NoError(t, err)
@@ -28,12 +30,15 @@ func documentedACLs(t *testing.T) (node, all []kfake.ACL) {
 		if strings.HasPrefix(line, "`node reset` needs") {
 			node = all
 		}
-		if strings.HasPrefix(line, "kafka-acls.sh ") {
+		if strings.HasPrefix(line, "kafka-acls.sh ") && strings.Contains(line, "User:shop") {
+			asker = append(asker, parseACL(t, strings.Fields(line)[1:])...)
+		} else if strings.HasPrefix(line, "kafka-acls.sh ") {
 			all = append(all, parseACL(t, strings.Fields(line)[1:])...)
 		}
 	}
 	require.Len(t, all, len(node)+1, "reset needs one more")
-	return node, all
+	require.NotEmpty(t, asker)
+	return node, all, asker
 }
 
 // parseACL reads the arguments of kafka-acls.sh.
@@ -51,7 +56,7 @@ func parseACL(t *testing.T, args []string) (acls []kfake.ACL) {
 		args = args[1:]
 		switch flag {
 		case "--allow-principal":
-			require.Equal(t, "User:troupe", value)
+			require.Contains(t, []string{"User:troupe", "User:shop"}, value)
 		case "--operation":
 			ops = append(ops, value)
 		case "--topic":
@@ -77,11 +82,12 @@ func parseACL(t *testing.T, args []string) (acls []kfake.ACL) {
 	return acls
 }
 
-// guarded is a broker that gives the user troupe certain rights and no more, with a text to count.
-func guarded(t *testing.T, acls []kfake.ACL) (args []string) {
+// guarded is a broker that gives the user troupe certain rights and no more, and the user shop others, with a text to count. It returns the
+// flags with which each connects.
+func guarded(t *testing.T, acls []kfake.ACL, shops ...kfake.ACL) (args, shop []string) {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "root", "root"),
-		kfake.User("PLAIN", "troupe", "pass", acls...), kfake.SeedTopics(4, "lines", "words"),
+		kfake.User("PLAIN", "troupe", "pass", acls...), kfake.User("PLAIN", "shop", "pass", shops...), kfake.SeedTopics(4, "lines", "words"),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -97,21 +103,24 @@ func guarded(t *testing.T, acls []kfake.ACL) (args []string) {
 	out.Append(0, 0, 0, nil, []byte(counted), nil)
 	_, err = root.Admin.Produce(ctx, []string{"lines"}, out)
 	require.NoError(t, err)
-	args = []string{"--brokers", c.ListenAddrs()[0], "--data-dir", t.TempDir()}
-	for k, v := range login("troupe", "pass") {
-		args = append(args, "--kafka", k+"="+v)
+	flags := func(user string) []string {
+		args := []string{"--brokers", c.ListenAddrs()[0], "--data-dir", t.TempDir()}
+		for k, v := range login(user, "pass") {
+			args = append(args, "--kafka", k+"="+v)
+		}
+		return args
 	}
-	return args
+	return flags("troupe"), flags("shop")
 }
 
 // TestACLs: the rights that the documentation names are enough for a node, and for the commands.
 func TestACLs(t *testing.T) {
 	t.Parallel()
-	node, all := documentedACLs(t)
+	node, all, asker := documentedACLs(t)
 	for name, guarantee := range map[string]string{"exactly once": ExactlyOnce, "at least once": AtLeastOnce} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			at := guarded(t, node)
+			at, _ := guarded(t, node)
 			run := func(args ...string) result {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
@@ -134,7 +143,7 @@ func TestACLs(t *testing.T) {
 	}
 	t.Run("reset", func(t *testing.T) {
 		t.Parallel()
-		at := guarded(t, all)
+		at, _ := guarded(t, all)
 		for range 2 {
 			r := runWith(t.Context(), nil, []Topology{example.Topology()}, append([]string{"--drain"}, at...)...)
 			require.Zero(t, r.code, r.err)
@@ -143,5 +152,24 @@ func TestACLs(t *testing.T) {
 			r = runWith(t.Context(), nil, []Topology{example.Topology()}, append([]string{"reset", "--yes"}, at...)...)
 			require.Zero(t, r.code, r.err)
 		}
+	})
+	t.Run("ask", func(t *testing.T) {
+		t.Parallel()
+		topo := topology.New("wordcount")
+		words := topology.NewTopic(topo, "words", codec.String, codec.String)
+		topology.Answer(topo, "length", words, func(_ *topology.Context, w topology.Event[string, string]) (int64, error) {
+			return int64(len(w.Key + w.Value)), nil
+		}, codec.Int64)
+		at, shop := guarded(t, node, asker...)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		running, stop := context.WithCancel(ctx)
+		ended := make(chan result, 1)
+		go func() { ended <- runWith(running, nil, []Topology{topo}, append([]string{"--http", "off"}, at...)...) }()
+		r := runWith(ctx, nil, []Topology{topo}, append([]string{"ask", "@length", "four", "five5"}, shop...)...)
+		require.Equal(t, "9\n", r.out, r.err)
+		require.Zero(t, r.code)
+		stop()
+		require.Zero(t, (<-ended).code)
 	})
 }

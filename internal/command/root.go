@@ -72,7 +72,7 @@ Exit codes: 0 a clean end, 1 a failure, 2 wrong use.`,
 	f.StringVar(&c.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 	c.run.register(root.Flags())
 	c.webFlags(root.Flags())
-	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.tailCommand(), c.getCommand(),
+	root.AddCommand(c.topologiesCommand(), c.describeCommand(), c.sendCommand(), c.askCommand(), c.tailCommand(), c.getCommand(),
 		c.scanCommand(), c.lagCommand(), c.statusCommand(), c.resumeCommand(), c.verifyCommand(), c.resetCommand(), c.evictCommand(), c.lettersCommand(), c.brokerCommand(), c.configCommand(), c.newCommand(), c.versionCommand())
 	c.completeFlags(root)
 	return root

@@ -88,6 +88,7 @@ func (p paint) overviews(all []status.Overview) string {
 			b.WriteString(p.state(unreachable, oneText(describeUnreachable(u))) + "\n")
 		}
 		b.WriteString(p.partitions(o))
+		b.WriteString(p.globals(o))
 		errs := [][]string{{"last errors", "agent", "record", "attempt", "error"}}
 		for _, f := range o.Errors {
 			errs = append(errs, []string{status.Clock(f.Time), f.Agent, f.Record, fmt.Sprint(f.Attempts), oneText(f.Error)})
@@ -118,6 +119,27 @@ func (p paint) partitions(o status.Overview) string {
 		}
 	}
 	return "\n" + p.table(rows, 2, 3, 4, 5, 6, 7, 8) + why
+}
+
+// globals are the rows of global tables: each node has a copy.
+func (p paint) globals(o status.Overview) string {
+	rows, why := [][]string{{"global table", "node", "state", "entries", "bytes", "skipped"}}, ""
+	for _, n := range o.Nodes {
+		for _, g := range n.Globals {
+			label := g.State
+			if g.State == status.Restoring {
+				label = fmt.Sprintf("%s %d%%", g.State, int(100*g.Progress))
+			}
+			rows = append(rows, []string{g.Table, n.Instance, p.state(g.State, label), status.Count(g.Entries), status.Count(g.Bytes), status.Count(g.Skipped)})
+			if g.Why != "" {
+				why += g.Table + " on " + n.Instance + ": " + oneText(g.Why) + "\n"
+			}
+		}
+	}
+	if len(rows) == 1 {
+		return ""
+	}
+	return "\n" + p.table(rows, 3, 4, 5) + why
 }
 
 // table lays out rows below their heading; right lists the columns of numbers.

@@ -125,6 +125,15 @@ func ignoreStop(ctx context.Context, err error) error {
 // textsOf says how a record of a topic is written: as the topic says. A dead letter is written as it is, unless the topic that it comes
 // from has fields that are not shown.
 func textsOf(p *plan.Plan, t *plan.Topic, b *kafka.Batch, i int) (key, value plan.Text) {
+	if t.Kind == plan.Replies {
+		if r := kafka.ParseReply(b.RawHeaders(i)); r != nil {
+			for _, a := range p.Agents {
+				if a.Name == r.Agent && a.Reply != nil {
+					return t.Key, a.Reply.Value
+				}
+			}
+		}
+	}
 	if t.Kind != plan.DeadLetters {
 		return t.Key, t.Value
 	}

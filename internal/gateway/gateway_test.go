@@ -70,6 +70,7 @@ func node(instance string) *fake {
 			Stage: "orders", State: status.Stopped, Why: "agent pay: <b>no</b>", Lag: 12345, Agents: []status.Agent{{Name: "pay", Role: "agent", Topic: "orders", Lag: 12345}},
 			Shards: []status.Shard{{Table: "paid", Entries: 2, Bytes: 20, Progress: 1}},
 		}},
+		Globals:    []status.Global{{Table: "rates", Topic: "rates", State: status.Running, Progress: 1, Entries: 3, Bytes: 30}},
 		LastErrors: []status.Failure{{Time: time.Now(), Agent: "pay", Record: "orders/0@7", Error: "no"}},
 	}}
 }

@@ -48,6 +48,11 @@ var (
 	tableBytes     = desc("table_bytes", "Bytes of keys and values of a table's shard, as they are encoded.", ofShard...)
 	tableProgress  = desc("table_restore_ratio", "How far the restore of a table's shard is; 1 once it is over.", ofShard...)
 
+	globalEntries  = desc("global_table_entries", "Entries of a node's copy of a topic.", "table")
+	globalBytes    = desc("global_table_bytes", "Bytes of keys and values of a node's copy of a topic, as they are encoded.", "table")
+	globalProgress = desc("global_table_restore_ratio", "How far the first reading of a global table's topic is; 1 once it is over.", "table")
+	globalSkipped  = desc("global_table_records_skipped_total", "Records of a global table's topic that did not decode and were passed over.", "table")
+
 	commits       = desc("commits_total", "Transactions (or, at-least-once, rounds of commits), by how they ended.", "verdict")
 	commitSeconds = desc("commit_seconds", "How long commits took, however they ended.")
 	bundles       = desc("bundles_committed_total", "Bundles of partitions that were committed.")
@@ -197,6 +202,12 @@ func (x exposition) node(st status.Node) {
 		ready = 1
 	}
 	x.gauge(nodeReady, ready)
+	for _, g := range st.Globals {
+		x.gauge(globalEntries, float64(g.Entries), g.Table)
+		x.gauge(globalBytes, float64(g.Bytes), g.Table)
+		x.gauge(globalProgress, g.Progress, g.Table)
+		x.counter(globalSkipped, g.Skipped, g.Table)
+	}
 	for _, p := range st.Partitions {
 		number := status.Number(p.Partition)
 		x.gauge(partState, 1, p.Stage, number, p.State)

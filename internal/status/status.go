@@ -45,6 +45,7 @@ type Node struct {
 	Address    string      `json:"address,omitempty"`
 	Guarantee  string      `json:"guarantee"`
 	Partitions []Partition `json:"partitions"`
+	Globals    []Global    `json:"globals,omitempty"`
 	All        []string    `json:"all"` // the names of all partitions of the topology, whoever has them
 	Rates      Rates       `json:"rates"`
 	Commits    Commits     `json:"commits"`
@@ -119,6 +120,18 @@ type Shard struct {
 	Entries  int64   `json:"entries"`
 	Bytes    int64   `json:"bytes"`
 	Out      int64   `json:"out"` // records sent by functions inside it
+}
+
+// Global is a node's copy of a topic: a global table.
+type Global struct {
+	Table    string  `json:"table"`
+	Topic    string  `json:"topic"`
+	State    string  `json:"state"`         // restoring, running
+	Why      string  `json:"why,omitempty"` // it is not kept up to date just now
+	Progress float64 `json:"progress"`      // of restoring
+	Entries  int64   `json:"entries"`
+	Bytes    int64   `json:"bytes"`   // of keys and values, as they are encoded
+	Skipped  int64   `json:"skipped"` // records that did not decode
 }
 
 // Failure is one failure of a record, or of a turn of a timer or task.

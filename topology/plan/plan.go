@@ -12,11 +12,12 @@ import (
 
 // Plan is a topology that has passed all checks. It is immutable.
 type Plan struct {
-	Name   string
-	Topics []*Topic // all topics, internal ones too; a topic's ID is its index
-	Tables []*Table // a table's ID is its index
-	Agents []*Agent // all agents, timers and tasks; an agent's ID is its index
-	Stages []*Stage // stage 0 is the leader's: it has one partition, the timers and tasks of the whole topology, no table
+	Name    string
+	Topics  []*Topic  // all topics, internal ones too; a topic's ID is its index
+	Tables  []*Table  // a table's ID is its index
+	Globals []*Global // global tables; a global table's ID is its index
+	Agents  []*Agent  // all agents, timers and tasks; an agent's ID is its index
+	Stages  []*Stage  // stage 0 is the leader's: it has one partition, the timers and tasks of the whole topology, no table
 }
 
 // Kind says what a topic is for, and so who makes it and how.
@@ -30,6 +31,7 @@ const (
 	DeadLetters             // records that were given up
 	Slots                   // the group's subscription: one partition per slot
 	Leader                  // source of slot 0, never written
+	Replies                 // answers to those who ask agents; forgotten after a while
 )
 
 // Topic is one topic of the plan.
@@ -44,6 +46,7 @@ type Topic struct {
 	Like        *Topic // of a repartition topic: the topic whose records it spreads; nil otherwise
 	Source      bool   // some agent reads it
 	Sink        bool   // some agent writes it
+	Global      bool   // a global table reads all of it on every node
 }
 
 // Text turns keys or values into text and back, for commands. null tells null from empty.
@@ -91,6 +94,16 @@ func (t *Table) Entry(key, value []byte) (k, v []byte) {
 	return k, e
 }
 
+// Global is a global table: a full copy of a topic on every node.
+type Global struct {
+	ID    int32
+	Name  string
+	Topic *Topic
+	Skip  bool // records that do not decode are passed over
+	// New makes an empty copy.
+	New func() tables.Replica
+}
+
 // Stage is a set of agents and tables connected by co-partitioned topics (Kafka Streams: sub-topology).
 type Stage struct {
 	ID      int32
@@ -122,19 +135,20 @@ const (
 
 // Agent is one agent, timer or task.
 type Agent struct {
-	ID     int32
-	Name   string
-	Role   Role
-	Stage  int32
-	Source *Topic // nil for timers and tasks
-	Start  Start
-	Every  time.Duration // of a timer with an interval
-	Cron   *Cron         // of a timer with a crontab line; nil otherwise
-	Policy *Policy       // complete
-	Sends  []*Topic
-	Reads  []*Table // Writes included
-	Writes []*Table
-	Fires  *Table // of an OnTimer: the timers that it is called for, which it need not have declared
+	ID      int32
+	Name    string
+	Role    Role
+	Stage   int32
+	Source  *Topic // nil for timers and tasks
+	Start   Start
+	Every   time.Duration // of a timer with an interval
+	Cron    *Cron         // of a timer with a crontab line; nil otherwise
+	Policy  *Policy       // complete
+	Sends   []*Topic
+	Reads   []*Table // Writes included
+	Writes  []*Table
+	Fires   *Table    // of an OnTimer: the timers that it is called for, which it need not have declared
+	Globals []*Global // that it reads
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
 	// Program makes the agent's code, anew at each restart. Nil for raw props.
@@ -143,6 +157,21 @@ type Agent struct {
 	Raw *Raw
 	// Steps describes the operators fused into the agent, for descriptions.
 	Steps []string
+	// Reply is set for an agent that can be asked.
+	Reply *Reply
+}
+
+// Reply says how an agent answers those who ask it.
+type Reply struct {
+	Topic *Topic // among Sends of the agent
+	Value Text   // of the answers
+}
+
+// Request is a record sent to an agent from outside.
+type Request struct {
+	Plan       *Plan
+	Agent      *Agent // has a Reply
+	Key, Value []byte // encoded
 }
 
 // Raw is an agent that is a protoactor actor of the user's own.
@@ -197,10 +226,22 @@ type Input interface {
 	Env() *Env
 }
 
-// Env is what a node has found out about the topics of a plan before it starts anything. It is immutable.
+// Env is what a node has found out about the topics of a plan before it starts anything. It is immutable, but for what its global
+// tables hold.
 type Env struct {
 	Partitions []int32 // by topic ID
 	MaxBytes   []int32 // by topic ID: max.message.bytes
+	// Globals are the node's copies of topics, by the IDs of global tables. Any goroutine may read them.
+	Globals []tables.Replica
+}
+
+// NewGlobals makes the copies of all global tables, empty.
+func (p *Plan) NewGlobals() []tables.Replica {
+	var all []tables.Replica
+	for _, g := range p.Globals {
+		all = append(all, g.New())
+	}
+	return all
 }
 
 // Effects are what handlers ask for: held back until the turn is over, kept only if it went well. One goroutine at a

@@ -26,7 +26,10 @@ type Driver struct {
 	t    testing.TB
 	plan *plan.Plan
 	sim  *actors.Sim
+	asks int // so far
 }
+
+var _ topology.Asker = (*Driver)(nil)
 
 // Option changes how a topology is run.
 type Option func(*options)

@@ -71,3 +71,25 @@ func Example() {
 	// or 1
 	// to 2
 }
+
+// Orders get the names of their customers from a copy of a topic that every node has: no partitioning by customer is needed.
+func ExampleDriver_globalTable() {
+	topo := topology.New("shop")
+	orders := topology.NewTopic(topo, "orders", codec.String, codec.String) // order to customer
+	named := topology.NewTopic(topo, "named-orders", codec.String, codec.String)
+	customers := topology.NewTopic(topo, "customers", codec.String, codec.String)
+	global := topology.NewGlobalTable(topo, "customers", customers)
+	customer := func(o topology.Event[string, string]) (string, bool) { return o.Value, true }
+	topology.To(topology.JoinGlobal(topology.From(orders), global, customer, func(_, name string) string { return name }), named)
+
+	t := &example{}
+	defer t.end()
+	d := topologytest.New(t, topo)
+	topologytest.Pipe(d, customers, "c7", "Ada")
+	topologytest.Pipe(d, orders, "o1", "c7")
+	topologytest.Pipe(d, orders, "o2", "c8")
+	for _, o := range topologytest.Read(d, named) {
+		fmt.Println(o.Key, o.Value)
+	}
+	// Output: o1 Ada
+}

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,6 +30,9 @@ func main() {
 	flag.Parse()
 	log.SetOutput(io.Discard)
 	if err := run(j, *records); err != nil {
+		if errors.Is(err, errOver) {
+			return
+		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -50,12 +55,27 @@ func run(j job, records int64) error {
 	}
 	var group *goka.GroupGraph
 	switch j.task {
-	case "count":
+	case "count", "getset": // its one model of state
 		group = goka.DefineGroup(goka.Group(j.name), goka.Input(goka.Stream(j.source), new(codec.Bytes), func(c goka.Context, _ any) {
 			note()
 			n, _ := c.Value().(int64)
 			c.SetValue(n + 1)
 		}), goka.Persist(new(codec.Int64)))
+	case "map":
+		group = goka.DefineGroup(goka.Group(j.name), goka.Input(goka.Stream(j.source), new(codec.Bytes), func(c goka.Context, msg any) {
+			v, _ := msg.([]byte)
+			c.Emit(goka.Stream(j.out), c.Key(), binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(v)+1))
+			note()
+		}), goka.Output(goka.Stream(j.out), new(codec.Bytes)))
+	case "pass":
+		group = goka.DefineGroup(goka.Group(j.name), goka.Input(goka.Stream(j.source), new(codec.Bytes), func(c goka.Context, msg any) {
+			note()
+			n, _ := c.Value().(int64)
+			c.SetValue(n + 1)
+			c.Emit(goka.Stream(j.out), c.Key(), msg)
+		}), goka.Persist(new(codec.Int64)), goka.Output(goka.Stream(j.out), new(codec.Bytes)))
+	case "restore":
+		group = goka.DefineGroup(goka.Group(j.name), goka.Input(goka.Stream(j.source), new(codec.Bytes), func(goka.Context, any) {}), goka.Persist(new(codec.Int64)))
 	default:
 		return fmt.Errorf("no task %q", j.task)
 	}
@@ -71,7 +91,32 @@ func run(j job, records int64) error {
 		return err
 	}
 	say("client sarama")
-	return p.Run(ctx)
+	switch j.task {
+	case "pass": // without end
+		go func() {
+			_, _ = os.Stdin.Read(make([]byte, 1))
+			cancel()
+		}()
+	case "restore":
+		say("begin")
+		go func() {
+			if p.WaitForReadyContext(ctx) == nil {
+				say("end")
+				_, _ = os.Stdin.Read(make([]byte, 1))
+			}
+			cancel()
+		}()
+	}
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	if j.task == "pass" || j.task == "restore" {
+		return errOver
+	}
+	return nil
 }
+
+// errOver ends the command without a further word.
+var errOver = errors.New("over")
 
 func say(what string) { fmt.Println("@bench " + what) }

@@ -66,7 +66,7 @@ type Broker struct {
 	nextID  int
 	pending []marker
 	flying  int
-	denied  map[string]bool
+	denied  map[string]Err
 
 	// DeleteRetention is delete.retention.ms of new topics.
 	DeleteRetention time.Duration
@@ -85,7 +85,7 @@ type Broker struct {
 func New() *Broker {
 	return &Broker{
 		topics: map[string]*topic{}, txns: map[string]*txn{}, byPID: map[int64]*txn{}, groups: map[string]*group{},
-		denied: map[string]bool{}, DeleteRetention: 24 * time.Hour,
+		denied: map[string]Err{}, DeleteRetention: 24 * time.Hour,
 	}
 }
 
@@ -111,8 +111,9 @@ func (b *Broker) SetNow(now time.Time) {
 	}
 }
 
-// Deny refuses all writes to a topic from now on, or allows them again.
-func (b *Broker) Deny(name string, denied bool) { b.denied[name] = denied }
+// Deny refuses all writes to a topic from now on, with that error: because a right was taken away, or because the topic is gone. None
+// allows them again; a topic that is back has what it had.
+func (b *Broker) Deny(name string, with Err) { b.denied[name] = with }
 
 // topic is one topic.
 type topic struct {

@@ -243,8 +243,8 @@ func (b *Broker) writable(tp kafka.TopicPartition, records []Record) (*partition
 	switch {
 	case p == nil:
 		return nil, UnknownTopicOrPartition
-	case b.denied[tp.Topic]:
-		return nil, TopicAuthorization
+	case b.denied[tp.Topic] != None:
+		return nil, b.denied[tp.Topic]
 	}
 	for i := range records {
 		if records[i].Size() > p.topic.maxBytes() {

@@ -107,8 +107,8 @@ func (b *Broker) AddPartitions(p Producer, tps ...kafka.TopicPartition) error {
 		switch {
 		case b.part(tp) == nil:
 			return UnknownTopicOrPartition
-		case b.denied[tp.Topic]:
-			return TopicAuthorization
+		case b.denied[tp.Topic] != None:
+			return b.denied[tp.Topic]
 		}
 	}
 	t, e := b.of(p)

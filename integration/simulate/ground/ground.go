@@ -25,6 +25,9 @@ type Ground struct {
 	p     *sched.Proc
 	cells map[string]*cell
 	next  int
+	// Users makes the actors of users, by the props that topologies have of them: the library's own need a system to live in.
+	Users    map[*actor.Props]func() actor.Actor
+	guardian *cell // above them
 	// Skew is added to the clock of this process.
 	Skew time.Duration
 	// Met counts the messages that an actor with phases has met in each; nil: nobody counts.
@@ -121,9 +124,33 @@ func (g *Ground) spawn(parent *cell, name string, producer func() actor.Actor, s
 	return c
 }
 
-// Apart implements actors.Ground: the simulation has no actors of users.
-func (g *Ground) Apart(*actor.Props, actor.SupervisorStrategy) *actor.PID {
-	panic("agents made of actor props need a real node")
+// Apart implements actors.Ground.
+func (g *Ground) Apart(props *actor.Props, watch actor.ReceiverMiddleware, strategy actor.SupervisorStrategy) *actor.PID {
+	producer := g.Users[props]
+	if producer == nil {
+		panic("props that are not among Users need a real node")
+	}
+	if g.guardian == nil {
+		g.guardian = g.spawn(nil, "guardian", func() actor.Actor { return nobody{} }, strategy)
+	}
+	return g.spawn(g.guardian, "user", func() actor.Actor { return watched{producer(), watch} }, nil).pid
+}
+
+// nobody is an actor that does nothing.
+type nobody struct{}
+
+// Receive implements actor.Actor.
+func (nobody) Receive(actor.Context) {}
+
+// watched is a user's actor behind what the node has put in front of it.
+type watched struct {
+	of    actor.Actor
+	watch actor.ReceiverMiddleware
+}
+
+// Receive implements actor.Actor.
+func (w watched) Receive(c actor.Context) {
+	w.watch(func(actor.ReceiverContext, *actor.MessageEnvelope) { w.of.Receive(c) })(nil, &actor.MessageEnvelope{Message: c.Message()})
 }
 
 // Send implements actors.Ground.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/topology"
 )
@@ -18,6 +20,8 @@ type Case struct {
 	Define func(h *Hooks, version int) *topology.Topology
 	// Input makes the i-th record of the topic "in".
 	Input func(r *rand.Rand, i int) (key, value string)
+	// Headers makes the headers of a record of the topic "in", encoded; nil: none.
+	Headers func(key, value string) []byte
 	// Agents is how many agents read "in"; 0: one.
 	Agents int
 	// Check compares what is committed at the end with the fold of everything sent.
@@ -49,6 +53,14 @@ type Hooks struct {
 	o      *Oracle
 	exit   func()         // ends the process that runs
 	exits  map[string]int // how many processes have ended with a record in hand
+	users  map[*actor.Props]func() actor.Actor
+}
+
+// props are those of a user's actor.
+func (h *Hooks) props(make func() actor.Actor) *actor.Props {
+	p := actor.PropsFromProducer(make)
+	h.users[p] = make
+	return p
 }
 
 // poison marks a record that no handler takes, giant one that makes a record which is larger than its topic takes.
@@ -139,7 +151,12 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
-	return []*Case{stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), durable(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(), sets()}
+	return []*Case{
+		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), durable(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
+		sets(), raw(),
+		globals(),
+		answers(),
+	}
 }
 
 // words is the vocabulary that keys are taken from.

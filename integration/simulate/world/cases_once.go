@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 
+	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -78,7 +79,7 @@ func atLeastOnce() *Case {
 }
 
 // refusals has topics that refuse what is written: records that are too large always, and all for a while that somebody has taken
-// the right to write away. What could not be written is a dead letter, with nothing of it done; everything else is done, once.
+// the right to write away, or has deleted the topic. What could not be written is a dead letter, with nothing of it done; everything else is done, once.
 func refusals() *Case {
 	return &Case{
 		Name: "refusals", Letters: true,
@@ -94,7 +95,11 @@ func refusals() *Case {
 					w.allow(name)
 				case w.deniedUntil[name] == 0 && w.s.Chance("topic denied", 8):
 					w.s.Logf("topic %s is denied", name)
-					w.b.Deny(name, true)
+					w.b.Deny(name, broker.TopicAuthorization)
+					w.deniedUntil[name] = w.s.Steps() + 20 + w.s.Rand().IntN(1000)
+				case w.deniedUntil[name] == 0 && w.s.Chance("topic gone", 8):
+					w.s.Logf("topic %s is gone", name)
+					w.b.Deny(name, broker.UnknownTopicOrPartition)
 					w.deniedUntil[name] = w.s.Steps() + 20 + w.s.Rand().IntN(1000)
 				}
 			}
@@ -162,6 +167,6 @@ func refusals() *Case {
 // allow lets a topic that was denied be written again.
 func (w *World) allow(name string) {
 	w.s.Logf("topic %s is allowed", name)
-	w.b.Deny(name, false)
+	w.b.Deny(name, broker.None)
 	w.deniedUntil[name] = 0
 }

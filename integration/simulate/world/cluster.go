@@ -47,7 +47,11 @@ func (w *World) createTopic(name string, partitions int32) {
 }
 
 func (w *World) append(tp kafka.TopicPartition, key, value string) {
-	at, err := w.b.Produce(tp, []broker.Record{{Key: []byte(key), Value: []byte(value)}})
+	rec := broker.Record{Key: []byte(key), Value: []byte(value)}
+	if w.c.Headers != nil {
+		rec.RawHeaders = w.c.Headers(key, value)
+	}
+	at, err := w.b.Produce(tp, []broker.Record{rec})
 	if err != nil {
 		w.s.Fail(err)
 	}
@@ -117,6 +121,9 @@ func (w *World) Committed(topic string) (all []Record) {
 	}
 	return all
 }
+
+// AtStart implements Store.
+func (w *World) AtStart() []Record { return w.started[w.s.Running()] }
 
 // Offsets implements Store.
 func (w *World) Offsets() []kafka.Position { return w.b.Offsets(w.c.Name) }

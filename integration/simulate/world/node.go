@@ -41,7 +41,10 @@ func (n *node) start() {
 	s := n.w.s
 	n.proc = s.Proc(fmt.Sprintf("%s.%d", n.name, n.starts))
 	n.ground = ground.New(s, n.proc)
-	n.ground.Met = n.w.met
+	if n.w.watched != "" {
+		n.w.started[n.proc] = n.w.Committed(n.w.watched)
+	}
+	n.ground.Met, n.ground.Users = n.w.met, n.w.users
 	n.err, n.runs, n.asked = nil, n.version, false
 	if n.away = 40; s.Rand().IntN(2) == 0 {
 		n.away = 500

@@ -26,6 +26,8 @@ type Record struct {
 type Store interface {
 	// Committed returns what a read_committed consumer sees of a topic now, by partition and offset.
 	Committed(topic string) []Record
+	// AtStart returns what Committed had of the watched topic when the process that runs started.
+	AtStart() []Record
 	// Offsets returns the committed positions of the group, sorted.
 	Offsets() []kafka.Position
 	// Decided returns what Offsets will once the markers on their way are written.

@@ -25,12 +25,14 @@ const (
 	sawCalled     = "a durable timer was called"
 	sawTwice      = "at-least-once: a record was done twice"
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
+	sawRefusal    = "a request that was given up is answered with why"
+	sawCopy       = "a global table has what was committed before its process started"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawTwin}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawTwin, sawCopy, sawRefusal}
 }
 
 // Saw implements Store.

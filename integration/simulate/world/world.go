@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"github.com/troupe-stream/troupe/integration/simulate/ground"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
@@ -58,6 +60,12 @@ type World struct {
 	plainly int // commits without transactions
 
 	seen map[string]int // of Sights
+
+	users map[*actor.Props]func() actor.Actor // of all nodes
+
+	watched string                   // a topic whose records are noted whenever a process starts; empty: none
+	started map[*sched.Proc][]Record // what it had
+	rated   int                      // records written to it by others
 
 	deniedUntil map[string]int // topics that may not be written, until which step
 
@@ -113,7 +121,7 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	weather := weatherOf(s)
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}}
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}, started: map[*sched.Proc][]Record{}}
 	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
@@ -122,7 +130,8 @@ func build(opts Options) (*World, error) {
 		all := append(Cases(), timers()) // twice as often as the others: what it finds needs the most coincidences
 		w.c = all[opts.Seed%uint64(len(all))]
 	}
-	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}}
+	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}, users: map[*actor.Props]func() actor.Actor{}}
+	w.users = h.users
 	var err error
 	if w.plans, err = plansOf(w.c, h); err != nil {
 		return nil, err

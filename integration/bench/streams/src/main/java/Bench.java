@@ -1,12 +1,20 @@
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.producer.ProducerConfig;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KafkaStreams;
@@ -17,7 +25,14 @@ import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
+import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.Repartitioned;
+import org.apache.kafka.streams.processor.StateRestoreListener;
+import org.apache.kafka.streams.processor.api.Processor;
+import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.Stores;
 
 /** The benchmark's tasks on Kafka Streams. It takes the flags of job.go and speaks as job.go says. */
 public final class Bench {
@@ -40,10 +55,20 @@ public final class Bench {
             System.exit(1);
             return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
         });
+        if (job.get("task").equals("restore")) {
+            streams.setGlobalStateRestoreListener(new Restored());
+        }
         say("client kafka-streams");
         streams.start();
+        if (job.get("task").equals("pass")) { // without end
+            System.in.read();
+            streams.close(Duration.ofSeconds(10));
+            Runtime.getRuntime().halt(0);
+        }
         done.await();
-        streams.close(Duration.ofMinutes(1)); // which commits
+        if (!job.get("task").equals("restore")) {
+            streams.close(Duration.ofMinutes(1)); // which commits
+        }
         say("end");
         System.in.read();
         Runtime.getRuntime().halt(0);
@@ -67,6 +92,11 @@ public final class Bench {
                 p.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
                 p.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
                 break;
+            case "static":
+                p.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+                p.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
+                p.put(StreamsConfig.consumerPrefix(ConsumerConfig.GROUP_INSTANCE_ID_CONFIG), job.get("name"));
+                break;
             case "latency":
                 p.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
                 p.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 0);
@@ -78,16 +108,144 @@ public final class Bench {
     }
 
     private static void define(StreamsBuilder builder, Map<String, String> job) {
-        KStream<String, Bytes> in = builder
-            .stream(job.get("source"), Consumed.with(Serdes.String(), Serdes.Bytes()))
-            .peek((k, v) -> note());
         switch (job.getOrDefault("task", "")) {
             case "count":
-                in.groupByKey(Grouped.with(Serdes.String(), Serdes.Bytes()))
+            case "restore":
+                bytes(builder, job)
+                    .groupByKey(Grouped.with(Serdes.String(), Serdes.Bytes()))
                     .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts").withKeySerde(Serdes.String()).withValueSerde(Serdes.Long()));
+                break;
+            case "map":
+                bytes(builder, job)
+                    .mapValues(v -> {
+                        byte[] out = new byte[8];
+                        ByteBuffer.wrap(out).putLong(ByteBuffer.wrap(v.get()).getLong() + 1);
+                        return Bytes.wrap(out);
+                    })
+                    .to(job.get("out"), Produced.with(Serdes.String(), Serdes.Bytes()));
+                break;
+            case "wordcount":
+                builder.stream(job.get("source"), Consumed.with(Serdes.String(), Serdes.String()))
+                    .flatMapValues(line -> Arrays.asList(line.split(" ")))
+                    .selectKey((k, word) -> word)
+                    .repartition(Repartitioned.<String, String>as("words").withKeySerde(Serdes.String()).withValueSerde(Serdes.String()))
+                    .peek((k, v) -> note())
+                    .groupByKey(Grouped.with(Serdes.String(), Serdes.String()))
+                    .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts").withKeySerde(Serdes.String()).withValueSerde(Serdes.Long()));
+                break;
+            case "json":
+                builder.stream(job.get("source"), Consumed.with(Serdes.String(), new Json<>(Order.class)))
+                    .peek((k, v) -> note())
+                    .groupByKey(Grouped.with(Serdes.String(), new Json<>(Order.class)))
+                    .aggregate(Total::new, (k, order, total) -> total.plus(order),
+                        Materialized.<String, Total, KeyValueStore<Bytes, byte[]>>as("counts").withKeySerde(Serdes.String()).withValueSerde(new Json<>(Total.class)));
+                break;
+            case "getset":
+                stateful(builder);
+                bytes(builder, job).process(() -> new Counting(false), "counts");
+                break;
+            case "pass":
+                stateful(builder);
+                bytes(builder, job).process(() -> new Counting(true), "counts").to(job.get("out"), Produced.with(Serdes.String(), Serdes.Bytes()));
                 break;
             default:
                 throw new IllegalArgumentException("no task " + job.get("task"));
+        }
+    }
+
+    private static KStream<String, Bytes> bytes(StreamsBuilder builder, Map<String, String> job) {
+        return builder.stream(job.get("source"), Consumed.with(Serdes.String(), Serdes.Bytes())).peek((k, v) -> note());
+    }
+
+    private static void stateful(StreamsBuilder builder) {
+        builder.addStateStore(Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore("counts"), Serdes.String(), Serdes.Long()).withCachingEnabled());
+    }
+
+    /** Reads and writes its store by hand, and passes its records on if it is told to. */
+    private static final class Counting implements Processor<String, Bytes, String, Bytes> {
+        private final boolean pass;
+        private ProcessorContext<String, Bytes> context;
+        private KeyValueStore<String, Long> counts;
+
+        Counting(boolean pass) {
+            this.pass = pass;
+        }
+
+        @Override
+        public void init(ProcessorContext<String, Bytes> context) {
+            this.context = context;
+            this.counts = context.getStateStore("counts");
+        }
+
+        @Override
+        public void process(Record<String, Bytes> r) {
+            Long n = counts.get(r.key());
+            counts.put(r.key(), n == null ? 1L : n + 1);
+            if (pass) {
+                context.forward(r);
+            }
+        }
+    }
+
+    /** What the task json reads. */
+    public static final class Order {
+        public String user;
+        public long amount;
+        public String note;
+    }
+
+    /** What the task json keeps. */
+    public static final class Total {
+        public long count;
+        public long amount;
+
+        Total plus(Order o) {
+            Total t = new Total();
+            t.count = count + 1;
+            t.amount = amount + o.amount;
+            return t;
+        }
+    }
+
+    private static final class Json<T> extends Serdes.WrapperSerde<T> {
+        private static final ObjectMapper mapper = new ObjectMapper();
+
+        Json(Class<T> type) {
+            super((topic, value) -> {
+                try {
+                    return value == null ? null : mapper.writeValueAsBytes(value);
+                } catch (IOException e) {
+                    throw new UncheckedIOException(e);
+                }
+            }, (topic, bytes) -> {
+                try {
+                    return bytes == null ? null : mapper.readValue(bytes, type);
+                } catch (IOException e) {
+                    throw new UncheckedIOException(e);
+                }
+            });
+        }
+    }
+
+    /** Says when restoring begins, and when all four partitions are restored. */
+    private static final class Restored implements StateRestoreListener {
+        private final AtomicInteger left = new AtomicInteger(4);
+
+        @Override
+        public void onRestoreStart(TopicPartition tp, String store, long from, long to) {
+            if (begun.compareAndSet(false, true)) {
+                say("begin");
+            }
+        }
+
+        @Override
+        public void onBatchRestored(TopicPartition tp, String store, long to, long n) {}
+
+        @Override
+        public void onRestoreEnd(TopicPartition tp, String store, long n) {
+            if (left.decrementAndGet() == 0) {
+                done.countDown();
+            }
         }
     }
 

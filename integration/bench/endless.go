@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+// loadKeys are the keys of records that are sent at a rate.
+const loadKeys = 10_000
+
+// latencySuite measures from the moment that a record was meant to be sent to its receipt by a consumer that reads what is committed.
+func latencySuite(s settings, rate int) suite {
+	x := suite{
+		name: fmt.Sprintf("latency-%dk", rate/1000), title: fmt.Sprintf("Latency at %d records/s", rate),
+		text: "A record's key is counted and the record passed on to a topic. From the moment that it was meant to be sent (so that a loader that is late hides nothing) to its receipt " +
+			"by a consumer that reads committed records only, after some seconds of warming up. Checked: everything that was sent has come.",
+		metrics: []metric{
+			{Key: "p50", Title: "p50 in ms", Less: true, Digits: 1},
+			{Key: "p99", Title: "p99 in ms", Less: true, Digits: 1},
+			{Key: "p999", Title: "p99.9 in ms", Less: true, Digits: 1},
+			{Key: "load", Title: "cores used", Less: true, Digits: 2},
+		},
+		contenders: append(ourVariants(s), streamsFast, streamsEOS, gokaPlain),
+		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+			return b.latency(ctx, c, j, rate)
+		},
+	}
+	for _, c := range ourVariants(s) {
+		if c.variant == exactlyOnce {
+			x.targets = append(x.targets, target{"p50", c, streamsEOS, 0.4}, target{"p99", c, streamsEOS, 0.4})
+		} else {
+			x.targets = append(x.targets, target{"p50", c, streamsFast, 1}, target{"p99", c, streamsFast, 1})
+		}
+	}
+	return x
+}
+
+// recoverySuite kills a contender and measures until it gives results again.
+func recoverySuite(s settings) suite {
+	x := suite{
+		name: "recovery", title: "kill -9 to the first result",
+		text: "A contender that counts and passes on 1000 records a second is killed with SIGKILL and started again at once with its files. From the kill to the receipt of the " +
+			"first record that was meant to be sent after it.",
+		metrics:    []metric{{Key: "seconds", Title: "seconds to the first result", Less: true, Digits: 2}},
+		contenders: append(ourVariants(s), streamsStay, streamsPlain, gokaPlain),
+		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+			return b.recovery(ctx, c, j)
+		},
+	}
+	for _, c := range ourVariants(s) {
+		if c.variant == exactlyOnce {
+			x.targets = append(x.targets, target{"seconds", c, streamsStay, 0.4}, target{"seconds", c, streamsPlain, 0.05})
+		}
+	}
+	return x
+}
+
+// restoreSuite brings a table back on a node without files.
+func restoreSuite(s settings) suite {
+	return suite{
+		name: "restore", title: "Restore of a table, and its memory",
+		text: "A contender that has counted one record for each of so many keys is started without its files: from the first partition that is restored to the last (goka: from its start). " +
+			"The memory is what its process has resident then, with everything.",
+		metrics: []metric{
+			{Key: "cpu", Title: "M entries per CPU-second", Digits: 3},
+			{Key: "clock", Title: "M entries/s by the clock", Digits: 3},
+			{Key: "memory", Title: "resident MB", Less: true, Digits: 0},
+		},
+		contenders: append(ourVariants(s), streamsEOS, gokaPlain),
+		targets:    restoreTargets(s),
+		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
+			keys := max(min(1_000_000, b.records/2)/c.share, 1000)
+			src := source{"uniform", keys, keys}
+			j.Task = taskCount
+			if _, err := b.through(ctx, c, j, src, src.records, func() error {
+				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
+			}); err != nil {
+				return nil, err
+			}
+			j.Task, j.Source, j.Records = taskRestore, src.topic(), keys
+			m, err := b.programs.run(ctx, c, j)
+			return sample{"cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "memory": float64(m.Memory) / 1e6}, errors.Join(err, os.RemoveAll(j.Dir))
+		},
+	}
+}
+
+func restoreTargets(s settings) (out []target) {
+	for _, c := range ourVariants(s) {
+		if c.variant == exactlyOnce {
+			out = append(out, target{"cpu", c, streamsEOS, 2}, target{"clock", c, streamsEOS, 1})
+		}
+	}
+	return out
+}
+
+// endless starts a contender on a task without end, with a source and an output of its own.
+func (b *bench) endless(ctx context.Context, c contender, j *job) (*running, error) {
+	j.Task, j.Source, j.Out = taskPass, j.Name+"-in", j.Name+"-out"
+	for _, topic := range []string{j.Source, j.Out} {
+		if err := b.cluster.topic(ctx, topic, nil); err != nil {
+			return nil, err
+		}
+	}
+	r, err := b.programs.start(c, *j)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.knows(ctx); err != nil {
+		r.end()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (b *bench) latency(ctx context.Context, c contender, j job, rate int) (sample, error) {
+	warm, span := 8*time.Second, 15*time.Second
+	if b.quick {
+		warm, span = 4*time.Second, 5*time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	r, err := b.endless(ctx, c, &j)
+	if err != nil {
+		return nil, err
+	}
+	defer r.end()
+	out, err := b.cluster.receive(ctx, j.Out)
+	if err != nil {
+		return nil, err
+	}
+	defer out.close()
+	in, err := b.cluster.load(ctx, j.Source, rate)
+	if err != nil {
+		return nil, err
+	}
+	defer in.stop()
+	if err := out.some(ctx, 1); err != nil { // it runs
+		return nil, fmt.Errorf("%w; its last lines:\n%s", err, r.Tail(20))
+	}
+	if err := pause(ctx, warm); err != nil {
+		return nil, err
+	}
+	from := time.Now()
+	used, err := cpuOf(r.Pid())
+	if err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, span); err != nil {
+		return nil, err
+	}
+	to := time.Now()
+	all, err := cpuOf(r.Pid())
+	if err != nil {
+		return nil, err
+	}
+	sent := in.stop()
+	if err := out.some(ctx, sent); err != nil {
+		return nil, fmt.Errorf("%d records were sent: %w", sent, err)
+	}
+	ms := out.between(from, to)
+	if len(ms) == 0 || sent != out.count() {
+		return nil, fmt.Errorf("%d records were sent and %d received", sent, out.count())
+	}
+	return sample{"p50": quantile(ms, 0.5), "p99": quantile(ms, 0.99), "p999": quantile(ms, 0.999), "load": (all - used) / to.Sub(from).Seconds()}, os.RemoveAll(j.Dir)
+}
+
+func (b *bench) recovery(ctx context.Context, c contender, j job) (sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	r, err := b.endless(ctx, c, &j)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { r.end() }()
+	out, err := b.cluster.receive(ctx, j.Out)
+	if err != nil {
+		return nil, err
+	}
+	defer out.close()
+	in, err := b.cluster.load(ctx, j.Source, 1000)
+	if err != nil {
+		return nil, err
+	}
+	defer in.stop()
+	if err := out.some(ctx, 3000); err != nil {
+		return nil, fmt.Errorf("%w; its last lines:\n%s", err, r.Tail(20))
+	}
+	killed := time.Now()
+	if err := r.Kill(ctx); err != nil {
+		return nil, err
+	}
+	if r, err = b.programs.start(c, j); err != nil {
+		return nil, err
+	}
+	first, err := out.after(ctx, killed)
+	if err != nil {
+		return nil, fmt.Errorf("%w; its last lines:\n%s", err, r.Tail(20))
+	}
+	return sample{"seconds": first.Sub(killed).Seconds()}, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// quantile is of values in order.
+func quantile(sorted []float64, q float64) float64 {
+	return sorted[min(int(math.Ceil(q*float64(len(sorted))))-1, len(sorted)-1)]
+}
+
+// loader sends records at a rate, each with the time at which it was meant to be sent.
+type loader struct {
+	p    *rdk.Producer
+	quit chan struct{}
+	done chan struct{}
+	once sync.Once
+	sent int
+}
+
+func (c *cluster) load(ctx context.Context, topic string, rate int) (*loader, error) {
+	p, err := rdk.NewProducer(&rdk.ConfigMap{"bootstrap.servers": c.brokers, "go.delivery.reports": false, "linger.ms": 0, "enable.idempotence": true, "log_level": 3})
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{p: p, quit: make(chan struct{}), done: make(chan struct{})}
+	go l.run(ctx, topic, rate)
+	return l, nil
+}
+
+func (l *loader) run(ctx context.Context, topic string, rate int) {
+	defer close(l.done)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	hash, began := kafka.Murmur2().Hash, time.Now()
+	for {
+		select {
+		case <-l.quit:
+			l.p.Flush(10_000)
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for due := int(time.Since(began).Seconds() * float64(rate)); l.sent < due; l.sent++ {
+			meant := began.Add(time.Duration(float64(l.sent) / float64(rate) * float64(time.Second)))
+			key := fmt.Appendf(nil, "key-%016d", l.sent*7919%loadKeys)
+			m := rdk.Message{
+				TopicPartition: rdk.TopicPartition{Topic: &topic, Partition: hash(key, partitions)}, Key: key,
+				Value: binary.BigEndian.AppendUint64(nil, uint64(meant.UnixNano())),
+			}
+			if l.p.Produce(&m, nil) != nil {
+				break // its queue is full: the record is late, and counts so
+			}
+		}
+	}
+}
+
+// stop ends the load and says how many records there were.
+func (l *loader) stop() int {
+	l.once.Do(func() {
+		close(l.quit)
+		<-l.done
+		l.p.Close()
+	})
+	return l.sent
+}
+
+// receiver takes what is committed to a topic.
+type receiver struct {
+	cl   *kgo.Client
+	done chan struct{}
+
+	mu   sync.Mutex
+	more chan struct{} // closed and renewed at each receipt
+	got  []receipt
+}
+
+type receipt struct{ meant, received int64 } // Unix nanoseconds
+
+func (c *cluster) receive(ctx context.Context, topic string) (*receiver, error) {
+	from := map[int32]kgo.Offset{}
+	for p := range int32(partitions) {
+		from[p] = kgo.NewOffset().AtStart()
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond), kgo.FetchMinBytes(1),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{cl: cl, done: make(chan struct{}), more: make(chan struct{})}
+	go r.run(ctx)
+	return r, nil
+}
+
+func (r *receiver) run(ctx context.Context) {
+	defer close(r.done)
+	for {
+		fetches := r.cl.PollFetches(ctx)
+		if fetches.IsClientClosed() || ctx.Err() != nil {
+			return
+		}
+		now := time.Now().UnixNano()
+		r.mu.Lock()
+		fetches.EachRecord(func(x *kgo.Record) {
+			if len(x.Value) == 8 {
+				r.got = append(r.got, receipt{int64(binary.BigEndian.Uint64(x.Value)), now})
+			}
+		})
+		close(r.more)
+		r.more = make(chan struct{})
+		r.mu.Unlock()
+	}
+}
+
+func (r *receiver) close() {
+	r.cl.Close()
+	<-r.done
+}
+
+// until waits until f says so; f is called with what has been received.
+func (r *receiver) until(ctx context.Context, f func([]receipt) bool) error {
+	for {
+		r.mu.Lock()
+		ok, more, n := f(r.got), r.more, len(r.got)
+		r.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return fmt.Errorf("%d records received: %w", n, ctx.Err())
+		}
+	}
+}
+
+// some waits for so many records.
+func (r *receiver) some(ctx context.Context, n int) error {
+	return r.until(ctx, func(got []receipt) bool { return len(got) >= n })
+}
+
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got)
+}
+
+// after waits for the first record that was meant to be sent after a moment, and returns when it was received.
+func (r *receiver) after(ctx context.Context, at time.Time) (when time.Time, err error) {
+	err = r.until(ctx, func(got []receipt) bool {
+		i := slices.IndexFunc(got, func(x receipt) bool { return x.meant > at.UnixNano() })
+		if i >= 0 {
+			when = time.Unix(0, got[i].received)
+		}
+		return i >= 0
+	})
+	return when, err
+}
+
+// between are the latencies, in ms and in order, of what was meant to be sent between two moments.
+func (r *receiver) between(from, to time.Time) (ms []float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.got {
+		if x.meant >= from.UnixNano() && x.meant < to.UnixNano() {
+			ms = append(ms, float64(x.received-x.meant)/1e6)
+		}
+	}
+	slices.Sort(ms)
+	return ms
+}
