@@ -98,6 +98,7 @@ type runner struct {
 	mu     sync.Mutex
 	works  []*Work
 	over   bool          // no further record is taken
+	hurry  bool          // a batch that is being gathered waits for nothing more
 	id     string        // of the goroutine; only with a deadline
 	ended  chan struct{} // closed when the goroutine ends; only with a deadline
 	change chan struct{} // closed when there is work or it is over; nil: nobody waits for that
@@ -106,7 +107,7 @@ type runner struct {
 func (r *runner) push(w *Work) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.works = append(r.works, w)
+	r.works, r.hurry = append(r.works, w), w.Hurry
 	r.changed()
 }
 
@@ -136,6 +137,12 @@ func (r *runner) pop() (w *Work, change <-chan struct{}) {
 }
 
 func (r *runner) flush(m Flush) {
+	if m.Hurry {
+		r.mu.Lock()
+		r.hurry = true
+		r.changed()
+		r.mu.Unlock()
+	}
 	if m.Final {
 		r.mu.Lock()
 		r.over = true
@@ -164,6 +171,11 @@ func (r *runner) await() (*Work, bool) {
 // awaitFor is await with a limit.
 func (r *runner) awaitFor(d time.Duration) (*Work, bool) {
 	w, change := r.pop()
+	r.mu.Lock()
+	if r.hurry {
+		d = 0
+	}
+	r.mu.Unlock()
 	if w == nil && change != nil && d > 0 && r.ground.AwaitFor(r.worker.ctx, change, d) == nil {
 		w, _ = r.pop()
 	}

@@ -28,6 +28,7 @@ type Work struct {
 	Incarnation int64
 	ID          int64
 	Records     []plan.Rec
+	Hurry       bool // a batch that is being gathered waits for no more than this
 }
 
 // Flush asks for the effects of all turns that are over. With Final set the agent takes no further record, and answers
@@ -36,6 +37,7 @@ type Flush struct {
 	Incarnation int64
 	Round       int64
 	Final       bool
+	Hurry       bool // a batch that is being gathered is full now
 }
 
 // Expire ends the contexts of what the agent has under way: a function of it that runs in a shard has passed its deadline.
@@ -66,6 +68,7 @@ type Worked struct {
 	Round       int64   // answers the Flush of this round; 0: none
 	Out         outputs
 	Ops         []tableOps
+	Sent        []sent
 	Took        time.Duration // for the work that is finished with it; 0: not measured
 }
 

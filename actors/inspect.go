@@ -73,8 +73,8 @@ func (p *partitionActor) explain(st *status.Partition) {
 	case status.Probing:
 		st.Why = p.state.probe.why()
 	case status.Undoing:
-		if p.state.cause != nil {
-			st.Why = errorText(p.state.cause, p.site.values)
+		if p.state.cause.err != nil {
+			st.Why = errorText(p.state.cause.err, p.site.values)
 		}
 	}
 }
@@ -107,8 +107,11 @@ func (p *partitionActor) inspectAgent(i int, now time.Time) status.Agent {
 		Name: a.agent.Name, Role: roleName(a.agent.Role), Offset: -1, Lag: -1, State: status.Running, Parked: len(a.parked), LastError: t.lastError,
 		Incarnation: a.incarnation, Restarts: t.restarts, In: a.in, Out: a.out, Failed: t.failed, Retried: t.retried, Skipped: t.skipped, DeadLettered: t.letters,
 	}
-	if a.source >= 0 {
-		x.Topic, x.Offset = s.sources[a.source].topic.Name, a.committed.upTo
+	switch {
+	case s.isFed(a): // what waits for it is in the partition's memory
+		x.Channel, x.Lag = s.sources[a.source].name(), s.sources[a.source].position-a.done.upTo
+	case a.source >= 0:
+		x.Topic, x.Offset = s.sources[a.source].name(), a.committed.upTo
 	}
 	at, failed := a.retry, a.failed
 	x.Attempts = a.attempts
@@ -119,7 +122,7 @@ func (p *partitionActor) inspectAgent(i int, now time.Time) status.Agent {
 			}
 		}
 	}
-	if failed >= 0 && a.source >= 0 {
+	if failed >= 0 && x.Topic != "" {
 		x.Record = status.Record(x.Topic, s.partition, failed)
 	}
 	switch {

@@ -279,10 +279,10 @@ func (p *partitionActor) status() PartitionStatus {
 	}
 	for _, a := range s.agents {
 		if a.attempts > 0 && a.failed >= 0 {
-			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.failed)
+			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].name(), s.partition, a.failed)
 		}
 		if len(a.parked) > 0 {
-			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].topic.Name, s.partition, a.parked[0].offset)
+			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].name(), s.partition, a.parked[0].offset)
 		}
 	}
 	return st

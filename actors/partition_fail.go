@@ -42,6 +42,8 @@ func (s *partitionState) leavesOut(i int) bool {
 		return a.done.upTo >= c.until[i]
 	case a.source < 0:
 		return !c.turns[i]
+	case s.isFed(a): // it is given what belongs to the record at hand, whatever it is
+		return true
 	}
 	return s.behind(a) >= c.until[i]
 }
@@ -66,6 +68,9 @@ func (s *partitionState) giveCarefully() {
 				c.take(i, s.giveTurn(i))
 				return
 			}
+			continue
+		}
+		if s.isFed(a) {
 			continue
 		}
 		if a.backing {
@@ -112,7 +117,7 @@ func (s *partitionState) endCareful() {
 // maybeSealCarefully seals the record at hand once its agent and all shards are through with it.
 func (s *partitionState) maybeSealCarefully() {
 	c := s.careful
-	if c.agent < 0 || c.sealed || s.seal != nil || len(s.agents[c.agent].works) > 0 {
+	if c.agent < 0 || c.sealed || s.seal != nil || len(s.agents[c.agent].works) > 0 || s.flows() {
 		return
 	}
 	for _, t := range s.tables {
@@ -160,6 +165,10 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 	if a.flush != 0 {
 		a.flush = 0
 		defer s.onFlushed()
+	}
+	if w != nil && m.Done < len(w.records) && s.isFed(a) {
+		s.failTree(a, m)
+		return
 	}
 	if w == nil || m.Done >= len(w.records) {
 		a.attempts++
@@ -253,7 +262,7 @@ func (s *partitionState) bury(rec plan.Rec, f recordFailure) error {
 	r := rec.B.Records[rec.I]
 	letter := kafka.Letter{Failure: kafka.Failure{
 		Topic: rec.B.Topic, Partition: rec.B.Partition, Offset: r.Offset, Agent: f.agent, Step: f.step, Attempts: f.attempts,
-		Error: f.err.Error(), Stack: f.stack, Node: s.node, Time: s.now,
+		Error: f.err.Error(), Stack: f.stack, Node: s.node, Time: s.now, FailedIn: f.failedIn,
 	}}
 	headers := rec.B.RawHeaders(rec.I)
 	size := rec.B.Size(rec.I)
@@ -307,7 +316,7 @@ func (s *partitionState) onShardFailed(m ShardFailed) {
 		s.maybeFinish()
 		return
 	}
-	s.rollBack(s.wholeEpoch, m.Err, m.Stack, s.tables[m.Table].table.Policy, false)
+	s.rollBack(s.wholeEpoch, recordFailure{step: kafka.StepTable, err: m.Err, stack: m.Stack}, s.tables[m.Table].table.Policy, false)
 }
 
 // onRejected: the broker will never take the bundle. The partition goes back to what is committed.
@@ -326,7 +335,7 @@ func (s *partitionState) onRejected(err error) {
 	}
 	s.whole = new(parts)
 	s.wholeEpoch = s.committedEpoch
-	s.rollBack(s.committedEpoch, fmt.Errorf("the broker refuses its effects: %w", err), "", nil, true)
+	s.rollBack(s.committedEpoch, recordFailure{step: kafka.StepCommit, err: fmt.Errorf("the broker refuses its effects: %w", err)}, nil, true)
 }
 
 // dropUnsealed forgets what is not whole, and what agents still do. What shards have of it is undone as well: else the
@@ -345,11 +354,12 @@ func (s *partitionState) dropUnsealed() {
 		a.incarnation++
 		a.flush = 0
 	}
+	s.emptyChannels()
 }
 
 // rollBack undoes all epochs above the given one. refused says that it is the broker that refused a bundle; policy is that of the
-// table whose function failed, nil: the agent's.
-func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *plan.Policy, refused bool) {
+// table whose function failed, or of the agent that failed in a record of a channel; nil: that of the agent whose record it is.
+func (s *partitionState) rollBack(epoch int64, cause recordFailure, policy *plan.Policy, refused bool) {
 	c := s.careful
 	again := &careful{agent: -1, until: make([]int64, len(s.agents)), turns: make([]bool, len(s.agents)), commitEach: refused || c != nil && c.commitEach}
 	var culprit *careful
@@ -390,10 +400,8 @@ func (s *partitionState) rollBack(epoch int64, err error, stack string, policy *
 		}
 		s.emit(toShard{i, Undo{s.undo, epoch}})
 	}
-	s.careful, s.cause, s.causeStack, s.causePolicy, s.culprit = again, err, stack, policy, culprit
-	if s.causeStep = kafka.StepTable; refused {
-		s.causeStep = kafka.StepCommit
-	}
+	s.emptyChannels()
+	s.careful, s.cause, s.causePolicy, s.culprit = again, cause, policy, culprit
 	if s.undoWait == 0 {
 		s.undone()
 	}
@@ -459,8 +467,8 @@ func (s *partitionState) undone() {
 		if s.causePolicy != nil {
 			policy = s.causePolicy
 		}
-		f := recordFailure{step: s.causeStep, err: s.cause, stack: s.causeStack}
-		s.agents[c.agent].refused = s.causeStep == kafka.StepCommit
+		f := s.cause
+		s.agents[c.agent].refused = f.step == kafka.StepCommit
 		if c.buried {
 			s.giveUpBuried(c, f)
 		} else {

@@ -10,6 +10,7 @@ import (
 
 // give hands out records to agents that have room for more, in the order of their timestamps across sources.
 func (s *partitionState) give() {
+	s.giveChannels()
 	if s.phase != running || s.halt != nil {
 		return
 	}
@@ -29,7 +30,7 @@ func (s *partitionState) give() {
 	for {
 		best, first := -1, int64(math.MaxInt64)
 		for i, a := range s.agents {
-			if !s.canTake(a) {
+			if s.isFed(a) || !s.canTake(a) {
 				continue
 			}
 			if ts, ok := s.head(a); ok && ts < first && s.allows(i, s.cursor(a)) {
@@ -59,7 +60,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 			return false
 		}
 	}
-	return true
+	return len(a.into) == 0 || s.room(a) > 0 && (s.isFed(a) || !s.drains())
 }
 
 // isSingle says whether an agent is given its records one by one.
@@ -125,11 +126,11 @@ func (s *partitionState) close(a *agentSlot, to int64) {
 // horizon is the timestamp up to which a source may be given out before another one's turn comes.
 func (s *partitionState) horizon(source int) int64 {
 	least := int64(math.MaxInt64)
-	if len(s.sources) == 1 {
+	if len(s.stage.Sources) == 1 {
 		return least
 	}
 	for _, a := range s.agents {
-		if a.source >= 0 && a.source != source && !a.backing {
+		if a.source >= 0 && a.source != source && !s.isFed(a) && !a.backing {
 			if ts, ok := s.head(a); ok {
 				least = min(least, ts)
 			}
@@ -151,6 +152,9 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		return
 	}
 	limit = max(1, min(limit, a.pace-a.records))
+	if len(a.into) > 0 || s.isFed(a) {
+		limit = min(limit, s.atOnce(a))
+	}
 	// What lies between two records is done with the second.
 	w := &given{id: s.id(), start: min(s.behind(a), b.Records[a.record].Offset)}
 	n := min(limit, len(b.Records)-a.record)
@@ -170,7 +174,8 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		a.batch, a.record = a.batch+1, 0
 	}
 	a.works, a.records = append(a.works, w), a.records+len(w.records)
-	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	hurry := s.isFed(a) && (s.drains() || s.careful != nil || s.phase == stopping)
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records, Hurry: hurry}})
 }
 
 // giveTurns gives timers that are due and tasks their turns.
@@ -204,7 +209,7 @@ func (s *partitionState) giveTurn(i int) plan.Rec {
 	}
 	w := &given{id: s.id(), records: []plan.Rec{{Time: at, I: missed}}, at: at}
 	a.works, a.records = append(a.works, w), 1
-	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
 	return w.records[0]
 }
 
@@ -219,6 +224,7 @@ func (s *partitionState) onWorked(m Worked) {
 	if a.incarnation != m.Incarnation && !plant.Is("late effects are accepted") || s.phase == undoing || s.phase == gone {
 		return // it began before an undo or a restart: what it did is refused
 	}
+	before := a.in
 	for _, id := range m.Prior {
 		s.through(a, id, math.MaxInt)
 	}
@@ -230,6 +236,10 @@ func (s *partitionState) onWorked(m Worked) {
 	if m.Out != nil && m.Out.Len() > 0 {
 		a.out += int64(m.Out.Len())
 		s.rateOut.add(m.Out.Len(), s.now)
+	}
+	s.pour(a, m.Sent, int(a.in-before)+len(m.Set))
+	if s.isFed(a) {
+		s.trimChannel(a.source)
 	}
 	for _, x := range m.Ops {
 		t := s.tables[x.Table]

@@ -44,6 +44,9 @@ func (p *partitionActor) report(c actor.Context, f recordFailure) {
 	if f.offset >= 0 {
 		args = append(args, "topic", f.topic, "offset", f.offset)
 	}
+	if f.failedIn != "" {
+		args = append(args, "failed_in", f.failedIn)
+	}
 	if f.rec.B != nil && p.site.values {
 		t := p.topic(f.topic)
 		args = append(args, "key", logged(t.Key, f.rec.B.Key(f.rec.I)), "value", logged(t.Value, f.rec.B.Value(f.rec.I)))

@@ -113,7 +113,7 @@ func (s *partitionState) giveParked(i, at int) {
 	p.given = true
 	w := &given{id: s.id(), records: []plan.Rec{p.rec}, start: p.offset, end: p.offset + 1}
 	a.works, a.records = append(a.works, w), a.records+1
-	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
 }
 
 // giveDue gives out the parked records whose turn has come.
@@ -137,7 +137,7 @@ func (s *partitionState) unpark(a *agentSlot) {
 			return false
 		}
 		if p.attempts > 0 {
-			s.emit(recovered{a.agent.Name, s.sources[a.source].topic.Name, p.offset, p.attempts + 1})
+			s.emit(recovered{a.agent.Name, s.sources[a.source].name(), p.offset, p.attempts + 1})
 		}
 		return true
 	})

@@ -51,7 +51,7 @@ func (s *partitionState) decide(a *agentSlot, rec plan.Rec, policy *plan.Policy,
 
 // ask calls the user's Decide. What goes wrong in it joins the failure.
 func (s *partitionState) ask(rec plan.Rec, policy *plan.Policy, f *recordFailure) plan.Decision {
-	x := plan.Failure{Topology: s.plan.Name, Agent: f.agent, Topic: f.topic, Partition: s.partition, Offset: f.offset, Attempts: f.attempts, Err: f.err}
+	x := plan.Failure{Topology: s.plan.Name, Agent: f.agent, FailedIn: f.failedIn, Topic: f.topic, Partition: s.partition, Offset: f.offset, Attempts: f.attempts, Err: f.err}
 	if rec.B != nil {
 		x.Timestamp, x.Key, x.Value = rec.B.Records[rec.I].Timestamp, rec.B.Key(rec.I), rec.B.Value(rec.I)
 	}
@@ -204,7 +204,7 @@ func (s *partitionState) succeeded(a *agentSlot) {
 	if (a.attempts > 0 || a.half) && a.parkedAt(a.failed) < 0 { // else unpark tells of it
 		topic := ""
 		if a.source >= 0 {
-			topic = s.sources[a.source].topic.Name
+			topic = s.sources[a.source].name()
 		}
 		s.emit(recovered{a.agent.Name, topic, a.failed, a.attempts + 1})
 	}

@@ -113,7 +113,7 @@ func (s *partitionState) suspect(begin []startAt) {
 	for i, a := range s.agents {
 		to, named := t.Of(a.agent.Name)
 		switch {
-		case a.agent.Role == plan.Task || !t.IsZero() && !named: // a task may run for ever: it cannot be passed
+		case a.agent.Role == plan.Task || s.isFed(a) || !t.IsZero() && !named: // a task may run for ever: it cannot be passed. What is in channels belongs to a record that is suspect
 		case a.source < 0:
 			if p.span[i] = (offsets{0, 1}); p.deaths > 0 {
 				p.counts = trial{i, 0}
@@ -147,7 +147,7 @@ func (p *probe) isSuspect(i int, offset int64) bool {
 func (s *partitionState) allows(i int, offset int64) bool {
 	p := s.probe
 	switch {
-	case p == nil || plant.Is("suspects are given out unannounced"):
+	case p == nil || s.isFed(s.agents[i]) || plant.Is("suspects are given out unannounced"):
 		return true
 	case !p.isSuspect(i, offset):
 		return p.level == 0 || p.tried[trial{i, offset}] || offset < p.span[i].from // those before one that was counted have passed
@@ -374,7 +374,7 @@ func (s *partitionState) isSettled() bool {
 // isWhole says whether no user code runs, and none is to: handlers, shards and codecs are through. Tasks do not count: they may run
 // for ever.
 func (s *partitionState) isWhole() bool {
-	if s.seal != nil || s.fill.moved {
+	if s.seal != nil || s.fill.moved || s.flows() {
 		return false
 	}
 	return !slices.ContainsFunc(s.agents, func(a *agentSlot) bool { return len(a.works) > 0 && a.agent.Role != plan.Task }) &&

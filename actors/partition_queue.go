@@ -57,7 +57,7 @@ func (s *partitionState) maybePause(i int) {
 
 // trim forgets the batches that no agent needs any more, whatever happens.
 func (s *partitionState) trim() {
-	for i, q := range s.sources {
+	for i, q := range s.sources[:len(s.stage.Sources)] {
 		keep := int64(-1)
 		for _, a := range s.agents {
 			if a.source == i && (keep < 0 || a.committed.upTo < keep) {
@@ -72,13 +72,7 @@ func (s *partitionState) trim() {
 		if n == 0 {
 			continue
 		}
-		q.batches = slices.Delete(q.batches, 0, n)
-		q.first += int64(n)
-		for _, a := range s.agents {
-			if a.source == i && a.batch < q.first {
-				a.batch, a.record = q.first, 0
-			}
-		}
+		s.cut(i, n)
 		s.maybePause(i)
 	}
 }

@@ -19,7 +19,7 @@ func (s *partitionState) onSealRound(m SealRound) {
 	}
 	flushes := 0
 	for i, a := range s.agents {
-		if len(a.works) > 0 && !a.backing {
+		if len(a.works) > 0 && !a.backing && !s.isFed(a) { // the latter are waited for
 			flushes++
 			a.flush = s.id()
 			s.emit(toAgent{i, Flush{Incarnation: a.incarnation, Round: a.flush}})
@@ -31,7 +31,7 @@ func (s *partitionState) onSealRound(m SealRound) {
 	}
 	s.seal = &sealing{round: m.Round, flushes: flushes}
 	if flushes == 0 {
-		s.sealShards()
+		s.sealTrees()
 	}
 }
 
@@ -55,7 +55,7 @@ func (s *partitionState) onFlushed() {
 		return
 	}
 	if s.seal.flushes--; s.seal.flushes == 0 {
-		s.sealShards()
+		s.sealTrees()
 	}
 }
 
@@ -65,7 +65,7 @@ func (s *partitionState) sealShards() {
 		s.seal = &sealing{}
 	}
 	x := s.seal
-	x.flushes, x.epoch, x.parts, s.fill = 0, s.epoch, s.fill, new(parts)
+	x.flushes, x.drains, x.epoch, x.parts, s.fill = 0, false, s.epoch, s.fill, new(parts)
 	x.upTo, x.done = make([]int64, len(s.tables)), s.snapshot()
 	s.epoch++
 	for i, t := range s.tables {
@@ -176,7 +176,7 @@ func (s *partitionState) maybeOffer() {
 // positions are the committed offsets of a bundle: for each source the lowest of its agents', and the rest as metadata.
 func (s *partitionState) positions(done []progress, timers map[string]int64) []kafka.Position {
 	var all []kafka.Position
-	for i, q := range s.sources {
+	for i, q := range s.sources[:len(s.stage.Sources)] {
 		meta := kafka.Meta{Seq: s.seq}
 		if i == 0 && len(timers) > 0 && !plant.Is("timer outside the bundle") {
 			meta.Timers = timers
@@ -267,7 +267,7 @@ func (s *partitionState) onLeave(m Leave) {
 		return
 	}
 	for i, a := range s.agents {
-		if a.backing {
+		if a.backing || s.isFed(a) { // the latter finish what has been begun
 			continue
 		}
 		s.flushed++
@@ -282,6 +282,13 @@ func (s *partitionState) onLeave(m Leave) {
 // abandon goes on without the handlers that have not ended in time: their records are for the next owner.
 func (s *partitionState) abandon() {
 	s.flushed = 0
+	if s.flows() { // a tree that is half done
+		s.leaveBy = time.Time{}
+		s.dropUnsealed()
+		s.maybeOffer()
+		s.maybeFinish()
+		return
+	}
 	for _, a := range s.agents {
 		if a.flush != 0 {
 			a.incarnation, a.flush = a.incarnation+1, 0
@@ -292,12 +299,14 @@ func (s *partitionState) abandon() {
 
 // sealLast seals what is left. An earlier seal may be under way: then it comes after.
 func (s *partitionState) sealLast() {
-	s.leaveBy = time.Time{} // nothing more to wait for by the clock
+	if !s.flows() {
+		s.leaveBy = time.Time{} // nothing more to wait for by the clock
+	}
 	if s.seal != nil && s.seal.parts != nil {
 		return // becomeWhole comes back here
 	}
 	s.seal = nil
-	s.sealShards()
+	s.sealTrees()
 }
 
 // maybeFinish ends a stop once nothing is left to commit.
@@ -323,7 +332,7 @@ func (s *partitionState) finish() {
 
 // isBusy says whether the partition has anything that is not committed.
 func (s *partitionState) isBusy() bool {
-	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
+	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || s.flows() || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
 		return a.backing || len(a.parked) > 0 || (a.source >= 0 || a.agent.Fires != nil) && len(a.works) > 0
 	}) || s.firing != nil || s.phase == running && s.firstDue() != nil
 }

@@ -61,6 +61,7 @@ type recordFailure struct {
 	topic    string
 	offset   int64 // -1: a timer or task
 	step     string
+	failedIn string // the agent that failed in a record of a channel that comes of this one; empty: agent itself
 	attempts int
 	decision plan.Decision
 	paused   time.Duration // the agent's breaker has opened for that long
@@ -85,8 +86,9 @@ const (
 // sourceQueue holds the records of one source that some agent may still need.
 type sourceQueue struct {
 	topic    *plan.Topic
-	from     int64 // where reading begins
-	position int64 // the next offset expected
+	channel  *plan.Channel // in place of the topic
+	from     int64         // where reading begins
+	position int64         // the next offset expected
 	batches  []*kafka.Batch
 	first    int64 // number of batches[0]: batches are counted from the beginning
 	records  int   // in batches
@@ -106,7 +108,9 @@ type given struct {
 // agentSlot is what the partition knows of one of its agents.
 type agentSlot struct {
 	agent       *plan.Agent
-	source      int // index in the stage; -1: a timer or task
+	source      int   // index in the stage, channels behind topics; -1: a timer or task
+	into        []int // the same of the channels that it sends to
+	fan         int   // how many records it sends to one of them for each of its own, as of the last report
 	incarnation int64
 	batch       int64 // the cursor: next record to give out
 	record      int
@@ -178,8 +182,9 @@ func (a *parts) fired(name string, at int64) {
 // sealing is an epoch between the decision to seal it and the last shard's answer.
 type sealing struct {
 	round   int64
-	flushes int // agents that have not answered
-	shards  int // shards that have not answered
+	flushes int  // agents that have not answered
+	drains  bool // it waits for the channels to be empty
+	shards  int  // shards that have not answered
 	epoch   int64
 	parts   *parts
 	upTo    []int64 // by table: what was sent before the seal
@@ -234,14 +239,13 @@ type partitionState struct {
 	refresh        time.Time // when offsets are committed again, though nothing has happened
 	committedEpoch int64
 	careful        *careful
-	cause          error // of the undo under way
-	causeStack     string
-	causeStep      string
+	cause          recordFailure // of the undo under way
 	causePolicy    *plan.Policy
-	halt           *halted  // why nothing more is given out
-	blame          *blame   // of the partition before, not put on a record yet
-	probe          *probe   // the process before died; nil: nothing is suspect
-	culprit        *careful // the record that was at hand when it began
+	later          []partitionMessage // wait until the seal under way has drained the channels
+	halt           *halted            // why nothing more is given out
+	blame          *blame             // of the partition before, not put on a record yet
+	probe          *probe             // the process before died; nil: nothing is suspect
+	culprit        *careful           // the record that was at hand when it began
 	leaveBy        time.Time
 	flushed        int // agents that a stop waits for
 	rateIn         rate
@@ -266,12 +270,25 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	for _, t := range stage.Sources {
 		s.sources = append(s.sources, &sourceQueue{topic: t})
 	}
+	for _, c := range stage.Channels {
+		s.sources = append(s.sources, &sourceQueue{channel: c, from: -1})
+	}
+	channelAt := func(c *plan.Channel) int { return len(stage.Sources) + slices.Index(stage.Channels, c) }
 	for _, a := range stage.Agents {
-		s.agents = append(s.agents, &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven})
+		x := &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven, fan: 1}
+		if a.Channel != nil {
+			x.source = channelAt(a.Channel)
+		}
+		for _, c := range a.Into {
+			x.into = append(x.into, channelAt(c))
+		}
+		s.agents = append(s.agents, x)
 	}
 	s.findTimers()
 	for _, a := range s.agents {
-		a.ranges = maxRanges(s.agents, a.source)
+		if a.ranges = maxRanges(s.agents, a.source); s.isFed(a) { // nothing of it is in the metadata
+			a.ranges = maxGiven
+		}
 	}
 	if err := s.place(begin); err != nil {
 		return nil, err
@@ -285,7 +302,7 @@ type startAt struct{ first, end int64 }
 
 // place reads the committed offsets and their metadata.
 func (s *partitionState) place(begin []startAt) error {
-	for i, q := range s.sources {
+	for i, q := range s.sources[:len(s.stage.Sources)] {
 		pos := kafka.Position{Offset: -1}
 		for _, x := range s.grant.Sources {
 			if x.Topic == q.topic.Name && x.Partition == s.partition {
@@ -330,6 +347,18 @@ func (s *partitionState) place(begin []startAt) error {
 // step handles one message and returns what it asks of others.
 func (s *partitionState) step(m partitionMessage) []any {
 	s.out = nil
+	if !s.waits(m) {
+		s.handle(m)
+	}
+	s.maybeDrained()
+	s.maybeProbe()
+	s.give()
+	s.maybeDry()
+	s.askWake()
+	return s.out
+}
+
+func (s *partitionState) handle(m partitionMessage) {
 	switch m := m.(type) {
 	case ShardReady:
 		s.onShardReady(m)
@@ -368,11 +397,6 @@ func (s *partitionState) step(m partitionMessage) []any {
 	case Leave:
 		s.onLeave(m)
 	}
-	s.maybeProbe()
-	s.give()
-	s.maybeDry()
-	s.askWake()
-	return s.out
 }
 
 func (s *partitionState) emit(x any) { s.out = append(s.out, x) }

@@ -105,7 +105,7 @@ func (s *partitionState) fire() {
 	if f.asked != 0 || len(s.agents[f.slot.agent].works) > 0 {
 		return
 	}
-	if !plant.Is("timers beside the agents that set them") && slices.ContainsFunc(f.slot.rivals, func(j int) bool { return len(s.agents[j].works) > 0 }) {
+	if s.flows() || !plant.Is("timers beside the agents that set them") && slices.ContainsFunc(f.slot.rivals, func(j int) bool { return len(s.agents[j].works) > 0 }) {
 		return
 	}
 	s.collect()
@@ -176,7 +176,7 @@ func (s *partitionState) onCollected(m Collected) {
 		w.records[j] = plan.Rec{B: m.Batch, I: j}
 	}
 	a.works, a.records = append(a.works, w), len(w.records)
-	s.emit(toAgent{i, Work{a.incarnation, w.id, w.records}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
 }
 
 // fired notes that the next n timers of a work have been called. What an agent of timers has done is a count of them.
@@ -212,9 +212,9 @@ func (s *partitionState) dropTimer(i int, rec plan.Rec) {
 	s.emit(toShard{x.table, Apply{s.undo, t.sent, s.epoch, ops}})
 }
 
-// isHeld says whether an agent must wait while timers are called.
+// isHeld says whether an agent must wait while timers are called. What has begun to go through channels ends first.
 func (s *partitionState) isHeld(a *agentSlot) bool {
-	return s.firing != nil && slices.Contains(a.rivals, s.firing.slot)
+	return s.firing != nil && !s.isFed(a) && (len(a.into) > 0 || slices.Contains(a.rivals, s.firing.slot))
 }
 
 // nextTimer is when the next timers are due, for a wake-up; zero: none, or they are being called.

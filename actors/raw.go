@@ -249,7 +249,9 @@ func (w *rawWork) Begin(i int) (plan.Input, error) {
 	if w.done[i] {
 		return nil, fmt.Errorf("agent %s: Begin(%d) after Done(%d)", w.run.worker.agent.Name, i, i)
 	}
-	t := &rawTurn{of: w, i: i, since: w.run.worker.now(), effects: plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(w.run.worker.cur.Ops))}}
+	t := &rawTurn{of: w, i: i, since: w.run.worker.now(), effects: plan.Effects{
+		Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(w.run.worker.cur.Ops)), Sent: make([]plan.Parcel, len(w.run.worker.cur.Sent)),
+	}}
 	w.turns[i], w.run.last = t, t
 	return t, nil
 }
@@ -287,6 +289,13 @@ func (w *rawWork) Done(i int) error {
 		for id, ops := range t.effects.Ops {
 			if ops != nil && ops.Len() > 0 {
 				m.Ops = append(m.Ops, tableOps{w.run.worker.tableAt[id], ops})
+			}
+		}
+	}
+	if t != nil {
+		for id, p := range t.effects.Sent {
+			if p != nil && p.Len() > 0 {
+				m.Sent = append(m.Sent, sent{w.run.worker.channelAt[id], p})
 			}
 		}
 	}

@@ -322,7 +322,7 @@ func (s *Sim) feed() bool {
 		return false
 	}
 	for _, p := range s.parts {
-		for i, q := range p.state.sources {
+		for i, q := range p.state.sources[:len(p.state.stage.Sources)] {
 			log := s.logs[q.topic.ID][p.state.partition]
 			if p.read[i] < 0 || p.read[i] >= int64(len(log)) {
 				continue

@@ -35,6 +35,7 @@ type worker struct {
 	partition   int32
 	env         *plan.Env
 	tableAt     []int     // index in the stage by table ID, -1 for others
+	channelAt   []int     // the same for the channels that it sends to; nil if there are none
 	post        func(any) // to the partition, in order
 	now         func() time.Time
 	await       func() (*Work, bool) // the next work; blocks, or says that there is none now
@@ -59,9 +60,10 @@ type worker struct {
 	done     int   // its records that are through
 	finished []int64
 	out      outputs
-	ops      []tables.Ops // by index in the stage
-	dirty    bool         // something to report
-	final    int64        // the round of a final flush that waits for the turn at hand
+	ops      []tables.Ops  // by index in the stage
+	sent     []plan.Parcel // the same, of channels
+	dirty    bool          // something to report
+	final    int64         // the round of a final flush that waits for the turn at hand
 	stopping bool
 	busy     bool // a turn is at hand
 	failed   bool
@@ -77,7 +79,28 @@ func newWorker(ctx context.Context, agent *plan.Agent, index int, incarnation in
 	k.tableAt, k.ops = tableIndex(stage), make([]tables.Ops, len(stage.Tables))
 	k.cur = plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(k.tableAt))}
 	k.out = new(kafka.Outputs)
+	if k.channelAt = channelIndex(stage, agent); k.channelAt != nil {
+		k.cur.Sent, k.sent = make([]plan.Parcel, len(k.channelAt)), make([]plan.Parcel, len(stage.Channels))
+	}
 	return k
+}
+
+// channelIndex maps the IDs of channels that an agent sends to, to indexes in its stage.
+func channelIndex(stage *plan.Stage, agent *plan.Agent) []int {
+	n := 0
+	for _, c := range agent.Into {
+		n = max(n, int(c.ID)+1)
+	}
+	if n == 0 {
+		return nil
+	}
+	at := make([]int, n)
+	for i, c := range stage.Channels {
+		if int(c.ID) < n {
+			at[c.ID] = i
+		}
+	}
+	return at
 }
 
 // tableIndex maps table IDs to indexes in a stage; -1 for tables of other stages.
@@ -215,6 +238,17 @@ func (k *worker) endTurn() bool {
 		k.ops[i].AppendAll(ops)
 		ops.Reset()
 	}
+	for id, p := range k.cur.Sent {
+		if p == nil || p.Len() == 0 {
+			continue
+		}
+		i := k.channelAt[id]
+		if k.sent[i] == nil {
+			k.sent[i] = p.Fresh()
+		}
+		k.sent[i].AppendAll(p)
+		p.Reset()
+	}
 	for _, w := range k.prior {
 		k.finished = append(k.finished, w.ID)
 	}
@@ -252,6 +286,11 @@ func (k *worker) report(round int64, finished bool) {
 	for i, ops := range k.ops {
 		if ops != nil && ops.Len() > 0 {
 			w.Ops, k.ops[i] = append(w.Ops, tableOps{i, ops}), nil
+		}
+	}
+	for i, p := range k.sent {
+		if p != nil && p.Len() > 0 {
+			w.Sent, k.sent[i] = append(w.Sent, sent{i, p}), nil
 		}
 	}
 	w.Prior, k.finished = k.finished, nil

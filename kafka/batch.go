@@ -43,7 +43,9 @@ type Batch struct {
 	Arena     []byte
 	// Next is the offset at which reading goes on after this batch. It may lie past the last record by more than one:
 	// control records of transactions and aborted records take offsets too. A batch without records only moves Next.
-	Next     int64
+	Next int64
+	// Values is what the records of a channel in memory hold, in place of bytes; nil in all other batches.
+	Values   any
 	redriven []redriven // those that have a RedriveHeader, in order
 }
 

@@ -35,6 +35,7 @@ const (
 	letterNode      = "troupe.node"
 	letterTime      = "troupe.time"
 	letterHistory   = "troupe.history"
+	letterFailedIn  = "troupe.failed-in"
 
 	// RedriveHeader marks a record that is meant for one agent only.
 	RedriveHeader = "troupe.redrive"
@@ -56,16 +57,19 @@ var ErrLetterTooLarge = errors.New("the record does not fit the topic of dead le
 
 // Failure is what is known of a record that was given up.
 type Failure struct {
-	Topic     string    `json:"topic"`
-	Partition int32     `json:"partition"`
-	Offset    int64     `json:"offset"`
-	Agent     string    `json:"agent"`
-	Step      string    `json:"step,omitempty"` // empty in letters of an older version
-	Attempts  int       `json:"attempts"`
-	Error     string    `json:"error"` // with all that it wraps
-	Stack     string    `json:"stack,omitempty"`
-	Node      string    `json:"node,omitempty"`
-	Time      time.Time `json:"time"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Agent     string `json:"agent"`
+	// FailedIn is the agent that failed, if it is another one: the record's agent is that of its topic, from which it came there through
+	// channels in memory.
+	FailedIn string    `json:"failed_in,omitempty"`
+	Step     string    `json:"step,omitempty"` // empty in letters of an older version
+	Attempts int       `json:"attempts"`
+	Error    string    `json:"error"` // with all that it wraps
+	Stack    string    `json:"stack,omitempty"`
+	Node     string    `json:"node,omitempty"`
+	Time     time.Time `json:"time"`
 	// Letter is where the dead letter of a failure in a history lies: PARTITION@OFFSET of the topic of dead letters.
 	Letter string `json:"letter,omitempty"`
 }
@@ -109,6 +113,9 @@ func (l Letter) headers() []byte {
 		text(letterAgent, l.Agent), text(letterStep, l.Step), text(letterAttempts, strconv.Itoa(l.Attempts)), text(letterError, l.Error),
 		text(letterStack, l.Stack), text(letterNode, l.Node), text(letterTime, l.Time.UTC().Format(time.RFC3339Nano)),
 	}
+	if l.FailedIn != "" {
+		all = append(all, text(letterFailedIn, l.FailedIn))
+	}
 	if len(l.History) > 0 {
 		all = append(all, Header{Key: letterHistory, Value: mustJSON(l.History)})
 	}
@@ -151,6 +158,8 @@ func ParseLetter(raw []byte) (l Letter, original []byte, ok bool, err error) {
 			l.Offset = number(h, 64)
 		case letterAgent:
 			l.Agent = v
+		case letterFailedIn:
+			l.FailedIn = v
 		case letterStep:
 			l.Step = v
 		case letterAttempts:

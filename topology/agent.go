@@ -187,6 +187,7 @@ func (r *Row[V]) now() *tables.Row[V] {
 func EachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *Table[K, R], fn func(ctx *Context, ev Event[K, V], row *Row[R]) error, opts ...AgentOption) {
 	a := t.newAgent(name, plan.Processor, sourceOf(source), append([]AgentOption{Writes(table)}, opts...))
 	a.check(fn == nil)
+	a.inside = true
 	a.program = func() plan.Program {
 		s := a.newScope()
 		rows := &rowRun[K, V, R]{table: table, runner: func(in plan.Input, events []Event[K, V]) func(*tables.Row[R], int32) error {

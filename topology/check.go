@@ -59,7 +59,7 @@ func (n *names) claim(name, what string) {
 	case !taken:
 		n.topics[key] = what
 	case other == what:
-		n.add("two topics are called %s: define it once and share the handle", name)
+		n.add("two %ss are called %s: define it once and share the handle", strings.Fields(what)[0], name)
 	default:
 		n.add("%s and %s collide (Kafka takes dots and underscores for the same): rename one", what, other)
 	}
@@ -84,6 +84,11 @@ func (t *Topology) checkNames() []error {
 		}
 		if d.partitions < 0 {
 			n.add("topic %s is declared with %d partitions: declare a positive number, or none", d.name, d.partitions)
+		}
+	}
+	for _, d := range t.channels {
+		if n.check("a channel", d.name) {
+			n.claim(d.name, "channel "+d.name)
 		}
 	}
 	n.checkTables(t, legal)
@@ -183,6 +188,7 @@ func (t *Topology) checkEdges() (faults []error) {
 			add("topic %s is used by no agent: read it, declare it with topology.Sends, or remove it", d.name)
 		}
 	}
+	faults = append(faults, t.checkChannels()...)
 	for _, d := range t.tables {
 		if !written[d] {
 			add("table %s is written by no agent: declare topology.Writes(%s) where it is, or remove it", d.name, d.name)
@@ -196,6 +202,42 @@ func (t *Topology) checkEdges() (faults []error) {
 	return faults
 }
 
+// checkChannels finds channels that lead from or to nowhere, and senders that cannot send to one.
+func (t *Topology) checkChannels() (faults []error) {
+	add := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	for _, d := range t.channels {
+		read, sent := false, false
+		for _, a := range t.agents {
+			read = read || a.source == d
+			if !a.sends[d] {
+				continue
+			}
+			sent = true
+			switch {
+			case a.role != plan.Processor:
+				add("%s %s sends to channel %s: only agents send to channels, whose records are done when theirs are; let it send to a topic", roleOf(a), a.name, d.name)
+			case a.inside:
+				add("agent %s sends to channel %s from inside table %s: send to a topic, or read and write the table from an agent made with Each", a.name, d.name, a.tableOf())
+			}
+		}
+		if !read {
+			add("channel %s is read by no agent: what is sent to it would be lost; read it, or remove it", d.name)
+		}
+		if !sent {
+			add("channel %s is sent to by no agent: declare it with topology.Sends where it is, or remove it", d.name)
+		}
+	}
+	return faults
+}
+
+// tableOf is the table that an agent runs inside of.
+func (a *agentDef) tableOf() string {
+	for d := range a.writes {
+		return d.name
+	}
+	return ""
+}
+
 // checkForeign finds topics and tables of other topologies.
 func (t *Topology) checkForeign(a *agentDef) (faults []error) {
 	foreign := func(verb, what, name string, of *Topology) {
@@ -204,12 +246,12 @@ func (t *Topology) checkForeign(a *agentDef) (faults []error) {
 		}
 	}
 	if a.source != nil {
-		foreign("reads", "topic", a.source.name, a.source.t)
+		foreign("reads", a.source.what(), a.source.name, a.source.t)
 	}
 	for _, x := range a.order {
 		switch x := x.(type) {
 		case *topicDef:
-			foreign("sends to", "topic", x.name, x.t)
+			foreign("sends to", x.what(), x.name, x.t)
 		case *tableDef:
 			foreign("uses", "table", x.name, x.t)
 		case *globalDef:
@@ -247,7 +289,7 @@ func (t *Topology) checkLoops() (faults []error) {
 		path = path[:len(path)-1]
 		state[d] = 2
 	}
-	for _, d := range t.topics {
+	for _, d := range slices.Concat(t.topics, t.channels) {
 		visit(d)
 	}
 	return faults
@@ -266,5 +308,8 @@ func (t *Topology) loopFault(cycle []*topicDef) error {
 		}
 	}
 	b.WriteString(cycle[0].name)
+	if !slices.ContainsFunc(cycle, func(d *topicDef) bool { return !d.memory }) {
+		return errors.New("records go round in a loop of channels, and would never be done: " + b.String() + "; put a topic with topology.Loop() in place of one")
+	}
 	return errors.New("records go round in a loop: " + b.String() + "; if that is meant, declare one of the topics with topology.Loop()")
 }

@@ -52,6 +52,9 @@ func describeText(p *plan.Plan) string {
 		for _, t := range st.Tables {
 			fmt.Fprintf(&b, "  table %s (%s → %s%s), changelog %s\n", t.Name, t.Key.Type, t.Value.Type, tableNotes(t), t.Changelog.Name)
 		}
+		for _, c := range st.Channels {
+			fmt.Fprintf(&b, "  channel %s (%s → %s), in memory, capacity %d\n", c.Name, c.Key.Type, c.Value.Type, c.Capacity)
+		}
 	}
 	if len(p.Globals) > 0 {
 		b.WriteString("\nglobal tables: a full copy on every node\n")
@@ -93,6 +96,9 @@ func agentNotes(a *plan.Agent) string {
 	if a.Source != nil {
 		n = append(n, "reads "+a.Source.Name)
 	}
+	if a.Channel != nil {
+		n = append(n, "reads channel "+a.Channel.Name)
+	}
 	switch {
 	case a.Fires != nil:
 		n = append(n, "called for timers "+a.Fires.Name)
@@ -118,6 +124,9 @@ func agentNotes(a *plan.Agent) string {
 	}
 	if a.Reply != nil {
 		n = append(n, "answers with "+a.Reply.Value.Type+" by "+a.Reply.Topic.Name)
+	}
+	for _, c := range a.Into {
+		n = append(n, "sends channel "+c.Name)
 	}
 	if len(a.Steps) > 0 {
 		n = append(n, "steps: "+strings.Join(a.Steps, " | "))
@@ -152,6 +161,9 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 		if a.Source != nil {
 			edges = append(edges, edge{fmt.Sprintf("t%d", a.Source.ID), id, ""})
 		}
+		if a.Channel != nil {
+			edges = append(edges, edge{fmt.Sprintf("c%d", a.Channel.ID), id, ""})
+		}
 		for _, t := range a.Reads {
 			if slices.Contains(a.Writes, t) {
 				edges = append(edges, edge{id, fmt.Sprintf("s%d", t.ID), "writes"})
@@ -164,6 +176,9 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 		}
 		for _, t := range a.Sends {
 			edges = append(edges, edge{id, fmt.Sprintf("t%d", t.ID), ""})
+		}
+		for _, c := range a.Into {
+			edges = append(edges, edge{id, fmt.Sprintf("c%d", c.ID), ""})
 		}
 	}
 	return topics, edges
@@ -189,6 +204,9 @@ func describeMermaid(p *plan.Plan) string {
 		}
 		for _, t := range st.Tables {
 			fmt.Fprintf(&b, "    s%d[(%q)]\n", t.ID, t.Name)
+		}
+		for _, c := range st.Channels {
+			fmt.Fprintf(&b, "    c%d{{%q}}\n", c.ID, c.Name)
 		}
 		b.WriteString("  end\n")
 	}
@@ -222,6 +240,9 @@ func describeDot(p *plan.Plan) string {
 		}
 		for _, t := range st.Tables {
 			fmt.Fprintf(&b, "    s%d [label=%q, shape=cylinder];\n", t.ID, t.Name)
+		}
+		for _, c := range st.Channels {
+			fmt.Fprintf(&b, "    c%d [label=%q, shape=hexagon];\n", c.ID, c.Name)
 		}
 		b.WriteString("  }\n")
 	}

@@ -15,15 +15,24 @@ type (
 		Topics  []describedTopic  `json:"topics"`
 	}
 	describedStage struct {
-		ID      int32            `json:"id"`
-		Sources []string         `json:"sources"`
-		Agents  []describedAgent `json:"agents"`
-		Tables  []describedTable `json:"tables"`
+		ID       int32              `json:"id"`
+		Sources  []string           `json:"sources"`
+		Agents   []describedAgent   `json:"agents"`
+		Tables   []describedTable   `json:"tables"`
+		Channels []describedChannel `json:"channels,omitempty"`
+	}
+	describedChannel struct {
+		Name     string `json:"name"`
+		Key      string `json:"key"`
+		Value    string `json:"value"`
+		Capacity int    `json:"capacity"`
 	}
 	describedAgent struct {
 		Name    string   `json:"name"`
 		Role    string   `json:"role"`
 		Source  string   `json:"source,omitempty"`
+		Channel string   `json:"channel,omitempty"` // that it reads
+		Into    []string `json:"into,omitempty"`    // channels that it sends to
 		Every   string   `json:"every,omitempty"`
 		Cron    string   `json:"cron,omitempty"`
 		Fires   string   `json:"fires,omitempty"`
@@ -70,6 +79,9 @@ func describeJSON(p *plan.Plan) (string, error) {
 		for _, t := range st.Tables {
 			x.Tables = append(x.Tables, describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Timers, t.Split != nil})
 		}
+		for _, c := range st.Channels {
+			x.Channels = append(x.Channels, describedChannel{c.Name, c.Key.Type, c.Value.Type, c.Capacity})
+		}
 		out.Stages = append(out.Stages, x)
 	}
 	for _, g := range p.Globals {
@@ -96,6 +108,12 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+	}
+	if a.Channel != nil {
+		x.Channel = a.Channel.Name
+	}
+	for _, c := range a.Into {
+		x.Into = append(x.Into, c.Name)
 	}
 	if a.Reply != nil {
 		x.Answer = a.Reply.Value.Type

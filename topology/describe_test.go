@@ -29,6 +29,9 @@ func shop() *topology.Topology {
 	type order = topology.Event[string, map[string]int]
 	topology.EachRow(t, "open", orders, open, func(*topology.Context, order, *topology.Row[int64]) error { return nil }, topology.Sends(lines))
 	topology.Each(t, "look", orders, func(*topology.Context, order) error { return nil }, topology.Reads(open), topology.Writes(seen))
+	sums := topology.NewChannel[string, int](t, "sums", topology.Capacity(100))
+	topology.Each(t, "sum", orders, func(*topology.Context, order) error { return nil }, topology.Sends(sums))
+	topology.Each(t, "add", sums, func(*topology.Context, topology.Event[string, int]) error { return nil }, topology.Sends(reports))
 	topology.Props(t, "audit", orders, actor.PropsFromFunc(func(actor.Context) {}))
 	topology.Count(topology.GroupBy(topology.FlatMap(topology.From(lines), strings.Fields), word), counts)
 	topology.Every(t, "report", time.Minute, nothingAtAll, topology.Reads(open), topology.Sends(reports))

@@ -186,6 +186,11 @@ func (t *Topology) checkTimers(s *stages) (faults []error) {
 			add("timers %s are set by no agent that reads a topic: declare topology.Writes(%s) where it is", d.name, d.name)
 		}
 		called[d] = a
+		for x := range a.sends {
+			if x.memory {
+				add("agent %s is called for timers and sends to channel %s, which is for records: send to a topic", a.name, x.name)
+			}
+		}
 	}
 	for _, d := range t.tables {
 		if d.timers && called[d] == nil {

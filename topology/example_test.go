@@ -106,6 +106,27 @@ func ExampleTopology_Plan() {
 	// records go round in a loop: orders and more → agent echo → orders and more; if that is meant, declare one of the topics with topology.Loop()
 }
 
+// What one agent sends to a channel, others of the same partition read: nothing is encoded, and a line is done only when its words are.
+func ExampleNewChannel() {
+	t := topology.New("wordcount")
+	lines := topology.NewTopic(t, "lines", codec.String, codec.String)
+	words := topology.NewChannel[string, []string](t, "words", topology.Capacity(1000))
+	lengths := topology.NewTable(t, "lengths", codec.String, codec.Int64)
+
+	topology.Each(t, "split", lines, func(ctx *topology.Context, line topology.Event[string, string]) error {
+		words.Send(ctx, line.Key, strings.Fields(line.Value))
+		return nil
+	}, topology.Sends(words))
+	topology.Each(t, "measure", words, func(ctx *topology.Context, all topology.Event[string, []string]) error {
+		lengths.Set(ctx, all.Key, int64(len(all.Value)))
+		return nil
+	}, topology.Writes(lengths))
+
+	p, err := t.Plan()
+	fmt.Println(p.Channels[0].Name, p.Channels[0].Value.Type, err)
+	// Output: words []string <nil>
+}
+
 // A copy of a topic on every node, which any agent may read.
 func ExampleNewGlobalTable() {
 	t := topology.New("shop")

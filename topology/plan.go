@@ -24,6 +24,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	}
 	b := &builder{t: t, plan: &plan.Plan{Name: t.name}}
 	b.topics()
+	b.channels()
 	b.stages(stages)
 	t.planned = b.plan
 	return b.plan, nil
@@ -45,7 +46,7 @@ func (b *builder) topics() {
 		})
 	}
 	for _, d := range b.t.topics {
-		if d.like != nil {
+		if d.like != nil && !d.like.memory { // else see stages
 			b.plan.Topics[d.id].Like = b.plan.Topics[d.like.id]
 		}
 	}
@@ -76,6 +77,15 @@ func (b *builder) topics() {
 	b.internal(b.t.name+"-slots", plan.Slots, 1, kept())
 	b.leader = b.internal(b.t.name+"-leader", plan.Leader, 1, kept())
 	b.leader.Source = true
+}
+
+// channels lists the channels under their ids.
+func (b *builder) channels() {
+	for _, d := range b.t.channels {
+		b.plan.Channels = append(b.plan.Channels, &plan.Channel{
+			ID: d.id, Name: d.name, Capacity: d.capacity, Key: d.key, Value: d.value, NewParcel: d.parcel,
+		})
+	}
 }
 
 func configOf(d *topicDef) map[string]string {
@@ -114,6 +124,16 @@ func (b *builder) stages(found *stages) {
 			b.tables[x.id].Stage = st.ID
 			st.Tables = append(st.Tables, b.tables[x.id])
 		}
+		for _, x := range d.channels {
+			b.plan.Channels[x.id].Stage = st.ID
+			x.origin.Store(d.sources[0])
+			st.Channels = append(st.Channels, b.plan.Channels[x.id])
+		}
+		for _, x := range b.t.topics {
+			if x.like != nil && x.like.memory && found.of[x.like] == d { // as many as the records of the channel come from
+				b.plan.Topics[x.id].Like = st.Sources[0]
+			}
+		}
 		of[d] = st
 		b.plan.Stages = append(b.plan.Stages, st)
 	}
@@ -139,7 +159,9 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 		d.spread = b.t.topics[st.Sources[0].ID]
 		a.Policy.KeyOrder = false
 	}
-	if d.source != nil {
+	if d.source != nil && d.source.memory {
+		a.Channel = b.plan.Channels[d.source.id]
+	} else if d.source != nil {
 		a.Source = b.plan.Topics[d.source.id]
 		a.Source.Source = true
 	}
@@ -154,6 +176,10 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 		seen[x] = true
 		switch x := x.(type) {
 		case *topicDef:
+			if x.memory {
+				a.Into = append(a.Into, b.plan.Channels[x.id])
+				continue
+			}
 			a.Sends = append(a.Sends, b.plan.Topics[x.id])
 			b.plan.Topics[x.id].Sink = true
 		case *globalDef:

@@ -259,7 +259,7 @@ func faults() []fault {
 			topology.Each(t, "from-a", a, nothing, topology.Writes(x))
 			topology.Each(t, "from-b", topicsOf(t, "b")[0], nothing, topology.Reads(x), topology.Writes(y))
 			topology.Each(t, "from-c", c, nothing, topology.Reads(y))
-		}, []string{"topics a and c are not co-partitioned, but feed one stage through the tables that its agents share: they are declared with 4 and 5"}},
+		}, []string{"topics a and c are not co-partitioned, but feed one stage through the tables or channels that its agents share: they are declared with 4 and 5"}},
 		{"timers and tasks", func(t *topology.Topology) {
 			x := topicsOf(t, "a", "b")
 			ta, tb := topology.NewTable(t, "ta", codec.String, codec.String), topology.NewTable(t, "tb", codec.String, codec.String)
@@ -292,14 +292,14 @@ func faults() []fault {
 			lonely, unset, twice, own := timers("lonely"), timers("unset"), timers("twice"), timers("own")
 			topology.Each(t, "set", in, nothing, topology.Writes(lonely, twice))
 			topology.OnTimer(t, "of-unset", unset, call)
-			topology.OnTimer(t, "one", twice, call, topology.OnLeader())
+			topology.OnTimer(t, "one", twice, call, topology.OnLeader(), topology.Sends(topology.NewChannel[string, string](t, "pipe")))
 			topology.OnTimer(t, "two", twice, call, topology.OnFailure(topology.Policy{KeyOrder: true}))
 			topology.OnTimer(t, "of-own", own, nil, topology.Writes(own))
 			topology.OnTimer[string, string](t, "of-nil", nil, call)
 			topology.NewTimers[string, string](t, "bare", nil, nil)
 		}, []string{
 			"timers lonely have no agent that is called for them: define topology.OnTimer", "timers unset are set by no agent that reads a topic: declare topology.Writes(unset)",
-			"timers twice have two agents, one and two", "agent one is declared OnLeader: it is called for timers twice", "agent two: its policy has KeyOrder",
+			"timers twice have two agents, one and two", "agent one is called for timers and sends to channel pipe", "agent one is declared OnLeader: it is called for timers twice", "agent two: its policy has KeyOrder",
 			"agent of-own has no function", "timers own are set by no agent that reads a topic", "agent of-nil was given nil timers", "timers bare have no codec for their payloads",
 			"table bare has no codec for its keys",
 		}},

@@ -9,8 +9,9 @@ import (
 
 // stageDef is a stage before it has a number: topics that are read, tied together by the tables that their agents share.
 type stageDef struct {
-	sources []*topicDef // sorted by name
-	tables  []*tableDef
+	sources  []*topicDef // sorted by name
+	tables   []*tableDef
+	channels []*topicDef
 }
 
 // key is what the slot map knows a stage by.
@@ -25,7 +26,7 @@ func (d *stageDef) key() string {
 // stages are the stages of a topology but for the leader's, sorted by their keys.
 type stages struct {
 	all []*stageDef
-	of  map[any]*stageDef // by *topicDef and *tableDef; none for topics that nobody reads and tables that no agent touches
+	of  map[any]*stageDef // by *topicDef (topics and channels) and *tableDef; none for topics that nobody reads and tables that no agent touches
 }
 
 // findStages groups what must be co-partitioned: the topics that agents read with the tables they touch. It needs no sound
@@ -49,6 +50,11 @@ func (t *Topology) findStages() *stages {
 				group.join(a.source, x)
 			}
 		}
+		for x := range a.sends {
+			if x.memory && x.t == t {
+				group.join(a.source, x)
+			}
+		}
 	}
 	s := &stages{of: map[any]*stageDef{}}
 	stage := func(x any) *stageDef {
@@ -64,6 +70,12 @@ func (t *Topology) findStages() *stages {
 		if group.has(d) {
 			st := stage(d)
 			st.sources = append(st.sources, d)
+		}
+	}
+	for _, d := range t.channels {
+		if group.has(d) {
+			st := stage(d)
+			st.channels = append(st.channels, d)
 		}
 	}
 	for _, d := range t.tables {
@@ -180,7 +192,7 @@ func (t *Topology) tie(x, y *topicDef) string {
 	if shared != "" {
 		return shared
 	}
-	return fmt.Sprintf("topics %s and %s are not co-partitioned, but feed one stage through the tables that its agents share", x.name, y.name)
+	return fmt.Sprintf("topics %s and %s are not co-partitioned, but feed one stage through the tables or channels that its agents share", x.name, y.name)
 }
 
 // union is a union-find over topics and tables: the parent of each.

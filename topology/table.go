@@ -184,29 +184,32 @@ func (t *Table[K, V]) ops(e *plan.Effects) *tables.OpsOf[V] {
 
 // here checks that a key belongs to the partition at hand.
 func (d *tableDef) here(s *scope, key []byte) error {
-	from := s.agent.source
-	if from == nil {
-		from = s.agent.spread
+	source := s.agent.source
+	if source != nil && source.memory { // its records stay in the partition of those that they come from
+		source = source.origin.Load()
 	}
-	if d.local || from == nil {
+	if source == nil {
+		source = s.agent.spread
+	}
+	if d.local || source == nil {
 		return nil
 	}
 	if d.part != nil {
 		key = d.part(key)
 	}
-	n, at := s.in.Env().Partitions[from.id], s.in.Partition()
-	if n == 0 || from.partitioner.Hash(key, n) == at {
+	n, at := s.in.Env().Partitions[source.id], s.in.Partition()
+	if n == 0 || source.partitioner.Hash(key, n) == at {
 		return nil
 	}
 	hint := ""
 	for _, p := range kafka.Partitioners() {
-		if p.Name != from.partitioner.Name && p.Hash(key, n) == at {
-			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", from.name, p.Name)
+		if p.Name != source.partitioner.Name && p.Hash(key, n) == at {
+			hint = fmt.Sprintf(" (if the keys are those of topic %s, it is written with the partitioner %s: declare it with topology.WithPartitioner)", source.name, p.Name)
 			break
 		}
 	}
 	return lasting("table %s: key %.40q belongs to partition %d, not to %d%s; send it through a topic by its key first, or declare the table Local()",
-		d.name, key, from.partitioner.Hash(key, n), at, hint)
+		d.name, key, source.partitioner.Hash(key, n), at, hint)
 }
 
 // read checks that a handler may read the table.

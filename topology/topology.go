@@ -23,9 +23,11 @@ type Topology struct {
 	tables  []*tableDef
 	globals []*globalDef
 	agents  []*agentDef
-	typed   map[any]any // *Topic, *Table and *GlobalTable by their definitions
-	policy  Policy
-	faults  []error
+	// channels are defined as topics are, but are none.
+	channels []*topicDef
+	typed    map[any]any // *Topic, *Table and *GlobalTable by their definitions
+	policy   Policy
+	faults   []error
 	// replies is the topic of answers; nil where no agent can be asked.
 	replies *topicDef
 
@@ -64,6 +66,10 @@ type topicDef struct {
 	key, value  plan.Text
 	keyFault    error     // why its keys cannot be written with their codec
 	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
+	memory      bool      // it is a channel: its id is its index among those
+	capacity    int
+	parcel      func() plan.Parcel
+	origin      atomic.Pointer[topicDef] // a topic of the channel's stage: the first, as of the last Plan
 }
 
 // tableDef is a table without its types.
@@ -100,6 +106,7 @@ type agentDef struct {
 	globals map[*globalDef]bool
 	order   []any // sends, reads and writes as declared
 	loop    bool
+	inside  bool // it runs inside a table
 	program func() plan.Program
 	raw     *plan.Raw
 	steps   []string
@@ -114,7 +121,15 @@ type replyDef struct {
 	value plan.Text
 }
 
-// AnyTopic is a topic of any types.
+// what says what a topicDef is.
+func (d *topicDef) what() string {
+	if d.memory {
+		return "channel"
+	}
+	return "topic"
+}
+
+// AnyTopic is a topic or a channel of any types.
 type AnyTopic interface{ topic() *topicDef }
 
 // AnyTable is a table of any types.
@@ -123,8 +138,8 @@ type AnyTable interface{ table() *tableDef }
 // AnyReadable is a table, or a global table, of any types.
 type AnyReadable interface{ declareRead(a *agentDef) }
 
-// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic. An agent is
-// written the same over any source.
+// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic or a
+// *Channel. An agent is written the same over either.
 type Source[K, V any] interface {
 	AnyTopic
 	// event decodes a record of the source.
@@ -294,7 +309,7 @@ func TopicOf[K, V any](t *Topology, name string) *Topic[K, V] {
 // AgentOption says what an agent, timer or task touches, and how it runs.
 type AgentOption func(*agentDef)
 
-// Sends declares the topics that a handler sends to.
+// Sends declares the topics and channels that a handler sends to.
 func Sends(topics ...AnyTopic) AgentOption {
 	return func(a *agentDef) {
 		for _, t := range topics {

@@ -33,6 +33,7 @@ type letterLine struct {
 	Offset    int64           `json:"offset"`
 	Timestamp string          `json:"timestamp"`
 	Agent     string          `json:"agent"`
+	FailedIn  string          `json:"failed_in,omitempty"`
 	Step      string          `json:"step,omitempty"`
 	Attempts  int             `json:"attempts"`
 	Error     string          `json:"error"`
@@ -49,7 +50,7 @@ func (m *mailbox) line(l *letter) letterLine {
 	key, _ := m.codecs(l)
 	return letterLine{
 		Letter: l.place.String(), State: l.state(), Receipt: l.receipt, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset,
-		Timestamp: l.timestamp().Format(time.RFC3339Nano), Agent: l.Agent, Step: l.Step, Attempts: l.Attempts, Error: l.problem(), Node: l.Node,
+		Timestamp: l.timestamp().Format(time.RFC3339Nano), Agent: l.Agent, FailedIn: l.FailedIn, Step: l.Step, Attempts: l.Attempts, Error: l.problem(), Node: l.Node,
 		Time: l.Time.UTC().Format(time.RFC3339Nano), History: l.History, Key: jsonText(key, l.key()),
 	}
 }
@@ -225,6 +226,9 @@ func (m *mailbox) show(l *letter) error {
 	row("state", "%s", state)
 	row("record", "%s of %s", l.record(), l.timestamp().Format(time.RFC3339Nano))
 	row("agent", "%s", l.Agent)
+	if l.FailedIn != "" {
+		row("failed in", "%s, an agent that it reached through channels", l.FailedIn)
+	}
 	row("step", "%s", cmp.Or(l.Step, "-"))
 	row("attempts", "%d", l.Attempts)
 	row("given up", "%s by node %s", l.Time.UTC().Format(time.RFC3339Nano), l.Node)

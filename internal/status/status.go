@@ -91,11 +91,12 @@ func (p Partition) Name() string { return Name(p.Stage, p.Partition) }
 // Agent is one agent, timer or task of a partition. Its counts are those of this partition since it came to this node.
 type Agent struct {
 	Name         string    `json:"name"`
-	Role         string    `json:"role"`            // agent, timer, task
-	Topic        string    `json:"topic,omitempty"` // that it reads
-	Offset       int64     `json:"offset"`          // the next to commit; -1: it reads no topic
-	Lag          int64     `json:"lag"`             // -1: not known
-	State        string    `json:"state"`           // running, retrying, held back, stopped
+	Role         string    `json:"role"`              // agent, timer, task
+	Topic        string    `json:"topic,omitempty"`   // that it reads
+	Channel      string    `json:"channel,omitempty"` // that it reads in place of a topic; its lag is what waits in memory
+	Offset       int64     `json:"offset"`            // the next to commit; -1: it reads no topic
+	Lag          int64     `json:"lag"`               // -1: not known
+	State        string    `json:"state"`             // running, retrying, held back, stopped
 	Record       string    `json:"record,omitempty"`
 	Attempts     int       `json:"attempts"` // failures of the record that is retried
 	RetryIn      string    `json:"retry_in,omitempty"`

@@ -17,7 +17,9 @@ type Plan struct {
 	Tables  []*Table  // a table's ID is its index
 	Globals []*Global // global tables; a global table's ID is its index
 	Agents  []*Agent  // all agents, timers and tasks; an agent's ID is its index
-	Stages  []*Stage  // stage 0 is the leader's: it has one partition, the timers and tasks of the whole topology, no table
+	// Channels are the pipes in memory; a channel's ID is its index.
+	Channels []*Channel
+	Stages   []*Stage // stage 0 is the leader's: it has one partition, the timers and tasks of the whole topology, no table
 }
 
 // Kind says what a topic is for, and so who makes it and how.
@@ -47,6 +49,27 @@ type Topic struct {
 	Source      bool   // some agent reads it
 	Sink        bool   // some agent writes it
 	Global      bool   // a global table reads all of it on every node
+}
+
+// Channel is a pipe in memory between agents of one stage, in each of its partitions.
+type Channel struct {
+	ID         int32
+	Name       string
+	Stage      int32
+	Capacity   int // records that may wait in a partition
+	Key, Value Text
+	NewParcel  func() Parcel
+}
+
+// Parcel is a run of records on their way through a channel. It has one owner at a time.
+type Parcel interface {
+	Len() int
+	// AppendAll adds the records of another parcel of the channel, Fresh makes an empty one, Reset empties this one.
+	AppendAll(other Parcel)
+	Fresh() Parcel
+	Reset()
+	// Batch makes a batch of the records, numbered from an offset on. It takes the parcel's memory.
+	Batch(channel string, partition int32, from int64) *kafka.Batch
 }
 
 // Text turns keys or values into text and back, for commands. null tells null from empty.
@@ -111,6 +134,8 @@ type Stage struct {
 	Sources []*Topic // sorted by name; co-partitioned
 	Agents  []*Agent
 	Tables  []*Table
+	// Channels between the agents.
+	Channels []*Channel
 }
 
 // Start says from where an agent reads a topic of which it has no committed offset.
@@ -135,11 +160,14 @@ const (
 
 // Agent is one agent, timer or task.
 type Agent struct {
-	ID      int32
-	Name    string
-	Role    Role
-	Stage   int32
-	Source  *Topic // nil for timers and tasks
+	ID     int32
+	Name   string
+	Role   Role
+	Stage  int32
+	Source *Topic // nil for timers and tasks, and for agents that read a channel
+	// Channel is what it reads in place of a topic; Into are the channels that it sends to.
+	Channel *Channel
+	Into    []*Channel
 	Start   Start
 	Every   time.Duration // of a timer with an interval
 	Cron    *Cron         // of a timer with a crontab line; nil otherwise
@@ -249,6 +277,8 @@ func (p *Plan) NewGlobals() []tables.Replica {
 type Effects struct {
 	Out *kafka.Outputs
 	Ops []tables.Ops // by table ID; nil where nothing was asked for
+	// Sent is what goes into channels, by their IDs; nil where nothing does. Shorter than the ID of a channel that cannot be sent to.
+	Sent []Parcel
 	// Err is the first error of a send or write; it fails the turn.
 	Err error
 }

@@ -86,6 +86,7 @@ type Breaker struct {
 type Failure struct {
 	Topology  string
 	Agent     string // agent, timer or task
+	FailedIn  string // the agent that failed, where the record of Agent has come to it through channels; else empty
 	Topic     string // of the record; empty for a timer or task
 	Partition int32
 	Offset    int64  // -1 for a timer or task

@@ -156,6 +156,7 @@ func Cases() []*Case {
 		sets(), raw(),
 		globals(),
 		answers(),
+		channels(),
 	}
 }
 
