@@ -59,12 +59,6 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Status is what a node is about.
-type Status struct {
-	Owned      int // slots
-	Partitions []PartitionStatus
-}
-
 // Node runs one topology in this process: one actor system, one member of its group.
 type Node struct {
 	plan   *plan.Plan

@@ -58,9 +58,6 @@ func askRootFor[A any](n *Node, q any, limit time.Duration) (A, error) {
 
 var errNotRunning = errors.New("the node does not run")
 
-// Status asks the node's actors what they are about. It waits for up to two seconds.
-func (n *Node) Status() (Status, error) { return askRoot[Status](n, nodeQuery{}) }
-
 // Inspect returns what Look does, with lags. It waits for up to four seconds.
 func (n *Node) Inspect(ctx context.Context) status.Node {
 	st, known := n.look()
@@ -85,6 +82,12 @@ func (n *Node) look() (st status.Node, known bool) {
 	st.Topology, st.Instance, st.Started, st.Commits = n.plan.Name, n.cfg.Instance, began, n.meters.commits()
 	if st.Guarantee = "exactly-once"; n.cfg.AtLeastOnce {
 		st.Guarantee = "at-least-once"
+	}
+	if d, ok := n.driver.(interface{ Client() (string, error) }); ok {
+		var why error
+		if st.Client, why = d.Client(); why != nil {
+			st.ClientWhy = why.Error()
+		}
 	}
 	if st.Partitions == nil {
 		st.Partitions = []status.Partition{}

@@ -16,7 +16,6 @@ import (
 //	releaseSlots | the group          | on its channel: the slots released
 //	lostSlots    | the group          | -
 //	rebuild      | itself, later      | -
-//	nodeQuery    | Node.Status        | Status
 //	joinedGroup  | the group          | -
 //	inspectNode  | Node.Inspect       | status.Node
 //	inspectTree  | Node.Tree          | status.Tree
@@ -44,7 +43,6 @@ type (
 		slot        int32
 		incarnation int64
 	}
-	nodeQuery struct{}
 )
 
 func deadlineOf(ctx context.Context, now time.Time) time.Time {

@@ -154,13 +154,7 @@ func (w *world) stop(n *actors.Node) {
 	}
 }
 
-func owned(n *actors.Node) int {
-	st, err := n.Status()
-	if err != nil {
-		return -1
-	}
-	return st.Owned
-}
+func owned(n *actors.Node) int { return len(n.Look().Partitions) }
 
 // header returns a header of a record.
 func header(r *kgo.Record, key string) string {

@@ -56,8 +56,6 @@ type (
 		memory      *memory // what its successor must know; nil: nothing
 	}
 	nodeFailed struct{ err error }
-	// statusQuery asks a partition for its PartitionStatus.
-	statusQuery struct{}
 )
 
 // partitionActor is the actor of one owned slot: a shell around partitionState. Its agents and shards are its children,
@@ -73,14 +71,11 @@ type partitionActor struct {
 	open   int // shards that have not finished
 	clean  bool
 	log    *slog.Logger
-	counts counters
 	storms map[stormKey]*storm
 	calm   func()        // stops the timer that ends their windows
 	gauges []*shardGauge // of shards
 	tally  tally
 }
-
-type counters struct{ failures, letters, restarts int64 }
 
 // Receive implements actor.Actor.
 func (p *partitionActor) Receive(c actor.Context) {
@@ -112,8 +107,6 @@ func (p *partitionActor) Receive(c actor.Context) {
 		}
 	case sumUp:
 		p.sumUp(c, false)
-	case statusQuery:
-		c.Respond(p.status())
 	case partitionQuery:
 		c.Respond(p.inspect())
 	case partitionTree:
@@ -252,42 +245,6 @@ func (p *partitionActor) leave(c actor.Context) {
 	c.Send(c.Parent(), partitionLeft{p.state.grant.Slot, p.state.grant.Incarnation, p.clean})
 }
 
-// stoppedState is the state of a partition that gives out nothing: a policy has stopped it, or it cannot be rebuilt.
-const stoppedState = "stopped"
-
-// PartitionStatus is what a partition is about.
-type PartitionStatus struct {
-	Stage      string
-	Partition  int32
-	State      string // restoring, running, undoing, stopping, stopped
-	Why        string // it is stopped
-	Retrying   string // topic/partition@offset of a record that is being retried; empty: none
-	Busy       bool   // something is not committed
-	Failures   int64
-	DeadLetter int64
-}
-
-func (p *partitionActor) status() PartitionStatus {
-	s := p.state
-	names := map[phase]string{restoring: "restoring", running: "running", undoing: "undoing", stopping: "stopping", finishing: "stopping", gone: "gone"}
-	st := PartitionStatus{
-		Stage: s.stage.Key, Partition: s.partition, State: names[s.phase], Busy: s.isBusy(),
-		Failures: p.counts.failures, DeadLetter: p.counts.letters,
-	}
-	if s.halt != nil {
-		st.State, st.Why = stoppedState, s.halt.why.Error()
-	}
-	for _, a := range s.agents {
-		if a.attempts > 0 && a.failed >= 0 {
-			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].name(), s.partition, a.failed)
-		}
-		if len(a.parked) > 0 {
-			st.Retrying = fmt.Sprintf("%s/%d@%d", s.sources[a.source].name(), s.partition, a.parked[0].offset)
-		}
-	}
-	return st
-}
-
 // HandleFailure implements actor.SupervisorStrategy: agents are restarted, with fresh state; the record that failed is
 // tried again by the partition. A shard that fails is never resumed: the slot is taken anew and the shard rebuilt.
 func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, _ any) {
@@ -295,7 +252,6 @@ func (p *partitionActor) HandleFailure(_ *actor.ActorSystem, supervisor actor.Su
 		if !a.Equal(child) {
 			continue
 		}
-		p.counts.restarts++
 		p.countRestart(i, reason)
 		supervisor.RestartChildren(child)
 		if err, ok := reason.(error); ok && errors.As(err, new(failure)) {

@@ -38,7 +38,6 @@ type stormKey struct {
 
 // report tells of a failure: of the first one of a record, and of what is decided in the end.
 func (p *partitionActor) report(c actor.Context, f recordFailure) {
-	p.counts.failures++
 	p.count(f)
 	args := []any{"agent", f.agent, "attempt", f.attempts, "error", errorText(f.err, p.site.values)}
 	if f.offset >= 0 {
@@ -56,7 +55,6 @@ func (p *partitionActor) report(c actor.Context, f recordFailure) {
 	}
 	switch f.decision {
 	case plan.DeadLetter:
-		p.counts.letters++
 		p.tell(c, slog.LevelError, f.agent, "record given up: written to the dead letters", args)
 	case plan.Skip:
 		p.tell(c, slog.LevelError, f.agent, "record given up: skipped, as its policy says", args)

@@ -120,8 +120,6 @@ func (r *root) Receive(c actor.Context) {
 	case nodeFailed:
 		r.denied = r.denied || errors.Is(m.err, kafka.ErrDenied)
 		r.failed(m.err)
-	case nodeQuery:
-		r.status(c)
 	case inspectNode:
 		r.inspect(c)
 	case inspectTree:
@@ -346,31 +344,6 @@ func (r *root) retake(c actor.Context, slots []int32, why error) {
 	}
 	crashpoint.Hit("own.given-up")
 	r.group.Retake(slots, why)
-}
-
-// status asks all partitions, and answers when they have, or after a second.
-func (r *root) status(c actor.Context) {
-	st := Status{Owned: len(r.parts)}
-	with, without := r.owned()
-	for _, slot := range without {
-		p := PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "restoring", Busy: true}
-		if o := r.parts[slot]; o.why != nil {
-			p.State, p.Why = stoppedState, o.why.Error()
-		}
-		st.Partitions = append(st.Partitions, p)
-	}
-	g, to := r.site.ground, c.Sender()
-	r.ask(with, statusQuery{}, func(answers []any) {
-		for i, x := range answers {
-			p, ok := x.(PartitionStatus)
-			if !ok {
-				slot := with[i].slot
-				p = PartitionStatus{Stage: r.slots.stages[slot].Key, Partition: r.slots.numbers[slot], State: "unknown", Busy: true}
-			}
-			st.Partitions = append(st.Partitions, p)
-		}
-		g.Send(to, st)
-	})
 }
 
 // HandleFailure implements actor.SupervisorStrategy: the actors directly below the root hold what a transaction needs;

@@ -8,18 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/topology"
 )
 
 // stopped returns why partitions of a node are stopped, by their numbers.
 func stopped(n *actors.Node) map[int32]string {
 	found := map[int32]string{}
-	st, err := n.Status()
-	if err != nil {
-		return found
-	}
-	for _, p := range st.Partitions {
-		if p.Why != "" {
+	for _, p := range n.Look().Partitions {
+		if p.State == status.Stopped {
 			found[p.Partition] = p.Why
 		}
 	}

@@ -113,6 +113,13 @@ func (o *Outputs) RawHeaders(i int) []byte { return o.Records[i].rawHeaders(o.Ar
 // Size is the number of bytes of key, value and headers of record i.
 func (o *Outputs) Size(i int) int { return o.Records[i].size() }
 
+// Layout says where the bytes of record i are in the arena: key, value and headers follow each other from pos on. A length of
+// -1 is null.
+func (o *Outputs) Layout(i int) (pos uint32, key, value, headers int32) {
+	r := &o.Records[i]
+	return r.pos, r.keyLen, r.valueLen, r.headersLen
+}
+
 // Append adds a record, copying its bytes into the arena.
 func (o *Outputs) Append(topic, partition int32, timestamp int64, key, value, rawHeaders []byte) {
 	var s span

@@ -51,6 +51,7 @@ func TestWrongUse(t *testing.T) {
 		"unknown table":        {[]string{"-t", "wordcount", "--show", "count"}, nil, []string{`unknown table "count"`, `did you mean "counts"`}},
 		"unknown table in get": {[]string{"get", "-t", "wordcount", "cuonts", "k"}, nil, []string{`unknown table "cuonts"`, `did you mean "counts"`}},
 		"guarantee":            {[]string{"-t", "wordcount", "--guarantee", "maybe"}, nil, []string{`--guarantee "maybe"`, "exactly-once", "at-least-once"}},
+		"client":               {[]string{"-t", "wordcount", "--client", "fast"}, nil, []string{`--client "fast"`, "public", "batched"}},
 		"zero interval":        {[]string{"-t", "wordcount", "--commit-interval", "0s"}, nil, []string{"--commit-interval", "more than 0"}},
 		"kafka setting":        {[]string{"-t", "wordcount", "--kafka", "secret"}, nil, []string{"--kafka", "KEY=VALUE"}},
 		"instance id":          {[]string{"-t", "wordcount", "--data-dir", dir, "--instance-id", "a b"}, nil, []string{`instance id "a b"`, "letters"}},

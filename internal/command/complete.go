@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -17,6 +18,7 @@ func (c *cli) completeFlags(cmd *cobra.Command) {
 	for name, f := range map[string]completion{
 		"topology":   c.completeTopology,
 		"guarantee":  cobra.FixedCompletions([]string{ExactlyOnce, AtLeastOnce}, cobra.ShellCompDirectiveNoFileComp),
+		"client":     cobra.FixedCompletions([]string{host.PublicClient, host.BatchedClient}, cobra.ShellCompDirectiveNoFileComp),
 		"log-format": cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp),
 		"data-dir":   directories,
 		"config":     cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),

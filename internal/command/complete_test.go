@@ -46,6 +46,7 @@ func TestCompletionOfNames(t *testing.T) {
 		{"feed", env, []string{"--feed", ""}, []string{"lines=", "numbers="}},
 		{"send", env, []string{"send", ""}, []string{"lines", "numbers"}},
 		{"tail", env, []string{"tail", ""}, []string{"lines", "numbers", "wordcount-counts-changelog"}},
+		{"client", nil, []string{"--client", ""}, []string{"public", "batched"}},
 		{"guarantee", nil, []string{"--guarantee", ""}, []string{ExactlyOnce, AtLeastOnce}},
 		{"format", nil, []string{"scan", "--format", ""}, []string{"table", "tsv", "json"}},
 	} {

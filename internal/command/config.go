@@ -139,6 +139,8 @@ func (c *cli) settingOf(f *pflag.Flag) setting {
 		return s
 	case "instance-id":
 		s.note = "made once and kept in the data directory"
+	case "client":
+		s.note = "batched where that can work, else public"
 	case "advertise":
 		s.note = "where --http listens"
 	}

@@ -42,7 +42,7 @@ kafka:
   socket.timeout.ms: 5000
 `), 0o600))
 	env := []string{
-		"TROUPE_CONFIG=" + file, "TROUPE_DATA_DIR=/env", "TROUPE_COMMIT_INTERVAL=2s", "TROUPE_HTTP_TOKEN=hush-env",
+		"TROUPE_CONFIG=" + file, "TROUPE_DATA_DIR=/env", "TROUPE_COMMIT_INTERVAL=2s", "TROUPE_CLIENT=public", "TROUPE_HTTP_TOKEN=hush-env",
 		"TROUPE_KAFKA_SASL_PASSWORD=hush=env,c", "TROUPE_KAFKA_SSL_KEY_PASSWORD=hush-key",
 	}
 	args := []string{"--topology", "wordcount", "--commit-interval", "3s", "--kafka", "sasl.username=flag", "--feed", "lines=-", "--feed-keyed", "--drain"}
@@ -54,6 +54,7 @@ kafka:
 		{Name: "feed-keyed", Value: true, From: "flag"},
 		{Name: "kafka.sasl.username", Value: "flag", From: "flag"},
 		{Name: "config", Value: file, From: "environment", At: "TROUPE_CONFIG"},
+		{Name: "client", Value: "public", From: "environment", At: "TROUPE_CLIENT"},
 		{Name: "data-dir", Value: "/env", From: "environment", At: "TROUPE_DATA_DIR"},
 		{Name: "http-token", Value: hidden, From: "environment", At: "TROUPE_HTTP_TOKEN"},
 		{Name: "kafka.sasl.password", Value: hidden, From: "environment", At: "TROUPE_KAFKA_SASL_PASSWORD"},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -33,6 +34,7 @@ type runFlags struct {
 	drain          bool
 	show           []string
 	guarantee      string
+	client         string
 	createTopics   bool
 	commitInterval time.Duration
 	stopTimeout    time.Duration
@@ -50,6 +52,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&r.drain, "drain", false, "stop when everything is fed, processed and committed, by this node and all others of the topology")
 	f.StringArrayVar(&r.show, "show", nil, "print the changes of a `TABLE` as they are committed; repeatable")
 	f.StringVar(&r.guarantee, "guarantee", ExactlyOnce, "what a crash may do: `exactly-once` as if it had not happened, or at-least-once")
+	f.StringVar(&r.client, "client", "", "how librdkafka is used: public or batched (default: `batched` where that can work: on Linux)")
 	f.BoolVar(&r.createTopics, "create-topics", false, "make source and output topics that are missing (always so on the embedded broker)")
 	f.DurationVar(&r.commitInterval, "commit-interval", 100*time.Millisecond, "time between two commits")
 	f.DurationVar(&r.stopTimeout, "stop-timeout", host.DefaultStopTimeout, "how long a stop in order may take")
@@ -108,6 +111,9 @@ func (c *cli) prepare() (*running, error) {
 	if flags.guarantee != ExactlyOnce && flags.guarantee != AtLeastOnce {
 		return nil, wrongUse("--guarantee %q: use %s or %s", flags.guarantee, ExactlyOnce, AtLeastOnce)
 	}
+	if c := flags.client; c != "" && c != host.PublicClient && c != host.BatchedClient {
+		return nil, wrongUse("--client %q: use %s or %s, or leave it out", c, host.PublicClient, host.BatchedClient)
+	}
 	if flags.commitInterval <= 0 || flags.stopTimeout <= 0 {
 		return nil, wrongUse("--commit-interval and --stop-timeout must be more than 0")
 	}
@@ -152,7 +158,7 @@ func (r *running) hostConfig() (host.Config, error) {
 	}
 	return host.Config{
 		Gateway: r.gatewayConfig(),
-		Brokers: r.brokers, Settings: settings, DataDir: dir, InstanceID: f.instanceID,
+		Brokers: r.brokers, Settings: settings, Client: f.client, DataDir: dir, InstanceID: f.instanceID,
 		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots, Strict: f.strict,
 		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log, LogValues: f.logValues,
 		OnRestore: newRestoreReport(r.app, r.log).report,
@@ -208,15 +214,16 @@ func (r *running) serve(ctx context.Context) error {
 
 // tellLetters says how many records were given up: a drained node has done all that could be done.
 func (r *running) tellLetters() {
-	states, err := r.host.Statuses()
-	if err != nil {
-		r.log.Warn("dead letters not counted", "error", err)
-		return
-	}
 	n := int64(0)
-	for _, st := range states {
+	for _, st := range r.host.Look() {
+		if st.State == status.Busy {
+			r.log.Warn("dead letters not counted", "error", st.Why)
+			return
+		}
 		for _, p := range st.Partitions {
-			n += p.DeadLetter
+			for _, a := range p.Agents {
+				n += a.DeadLettered
+			}
 		}
 	}
 	if n > 0 {
@@ -273,17 +280,17 @@ func (r *running) work(ctx context.Context) error {
 
 // busy says what the node holds back, a record that is tried again, a partition that is not running yet; empty if nothing.
 func (r *running) busy() string {
-	nodes, err := r.host.Statuses()
-	if err != nil {
-		return "the node has no time to answer"
-	}
-	for _, n := range nodes {
+	for _, n := range r.host.Look() {
+		if n.State == status.Busy {
+			return "the node has no time to answer"
+		}
 		for _, p := range n.Partitions {
-			switch {
-			case p.State != "running":
-				return fmt.Sprintf("partition %s/%d is %s", p.Stage, p.Partition, p.State)
-			case p.Retrying != "":
-				return fmt.Sprintf("record %s is tried again", p.Retrying)
+			switch p.State {
+			case status.Running:
+			case status.Retrying:
+				return "records are tried again: " + p.Why
+			default:
+				return fmt.Sprintf("partition %s is %s", p.Name(), p.State)
 			}
 		}
 	}
@@ -292,14 +299,10 @@ func (r *running) busy() string {
 
 // stopped says why a partition of the node goes on no more; nil if none has stopped.
 func (r *running) stopped() error {
-	nodes, err := r.host.Statuses()
-	if err != nil {
-		return nil //nolint:nilerr // it has no time to answer
-	}
-	for _, n := range nodes {
+	for _, n := range r.host.Look() {
 		for _, p := range n.Partitions {
-			if p.Why != "" {
-				return fmt.Errorf("partition %s/%d is stopped, and nothing behind that is done: %s", p.Stage, p.Partition, p.Why)
+			if p.State == status.Stopped {
+				return fmt.Errorf("partition %s is stopped, and nothing behind that is done: %s", p.Name(), p.Why)
 			}
 		}
 	}

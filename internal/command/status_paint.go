@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,20 +66,23 @@ func (p paint) overviews(all []status.Overview) string {
 			b.WriteString("\n")
 		}
 		b.WriteString(p.bold(o.Name) + ": " + o.Headline + "\n\n")
-		nodes := [][]string{{"node", "state", "partitions", "in/s", "out/s", "commits", "aborts", "since", "address"}}
+		nodes := [][]string{{"node", "state", "partitions", "in/s", "out/s", "commits", "aborts", "client", "since", "address"}}
 		for _, n := range o.Nodes {
-			nodes = append(nodes, []string{n.Instance, p.state(n.State, n.State), fmt.Sprint(len(n.Partitions)), status.Rate(n.Rates.In), status.Rate(n.Rates.Out), status.Count(n.Commits.Committed), status.Count(n.Commits.Aborted), status.Clock(n.Started), n.Address})
+			nodes = append(nodes, []string{n.Instance, p.state(n.State, n.State), fmt.Sprint(len(n.Partitions)), status.Rate(n.Rates.In), status.Rate(n.Rates.Out), status.Count(n.Commits.Committed), status.Count(n.Commits.Aborted), cmp.Or(n.Client, "?"), status.Clock(n.Started), n.Address})
 		}
 		for _, u := range o.Unreachable {
 			if u.Instance == "" {
 				continue
 			}
-			nodes = append(nodes, []string{u.Instance, p.state(unreachable, unreachable), "?", "?", "?", "?", "?", "?", u.Address})
+			nodes = append(nodes, []string{u.Instance, p.state(unreachable, unreachable), "?", "?", "?", "?", "?", "?", "?", u.Address})
 		}
 		b.WriteString(p.table(nodes, 2, 3, 4, 5, 6))
 		for _, n := range o.Nodes {
 			if n.Why != "" {
 				b.WriteString(p.dim(n.Instance+": "+oneText(n.Why)) + "\n")
+			}
+			if n.ClientWhy != "" {
+				b.WriteString(p.dim(n.Instance+": its Kafka client is not the batched one: "+oneText(n.ClientWhy)) + "\n")
 			}
 			if n.LagUnknown != "" {
 				b.WriteString(p.dim(n.Instance+": its lag is not known: "+oneText(n.LagUnknown)) + "\n")

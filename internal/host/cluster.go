@@ -41,6 +41,7 @@ const (
 type ClusterConfig struct {
 	Brokers  []string          // host:port; empty: the embedded broker of the data directory
 	Settings map[string]string // of librdkafka
+	Client   string            // PublicClient or BatchedClient; empty: the latter where it can work, and the process is not transient
 	ClientID string            // defaults to "troupe"
 	// Topologies are those that it is for, by name: so that a missing right is mended for all that belongs to one.
 	Topologies []string

@@ -6,13 +6,23 @@ import (
 	"github.com/troupe-stream/troupe/kafka/embedded"
 )
 
+// The ways to use librdkafka.
+const (
+	PublicClient  = confluent.Public
+	BatchedClient = confluent.Batched
+)
+
 // openDriver makes the client. It refuses settings that the engine must own.
 func openDriver(cfg ClusterConfig, brokers []string) (kafka.Driver, error) {
 	id := cfg.ClientID
 	if id == "" {
 		id = "troupe"
 	}
-	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, ClientID: id, Topologies: cfg.Topologies, Logger: cfg.Logger})
+	client := cfg.Client
+	if client == "" && cfg.Transient {
+		client = PublicClient // what tries the batched one takes longer than what it would save
+	}
+	return confluent.New(confluent.Config{Brokers: brokers, Settings: cfg.Settings, Client: client, ClientID: id, Topologies: cfg.Topologies, Logger: cfg.Logger})
 }
 
 // findEmbedded looks for a running embedded broker of a data directory.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/gateway"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -21,6 +22,7 @@ const DefaultStopTimeout = 30 * time.Second
 type Config struct {
 	Brokers        []string
 	Settings       map[string]string
+	Client         string // PublicClient or BatchedClient; empty: the latter where it can work
 	DataDir        string // must be named
 	InstanceID     string
 	AtLeastOnce    bool
@@ -79,7 +81,7 @@ func Open(ctx context.Context, cfg Config, plans ...*plan.Plan) (*Host, error) {
 	for i, p := range plans {
 		names[i] = p.Name
 	}
-	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Topologies: names, Logger: cfg.Logger})
+	h.Cluster, err = Connect(ctx, ClusterConfig{Brokers: cfg.Brokers, Settings: cfg.Settings, Client: cfg.Client, DataDir: dir.Path, ClientID: "troupe-" + dir.Instance, Topologies: names, Logger: cfg.Logger})
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
@@ -175,17 +177,13 @@ func (h *Host) end() { h.once.Do(func() { close(h.done) }) }
 // Done is closed when the first node has ended: by Stop, or because it gave up; Stop tells which.
 func (h *Host) Done() <-chan struct{} { return h.done }
 
-// Statuses asks each node for its state, in the order of Plans. It waits for up to two seconds each.
-func (h *Host) Statuses() ([]actors.Status, error) {
-	out := make([]actors.Status, len(h.nodes))
+// Look asks each node for its state, without lags, in the order of Plans. It waits for up to two seconds each.
+func (h *Host) Look() []status.Node {
+	out := make([]status.Node, len(h.nodes))
 	for i, n := range h.nodes {
-		st, err := n.Status()
-		if err != nil {
-			return nil, err
-		}
-		out[i] = st
+		out[i] = n.Look()
 	}
-	return out, nil
+	return out
 }
 
 // Stop stops all nodes in order, within ctx. It returns why a node had ended before by itself, or could not be

@@ -59,7 +59,7 @@ func Write(o Options) (*Module, error) {
 		m.Path = "example.org/" + name
 	}
 	if err := module.CheckImportPath(m.Path); err != nil {
-		return nil, fmt.Errorf("module path: %w: use one as in example.org/%s", err, name)
+		return nil, fmt.Errorf("module path %q: %w: use one as in example.org/%s", m.Path, errors.Unwrap(err), name)
 	}
 	sums, err := o.checkReplace()
 	if err != nil {

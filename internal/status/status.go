@@ -44,6 +44,8 @@ type Node struct {
 	Member     string      `json:"member,omitempty"` // its id in the group
 	Address    string      `json:"address,omitempty"`
 	Guarantee  string      `json:"guarantee"`
+	Client     string      `json:"client,omitempty"`     // how it uses librdkafka: batched or public
+	ClientWhy  string      `json:"client_why,omitempty"` // it is not batched
 	Partitions []Partition `json:"partitions"`
 	Globals    []Global    `json:"globals,omitempty"`
 	All        []string    `json:"all"` // the names of all partitions of the topology, whoever has them

@@ -24,7 +24,7 @@ func adminOf(t *testing.T, opts ...kfake.Opt) (kafka.Operator, *Driver) {
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t)})
+	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t)})
 	require.NoError(t, err)
 	a, err := d.OpenOperator()
 	require.NoError(t, err)
@@ -192,7 +192,7 @@ func TestAdminProduceEndsWithItsContextWhenTheBrokerIsGone(t *testing.T) {
 	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"))
 	require.NoError(t, err)
-	d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t)})
+	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t)})
 	require.NoError(t, err)
 	a, err := d.OpenAdmin()
 	require.NoError(t, err)
@@ -241,7 +241,7 @@ func TestAdminWithSASL(t *testing.T) {
 	t.Cleanup(c.Close)
 	for _, mechanism := range []string{"SCRAM-SHA-256", "PLAIN"} {
 		open := func(password string) (kafka.Admin, *Driver, error) {
-			d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t), Settings: map[string]string{
+			d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{
 				"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism, "sasl.username": "me", "sasl.password": password,
 			}})
 			require.NoError(t, err)

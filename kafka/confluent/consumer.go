@@ -23,6 +23,7 @@ type consumer struct {
 	driver *Driver
 	log    *slog.Logger
 	rdk    *rdk.Consumer
+	in     intake // nil: records come through the public API
 	events protocol.Events
 	says   *figures
 	done   chan struct{} // closed when the consumer is: ends what serves it
@@ -114,9 +115,15 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 	}
 	c := &consumer{cfg: cfg, driver: d, log: log, rdk: client, events: events, says: &d.figures, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
 	go forward(log, client.Logs(), c.done)
-	if _, err := c.Member(); err != nil {
-		closesInTime(func() { _ = client.Close() })
-		close(c.done)
+	batched, err := d.batched()
+	if err == nil && batched {
+		c.in, err = openIntake(client)
+	}
+	if err == nil {
+		_, err = c.Member()
+	}
+	if err != nil {
+		c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -159,6 +166,13 @@ func (c *consumer) Assign(from []kafka.Position) error {
 		}
 		tps = append(tps, rdk.TopicPartition{Topic: &pos.Topic, Partition: pos.Partition, Offset: offset})
 		c.parts[pos.TopicPartition] = &source{tp: pos.TopicPartition, next: max(pos.Offset, 0)}
+		if c.in == nil {
+			continue
+		}
+		if err := c.in.take(pos.TopicPartition); err != nil {
+			c.failed = true
+			return err
+		}
 	}
 	err := c.rdk.IncrementalAssign(tps)
 	if err == nil && len(tps) > 0 {
@@ -201,6 +215,9 @@ func (c *consumer) Close() {
 	c.gate.Lock()
 	c.closed = true
 	c.gate.Unlock()
+	if c.in != nil {
+		c.in.close()
+	}
 	end := c.rdk.Close
 	if c.broken {
 		end = c.rdk.Unsubscribe

@@ -23,6 +23,9 @@ const (
 
 // Poll implements protocol.Consumer: it gathers what is there.
 func (c *consumer) Poll(wait time.Duration) bool {
+	if c.in != nil {
+		return c.pollRuns(wait)
+	}
 	ev := c.rdk.Poll(int(wait.Milliseconds()))
 	found := ev != nil
 	for n := 0; ev != nil; n++ {
@@ -34,6 +37,71 @@ func (c *consumer) Poll(wait time.Duration) bool {
 	}
 	c.Flush()
 	return found
+}
+
+// pollRuns is Poll where records come in runs: what the client polls then is all the rest, rebalances first of all.
+func (c *consumer) pollRuns(wait time.Duration) (found bool) {
+	for n := 0; n < maxGather && !c.failed; n++ {
+		ev := c.rdk.Poll(0)
+		if ev == nil {
+			break
+		}
+		found = true
+		c.on(ev)
+	}
+	if !c.failed {
+		if found {
+			wait = 0
+		}
+		found = c.gather(wait) || found
+	}
+	c.Flush()
+	return found
+}
+
+// gather takes the runs that are there.
+func (c *consumer) gather(wait time.Duration) bool {
+	runs := c.in.fetch(wait, maxGather)
+	defer c.in.done()
+	for i := range runs {
+		r := &runs[i]
+		switch r.err {
+		case rdk.ErrNoError:
+			c.onRun(r)
+		case rdk.ErrPartitionEOF:
+			c.onEOF(r.end())
+		default:
+			if c.source(r.topic, r.partition) != nil { // else late, after it was unassigned
+				c.onError(r.fault())
+			}
+		}
+	}
+	return len(runs) > 0
+}
+
+func (c *consumer) onRun(r *catch) {
+	s := c.source(r.topic, r.partition)
+	if s == nil {
+		return // late, after it was unassigned
+	}
+	for r.n > 0 {
+		b := c.open(s)
+		if n := c.in.fill(r, b, s.next, maxBatchRecords, maxBatchBytes); n > 0 {
+			c.noteRepeated(s, n, s.next)
+		}
+		s.next = max(s.next, b.Next)
+		if len(b.Records) >= maxBatchRecords || len(b.Arena) >= maxBatchBytes {
+			c.hand(s)
+		}
+	}
+}
+
+// noteRepeated counts records that have come before, below the given offset.
+func (c *consumer) noteRepeated(s *source, n int, below int64) {
+	if s.repeated == 0 {
+		c.log.Info("the consumer repeats itself; repeated records are dropped", "topic", s.tp.Topic, "partition", s.tp.Partition, "expected", below)
+	}
+	s.repeated += int64(n)
 }
 
 func (c *consumer) on(ev rdk.Event) {
@@ -75,9 +143,7 @@ func (c *consumer) onMessage(m *rdk.Message) {
 	}
 	offset := int64(m.TopicPartition.Offset)
 	if offset < s.next {
-		if s.repeated++; s.repeated == 1 {
-			c.log.Info("the consumer repeats itself; repeated records are dropped", "topic", s.tp.Topic, "partition", s.tp.Partition, "offset", offset, "expected", s.next)
-		}
+		c.noteRepeated(s, 1, s.next)
 		return
 	}
 	timestamp := int64(-1)
@@ -109,7 +175,7 @@ func (c *consumer) onEOF(at rdk.TopicPartition) {
 func (c *consumer) open(s *source) *kafka.Batch {
 	if s.batch == nil {
 		s.batch = &kafka.Batch{Topic: s.tp.Topic, Partition: s.tp.Partition, Next: s.next}
-		if s.records > 0 { // a bit more room than the last one needed
+		if s.records > 0 && c.in == nil { // runs say how much they need; here a bit more room than the last one needed
 			s.batch.Records = make([]kafka.Record, 0, min(s.records+s.records/4, maxBatchRecords))
 			s.batch.Arena = make([]byte, 0, min(s.bytes+s.bytes/4, maxBatchBytes))
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -40,6 +41,8 @@ type Config struct {
 	// Topologies are those that the clients are for, by name: what is missing in rights for one of their topics or transactional
 	// ids is then mended for all of them. Defaults to none.
 	Topologies []string
+	// Client is how librdkafka is used: Public or Batched. Defaults to Batched where that can work, else Public.
+	Client string
 	// Logger takes what the clients have to say. Defaults to slog's discarding handler.
 	Logger *slog.Logger
 }
@@ -51,6 +54,7 @@ type Driver struct {
 	who     identity
 	log     *slog.Logger
 	figures figures
+	said    sync.Once // which client is used
 }
 
 var _ kafka.Driver = (*Driver)(nil)
@@ -66,7 +70,7 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := Validate(cfg.Settings); err != nil {
+	if err := errors.Join(Validate(cfg.Settings), checkClient(cfg.Client)); err != nil {
 		return nil, err
 	}
 	d := &Driver{cfg: cfg, who: identityOf(cfg), log: cfg.Logger}
@@ -74,6 +78,9 @@ func New(cfg Config) (*Driver, error) {
 		if _, err := d.config(role); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Client != Public {
+		go func() { _ = trial() }() // whoever opens a client waits for it
 	}
 	return d, nil
 }

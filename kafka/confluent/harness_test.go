@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -21,8 +22,31 @@ import (
 
 // A consumer that met a fatal error of its own cannot be closed: its log goroutine stays.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/confluentinc/confluent-kafka-go/v2/kafka.(*handle).pollLogEvents"),
+	goleak.VerifyTestMain(suite{m}, goleak.IgnoreAnyFunction("github.com/confluentinc/confluent-kafka-go/v2/kafka.(*handle).pollLogEvents"),
 		goleak.IgnoreAnyFunction("github.com/troupe-stream/troupe/kafka/confluent.closesInTime.func1")) // a Close that hangs in the client itself
+}
+
+// underTest is the client that all tests of a run use, where they do not say another.
+var underTest string
+
+// suite runs all tests with either client, or with the one that TROUPE_CLIENT names.
+type suite struct{ *testing.M }
+
+// Run implements goleak.TestingM.
+func (s suite) Run() int {
+	clients := []string{Batched, Public}
+	if one := os.Getenv("TROUPE_CLIENT"); one != "" {
+		clients = []string{one}
+	} else if runtime.GOOS != "linux" {
+		clients = []string{Public}
+	}
+	for _, underTest = range clients {
+		_, _ = fmt.Fprintln(os.Stdout, "with the client:", underTest)
+		if code := s.M.Run(); code != 0 {
+			return code
+		}
+	}
+	return 0
 }
 
 // patience is how long a test waits for what must happen.
@@ -49,7 +73,7 @@ func logger(t *testing.T) *slog.Logger {
 
 func driver(t *testing.T, c *kfake.Cluster) *Driver {
 	t.Helper()
-	d, err := New(Config{Brokers: c.ListenAddrs(), Logger: logger(t), Settings: map[string]string{
+	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{
 		"session.timeout.ms": "6000", "heartbeat.interval.ms": "100", "fetch.wait.max.ms": "10",
 	}})
 	require.NoError(t, err)

@@ -41,7 +41,8 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 			if err != nil {
 				return nil, err
 			}
-			return &plainSender{sender{client: c, topics: topics}}, nil
+			s, err := openSender(c, topics)
+			return &plainSender{s}, err
 		})
 	} else {
 		id := transactionalID(own.cfg.Group, own.cfg.Instance)
@@ -50,7 +51,8 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 			if err != nil {
 				return nil, err
 			}
-			return &transactor{sender: sender{client: c, topics: topics}, group: own.cfg.Group}, nil
+			s, err := openSender(c, topics)
+			return &transactor{sender: s, group: own.cfg.Group}, err
 		})
 	}
 	if err != nil {
@@ -76,10 +78,17 @@ type transactor struct {
 var _ protocol.Transactor = (*transactor)(nil)
 
 // Begin implements protocol.Transactor.
-func (t *transactor) Begin() error { return classify(t.denied(t.BeginTransaction())) }
+func (t *transactor) Begin() error {
+	ctx, cancel := context.WithTimeout(context.Background(), protocol.CommitTimeout)
+	defer cancel()
+	return classify(t.denied(t.bounded(ctx, "begin transaction", t.BeginTransaction)))
+}
 
 // Produce implements protocol.Transactor.
 func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
+	if t.batched {
+		return t.produceBatched(ctx, bundles)
+	}
 	if t.reports = nil; t.explain {
 		n := 0
 		for _, b := range bundles {
@@ -92,19 +101,28 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	return t.explained(t.produceAll(ctx, bundles))
 }
 
+// produceBatched tells at once why a record was not delivered: that is reported whether or not it was asked for.
+func (t *transactor) produceBatched(ctx context.Context, bundles []*kafka.Bundle) error {
+	_ = t.failures(ctx) // of a transaction before, which was aborted
+	err := t.produceAll(ctx, bundles)
+	return classify(errors.Join(t.failures(ctx), err))
+}
+
 // SendOffsets implements protocol.Transactor.
 func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, as protocol.Member) error {
 	metadata, ok := as.Metadata.(*rdk.ConsumerGroupMetadata)
 	if !ok {
 		return fmt.Errorf("send offsets: the group's metadata is a %T, not of this client", as.Metadata)
 	}
-	err := t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
+	err := t.bounded(ctx, "send offsets", func() error {
+		return t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
+	})
 	return t.explained(t.driver.denied(err, t.rights(bundles)...))
 }
 
 // Commit implements protocol.Transactor.
 func (t *transactor) Commit(ctx context.Context) error {
-	err := t.denied(t.CommitTransaction(ctx))
+	err := t.denied(t.bounded(ctx, "commit transaction", func() error { return t.CommitTransaction(ctx) }))
 	if codeOf(err) == rdk.ErrInconsistent { // it was not sent; why records failed may be known
 		return protocol.WithKind(t.explained(err), protocol.Inconsistent)
 	}
@@ -116,7 +134,7 @@ func (t *transactor) Commit(ctx context.Context) error {
 
 // Abort implements protocol.Transactor.
 func (t *transactor) Abort(ctx context.Context) error {
-	return classify(t.denied(t.AbortTransaction(ctx)))
+	return classify(t.denied(t.bounded(ctx, "abort transaction", func() error { return t.AbortTransaction(ctx) })))
 }
 
 // denied names the right that ending a transaction needs, if that is missing.

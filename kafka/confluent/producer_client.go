@@ -36,25 +36,56 @@ type client struct {
 	says   *figures
 	done   chan struct{} // closed when the producer is
 	sent   int64         // records handed to the producer, by the caller of Commit
-	acked  atomic.Int64  // delivery reports without and with an error; only of a plain producer
-	failed atomic.Int64
-	why    atomic.Pointer[error] // of the last failure
+	// batched says that records go through an outlet: then deliveries are reported only if they failed, and those all.
+	batched bool
+	acked   atomic.Int64 // delivery reports without and with an error; of a plain producer, or a batched one
+	failed  atomic.Int64
+	why     atomic.Pointer[error] // of the last failure
+	stuck   bool                  // a call has not returned: by the caller of Commit
 }
+
+// stuckAfter is how much longer than it was given a call of librdkafka's may take. Then the client is given up.
+const stuckAfter = 5 * time.Second
+
+// bounded makes a call into librdkafka that is to end with ctx, and ends even if that does not. The client is then never used again,
+// and not closed either: something is still inside it. What the call may have done is not known.
+func (c *client) bounded(ctx context.Context, what string, call func() error) error {
+	left := initTimeout
+	if by, ok := ctx.Deadline(); ok {
+		left = time.Until(by)
+	}
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	timer := time.NewTimer(left + stuckAfter)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		c.stuck = true
+		c.log.Error("the Kafka client hangs: it is left behind, and another takes its place", "id", c.id, "call", what)
+		return fmt.Errorf("%s: librdkafka has not returned %v after its time was up", what, stuckAfter)
+	}
+}
+
+// barrier is an event of ours among those of a producer: when it is served, all before it are.
+type barrier chan struct{}
+
+// String makes it an event.
+func (barrier) String() string { return "barrier" }
 
 // openTransactional opens a producer and so ends whatever an older one of that id has left open.
 func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string) (*client, error) {
-	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{
-		"transactional.id": id, "go.delivery.reports": false,
-	})
+	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{"transactional.id": id})
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, initTimeout)
 	defer cancel()
 	for {
-		err = c.InitTransactions(ctx)
+		err = c.bounded(ctx, "init transactions", func() error { return c.InitTransactions(ctx) })
 		var ke rdk.Error
-		if err == nil || !errors.As(err, &ke) || !ke.IsRetriable() || !pause(ctx, retryEvery) {
+		if err == nil || c.stuck || !errors.As(err, &ke) || !ke.IsRetriable() || !pause(ctx, retryEvery) {
 			break
 		}
 	}
@@ -67,7 +98,7 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 // openPlain opens a producer without transactions.
 func openPlain(d *Driver, log *slog.Logger) (*client, error) {
 	return openClient(d, log, "", map[string]rdk.ConfigValue{
-		"go.delivery.reports": true, "go.delivery.report.fields": "none",
+		"go.delivery.reports": true,
 		// What cannot be delivered is known to have failed before a commit gives up waiting.
 		"message.timeout.ms": int((protocol.CommitTimeout - time.Second).Milliseconds()),
 	})
@@ -84,6 +115,11 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 		"go.events.channel.size":  eventsChannelSize,
 		"go.produce.channel.size": 1, "go.batch.producer": false,
 	})
+	batched, err := d.batched()
+	if err != nil {
+		return nil, err
+	}
+	own(cm, map[string]rdk.ConfigValue{"go.delivery.reports": batched, "go.delivery.report.fields": "none"})
 	own(cm, mine)
 	unless(cm, map[string]rdk.ConfigValue{
 		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
@@ -97,7 +133,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	if err != nil {
 		return nil, fmt.Errorf("open producer %s: %w", id, err)
 	}
-	c := &client{Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{})}
+	c := &client{Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{}), batched: batched}
 	go forward(log, p.Logs(), c.done)
 	go c.serve()
 	return c, nil
@@ -117,6 +153,8 @@ func (c *client) serve() {
 			c.acked.Add(1)
 		case rdk.Error:
 			c.log.Warn("producer", "id", c.id, "error", e)
+		case barrier:
+			close(e)
 		case *rdk.Stats:
 			c.says.take(c.log, e.String())
 		}
@@ -138,7 +176,27 @@ func (c *client) drain(ctx context.Context) error {
 	return nil
 }
 
+// failures waits until all reports that have come are served, and returns why some records were not delivered. Those of all that was
+// sent have come once drain is over: librdkafka counts a record until its report is in the channel of events, and a report until it is
+// taken out. Only of a batched client.
+func (c *client) failures(ctx context.Context) error {
+	served := make(barrier)
+	select {
+	case c.Events() <- served:
+	case <-ctx.Done():
+		return fmt.Errorf("whether all records were delivered is not known in time: %w", ctx.Err())
+	}
+	<-served
+	if n := c.failed.Swap(0); n > 0 {
+		return fmt.Errorf("%d records were not delivered: %w", n, *c.why.Load())
+	}
+	return nil
+}
+
 func (c *client) close() error {
+	if c.stuck {
+		return fmt.Errorf("producer %s hangs and is left behind", c.id)
+	}
 	ok := closesInTime(c.Close)
 	c.says.forget(c.String())
 	close(c.done)

@@ -3,6 +3,7 @@ package confluent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,11 +33,13 @@ type reader struct {
 	driver   *Driver
 	mu       sync.Mutex
 	consumer *rdk.Consumer
+	in       intake // nil: records come through the public API
 	closed   bool
 	done     chan struct{} // ends the forwarding of log lines
 	parts    map[kafka.TopicPartition]*reading
-	ready    []*reading // those with something to give, in the order it came
-	last     *reading   // of the last record: most often of the next one too
+	full     []*kafka.Batch // given before anything else
+	ready    []*reading     // those with something to give, in the order it came
+	last     *reading       // of the last record: most often of the next one too
 }
 
 // reading is one assigned topic-partition.
@@ -80,6 +83,13 @@ func openReader(d *Driver) (kafka.Reader, error) {
 	}
 	r := &reader{driver: d, consumer: c, done: make(chan struct{}), parts: map[kafka.TopicPartition]*reading{}}
 	go forward(d.log, c.Logs(), r.done)
+	batched, err := d.batched()
+	if err == nil && batched {
+		r.in, err = openIntake(c)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open reader: %w", err), r.Close())
+	}
 	return r, nil
 }
 
@@ -96,7 +106,13 @@ func (r *reader) Assign(tp kafka.TopicPartition, from int64) error {
 	if err := r.remove(tp); err != nil {
 		return err
 	}
-	err := r.consumer.IncrementalAssign([]rdk.TopicPartition{{Topic: &tp.Topic, Partition: tp.Partition, Offset: rdk.Offset(from)}})
+	var err error
+	if r.in != nil {
+		err = r.in.take(tp)
+	}
+	if err == nil {
+		err = r.consumer.IncrementalAssign([]rdk.TopicPartition{{Topic: &tp.Topic, Partition: tp.Partition, Offset: rdk.Offset(from)}})
+	}
 	if err != nil {
 		return fmt.Errorf("read %s/%d from offset %d: %w", tp.Topic, tp.Partition, from, err)
 	}
@@ -121,6 +137,7 @@ func (r *reader) remove(tp kafka.TopicPartition) error {
 	}
 	delete(r.parts, tp)
 	p.batch, r.last = nil, nil // a place in ready without a batch is skipped
+	r.full = slices.DeleteFunc(r.full, func(b *kafka.Batch) bool { return b.Topic == tp.Topic && b.Partition == tp.Partition })
 	if err := r.consumer.IncrementalUnassign([]rdk.TopicPartition{{Topic: &tp.Topic, Partition: tp.Partition}}); err != nil {
 		return fmt.Errorf("stop reading %s/%d: %w", tp.Topic, tp.Partition, err)
 	}
@@ -136,6 +153,9 @@ func (r *reader) Close() error {
 	}
 	r.closed = true
 	defer close(r.done)
+	if r.in != nil {
+		r.in.close()
+	}
 	var err error
 	if !closesInTime(func() { err = r.consumer.Close() }) {
 		return fmt.Errorf("close reader: the client did not end within %v", closeTimeout)
@@ -146,7 +166,11 @@ func (r *reader) Close() error {
 // Poll returns the next batch, nil if none came within the wait.
 func (r *reader) Poll(wait time.Duration) (*kafka.Batch, error) {
 	for end := time.Now().Add(wait); ; {
-		b, err := r.poll(min(time.Until(end), readerSlice))
+		poll := r.poll
+		if r.in != nil {
+			poll = r.pollRuns
+		}
+		b, err := poll(min(time.Until(end), readerSlice))
 		if b != nil || err != nil || !time.Now().Before(end) {
 			return b, err
 		}
@@ -184,8 +208,64 @@ func (r *reader) poll(wait time.Duration) (*kafka.Batch, error) {
 	return r.give(), nil
 }
 
+// pollRuns is poll where records come in runs.
+func (r *reader) pollRuns(wait time.Duration) (*kafka.Batch, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errReaderClosed
+	}
+	if b := r.give(); b != nil {
+		return b, nil
+	}
+	if e, ok := r.consumer.Poll(0).(rdk.Error); ok {
+		if err := r.fault(e); err != nil {
+			return nil, err
+		}
+	}
+	runs := r.in.fetch(wait, readerBatch)
+	defer r.in.done()
+	var faults []error // records that came with one are given by the next poll
+	for i := range runs {
+		run := &runs[i]
+		switch run.err {
+		case rdk.ErrNoError:
+			r.takeRun(run)
+		case rdk.ErrPartitionEOF:
+			r.end(run.end())
+		default:
+			faults = append(faults, r.fault(run.fault()))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return r.give(), nil
+}
+
+// takeRun adds records to the batch of their topic-partition.
+func (r *reader) takeRun(run *catch) {
+	p := r.reading(rdk.TopicPartition{Topic: &run.topic, Partition: run.partition})
+	if p == nil {
+		return // of an assignment that is gone
+	}
+	for run.n > 0 {
+		b := r.open(p)
+		r.in.fill(run, b, p.next, readerBatch, readerBytes)
+		p.next = max(p.next, b.Next)
+		if b.Len() >= readerBatch || len(b.Arena) >= readerBytes {
+			r.full, p.batch = append(r.full, b), nil
+		}
+	}
+}
+
 // give returns the oldest batch.
 func (r *reader) give() *kafka.Batch {
+	if len(r.full) > 0 {
+		b := r.full[0]
+		r.full = slices.Delete(r.full, 0, 1)
+		return b
+	}
 	for len(r.ready) > 0 {
 		p := r.ready[0]
 		r.ready, p.queued = r.ready[1:], false
@@ -209,7 +289,10 @@ func (r *reader) reading(tp rdk.TopicPartition) *reading {
 // open returns the batch being filled.
 func (r *reader) open(p *reading) *kafka.Batch {
 	if p.batch == nil {
-		p.batch = &kafka.Batch{Topic: p.tp.Topic, Partition: p.tp.Partition, Arena: make([]byte, 0, p.arena+p.arena/8), Next: p.next}
+		p.batch = &kafka.Batch{Topic: p.tp.Topic, Partition: p.tp.Partition, Next: p.next}
+		if r.in == nil { // runs say how much they need
+			p.batch.Arena = make([]byte, 0, p.arena+p.arena/8)
+		}
 	}
 	if !p.queued {
 		p.queued = true
@@ -233,7 +316,7 @@ func (r *reader) take(m *rdk.Message) (full bool) {
 	for _, h := range m.Headers {
 		p.headers = kafka.AppendHeaders(p.headers, kafka.Header{Key: h.Key, Value: h.Value})
 	}
-	at := int64(0)
+	at := int64(-1)
 	if m.TimestampType != rdk.TimestampNotAvailable {
 		at = m.Timestamp.UnixMilli()
 	}

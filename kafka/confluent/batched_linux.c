@@ -1,0 +1,225 @@
+#include "batched_linux.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { // of rdkafka.h
+	MSG_F_COPY = 0x2,
+	VTYPE_END = 0,
+	VTYPE_RKT = 2,
+	VTYPE_PARTITION = 3,
+	VTYPE_VALUE = 4,
+	VTYPE_KEY = 5,
+	VTYPE_MSGFLAGS = 7,
+	VTYPE_TIMESTAMP = 8,
+	VTYPE_HEADERS = 10,
+	ERR_INVALID_ARG = -186,
+};
+
+const char *trp_missing(void) {
+#define NEEDS(f) \
+	if (!f) return #f
+	NEEDS(rd_kafka_version);
+	NEEDS(rd_kafka_name);
+	NEEDS(rd_kafka_conf);
+	NEEDS(rd_kafka_conf_set);
+	NEEDS(rd_kafka_conf_get);
+	NEEDS(rd_kafka_topic_new);
+	NEEDS(rd_kafka_topic_name);
+	NEEDS(rd_kafka_topic_destroy);
+	NEEDS(rd_kafka_queue_new);
+	NEEDS(rd_kafka_queue_get_partition);
+	NEEDS(rd_kafka_queue_forward);
+	NEEDS(rd_kafka_queue_destroy);
+	NEEDS(rd_kafka_consume_batch_queue);
+	NEEDS(rd_kafka_message_destroy);
+	NEEDS(rd_kafka_message_timestamp);
+	NEEDS(rd_kafka_message_headers);
+	NEEDS(rd_kafka_header_get_all);
+	NEEDS(rd_kafka_headers_new);
+	NEEDS(rd_kafka_header_add);
+	NEEDS(rd_kafka_headers_destroy);
+	NEEDS(rd_kafka_producev);
+#undef NEEDS
+	return NULL;
+}
+
+// The Go client refuses delivery.report.only.error, for the sake of state that it keeps for each record; none is kept here. librdkafka
+// reads the setting whenever it reports (rd_kafka_dr_msgq0), and nothing has been produced yet.
+int trp_errors_only(rd_kafka_t *rk) {
+	static const char *name = "delivery.report.only.error";
+	char now[8] = "", why[128];
+	size_t size = sizeof(now);
+	if (rd_kafka_conf_set((rd_kafka_conf_t *)rd_kafka_conf(rk), name, "true", why, sizeof(why)) != 0) return 0;
+	return rd_kafka_conf_get(rd_kafka_conf(rk), name, now, &size) == 0 && strcmp(now, "true") == 0;
+}
+
+// must ends the process when there is no memory, as Go and librdkafka do.
+static void *must(void *p) {
+	if (!p) abort();
+	return p;
+}
+
+trp_intake *trp_intake_new(rd_kafka_t *rk, int32_t max) {
+	trp_intake *in = must(calloc(1, sizeof(*in)));
+	in->max = max;
+	in->messages = must(calloc(max, sizeof(*in->messages)));
+	in->more = must(calloc(max, sizeof(*in->more)));
+	in->runs = must(calloc(max, sizeof(*in->runs)));
+	in->queue = rd_kafka_queue_new(rk);
+	return in;
+}
+
+void trp_intake_free(trp_intake *in) {
+	trp_done(in);
+	rd_kafka_queue_destroy(in->queue);
+	free(in->messages);
+	free(in->more);
+	free(in->runs);
+	free(in->headers);
+	free(in);
+}
+
+rd_kafka_queue_t *trp_take(trp_intake *in, rd_kafka_t *rk, const char *topic, int32_t partition) {
+	rd_kafka_queue_t *q = rd_kafka_queue_get_partition(rk, topic, partition);
+	if (q) rd_kafka_queue_forward(q, in->queue);
+	return q;
+}
+
+void trp_let_go(rd_kafka_queue_t *partition) {
+	rd_kafka_queue_forward(partition, NULL);
+	rd_kafka_queue_destroy(partition);
+}
+
+static uint8_t *put_varint(uint8_t *p, uint64_t n) {
+	for (; n >= 0x80; n >>= 7) *p++ = (uint8_t)n | 0x80;
+	*p++ = (uint8_t)n;
+	return p;
+}
+
+// put_headers appends the headers of a message to the buffer and returns how many bytes that took.
+static int32_t put_headers(trp_intake *in, const rd_kafka_message_t *m) {
+	rd_kafka_headers_t *headers; // the message's own
+	const char *name;
+	const void *value;
+	size_t size, begin = in->headers_len;
+	if (rd_kafka_message_headers(m, &headers) != 0) return 0;
+	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) == 0; i++) {
+		size_t name_len = strlen(name), need = in->headers_len + name_len + (value ? size : 0) + 20;
+		if (need > in->headers_cap) {
+			in->headers_cap = need + need / 2 + 1024;
+			in->headers = must(realloc(in->headers, in->headers_cap));
+		}
+		uint8_t *p = put_varint(in->headers + in->headers_len, name_len);
+		memcpy(p, name, name_len);
+		p = put_varint(p + name_len, value ? size + 1 : 0);
+		if (value && size) {
+			memcpy(p, value, size);
+			p += size;
+		}
+		in->headers_len = p - in->headers;
+	}
+	return (int32_t)(in->headers_len - begin);
+}
+
+// rd_kafka_consume_batch_queue returns only when it has as many messages as were asked for or its time is over: so the first one is
+// waited for alone. It drops what was fetched before a pause or for an older assignment, and moves the position that a resume goes on from.
+int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
+	trp_run *run = NULL;
+	if (max > in->max) max = in->max;
+	ssize_t n = rd_kafka_consume_batch_queue(in->queue, timeout_ms, in->messages, 1);
+	in->n = n > 0 ? 1 : 0;
+	if (in->n && max > 1) {
+		n = rd_kafka_consume_batch_queue(in->queue, 0, in->messages + 1, max - 1);
+		if (n > 0) in->n += (int32_t)n;
+	}
+	in->runs_n = 0;
+	in->headers_len = 0;
+	for (int32_t i = 0; i < in->n; i++) {
+		const rd_kafka_message_t *m = in->messages[i];
+		int type;
+		if (!run || run->err || m->err || m->partition != run->partition || m->rkt != in->messages[i - 1]->rkt) {
+			run = &in->runs[in->runs_n++];
+			run->topic = m->rkt ? rd_kafka_topic_name(m->rkt) : "";
+			run->topic_len = strlen(run->topic);
+			run->partition = m->partition;
+			run->first = i;
+			run->n = 0;
+			run->err = m->err;
+		}
+		run->n++;
+		if (m->err) continue;
+		in->more[i].timestamp = rd_kafka_message_timestamp(m, &type);
+		if (type == 0) in->more[i].timestamp = -1;
+		in->more[i].headers_pos = in->headers_len;
+		in->more[i].headers_len = put_headers(in, m);
+	}
+	return in->n;
+}
+
+void trp_done(trp_intake *in) {
+	for (int32_t i = 0; i < in->n; i++) rd_kafka_message_destroy(in->messages[i]);
+	in->n = in->runs_n = 0;
+	if (in->headers_cap > 1 << 20) { // of a few large ones
+		free(in->headers);
+		in->headers = NULL;
+		in->headers_cap = 0;
+	}
+}
+
+// get_varint reads a number; NULL behind the end.
+static const uint8_t *get_varint(const uint8_t *p, const uint8_t *end, uint64_t *n) {
+	*n = 0;
+	for (int shift = 0; p && p < end && shift < 64; shift += 7) {
+		*n |= (uint64_t)(*p & 0x7f) << shift;
+		if (!(*p++ & 0x80)) return p;
+	}
+	return NULL;
+}
+
+// headers_of decodes what kafka.AppendHeaders has encoded; NULL if it is nothing of the kind.
+static rd_kafka_headers_t *headers_of(const uint8_t *p, size_t len) {
+	const uint8_t *end = p + len;
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(4);
+	while (p < end) {
+		uint64_t name_len, size;
+		const uint8_t *name = get_varint(p, end, &name_len);
+		if (!name || name_len > (uint64_t)(end - name)) goto broken;
+		const uint8_t *value = get_varint(name + name_len, end, &size);
+		if (!value || (size && size - 1 > (uint64_t)(end - value))) goto broken;
+		if (rd_kafka_header_add(headers, (const char *)name, (ssize_t)name_len, size ? value : NULL, size ? (ssize_t)(size - 1) : 0) != 0) goto broken;
+		p = value + (size ? size - 1 : 0);
+	}
+	return headers;
+broken:
+	rd_kafka_headers_destroy(headers);
+	return NULL;
+}
+
+// rd_kafka_produce_batch knows neither headers nor timestamps; records of one partition must stay in order, so the first that is refused
+// ends it. With MSG_F_COPY the bytes are copied before producev returns; headers are librdkafka's unless it fails.
+int32_t trp_produce(rd_kafka_t *rk, rd_kafka_topic_t **topics, const trp_record *records, int32_t n, const char *arena, int *err) {
+	*err = 0;
+	for (int32_t i = 0; i < n; i++) {
+		const trp_record *r = &records[i];
+		size_t key_len = r->key_len > 0 ? r->key_len : 0, value_len = r->value_len > 0 ? r->value_len : 0;
+		const char *key = arena + r->pos, *value = key + key_len;
+		if (r->headers_len == 0) {
+			*err = rd_kafka_producev(rk, VTYPE_RKT, topics[r->topic], VTYPE_PARTITION, r->partition, VTYPE_MSGFLAGS, MSG_F_COPY,
+				VTYPE_VALUE, r->value_len < 0 ? NULL : value, value_len, VTYPE_KEY, r->key_len < 0 ? NULL : key, key_len,
+				VTYPE_TIMESTAMP, r->timestamp, VTYPE_END);
+		} else {
+			rd_kafka_headers_t *headers = headers_of((const uint8_t *)value + value_len, r->headers_len);
+			if (!headers) {
+				*err = ERR_INVALID_ARG;
+				return i;
+			}
+			*err = rd_kafka_producev(rk, VTYPE_RKT, topics[r->topic], VTYPE_PARTITION, r->partition, VTYPE_MSGFLAGS, MSG_F_COPY,
+				VTYPE_VALUE, r->value_len < 0 ? NULL : value, value_len, VTYPE_KEY, r->key_len < 0 ? NULL : key, key_len,
+				VTYPE_TIMESTAMP, r->timestamp, VTYPE_HEADERS, headers, VTYPE_END);
+			if (*err) rd_kafka_headers_destroy(headers);
+		}
+		if (*err) return i;
+	}
+	return n;
+}

@@ -1,0 +1,232 @@
+package confluent
+
+/*
+#include <stdlib.h>
+#include "batched_linux.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+	"unsafe"
+
+	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+const (
+	// The versions of librdkafka that the batched client is known to work with: from the one whose batches keep the position
+	// that a resume goes on from, to before the next that may change its binary interface.
+	oldestVersion = 0x020d02ff
+	beforeVersion = 0x03000000
+	// produceAtOnce is how many records are handed to librdkafka in one call.
+	produceAtOnce = 1024
+)
+
+// batchedFault says why the librdkafka that is linked cannot serve the batched client; nil if it can, as far as a look at it tells.
+func batchedFault() error {
+	if name := C.trp_missing(); name != nil {
+		return fmt.Errorf("the librdkafka of this program has no %s", C.GoString(name))
+	}
+	if v := C.rd_kafka_version(); v < oldestVersion || v >= beforeVersion {
+		return fmt.Errorf("the librdkafka of this program has the version %#08x: it must be %#08x or later, and before %#08x", int(v), oldestVersion, beforeVersion)
+	}
+	return nil
+}
+
+// handleOf returns the handle of librdkafka in a client of confluent-kafka-go, which hides it.
+func handleOf(client interface{ String() string }) (*C.rd_kafka_t, error) {
+	f := reflect.ValueOf(client).Elem().FieldByName("handle")
+	if f.IsValid() && f.Kind() == reflect.Struct {
+		f = f.FieldByName("rk")
+	}
+	if !f.IsValid() || f.Kind() != reflect.Pointer || f.Type().Elem().Name() != "_Ctype_struct_rd_kafka_s" || f.IsNil() {
+		return nil, errors.New("this version of the Kafka client keeps its handle of librdkafka elsewhere")
+	}
+	rk := (*C.rd_kafka_t)(f.UnsafePointer())
+	if name := C.GoString(C.rd_kafka_name(rk)); name != client.String() {
+		return nil, fmt.Errorf("the handle of librdkafka that was found is that of %q, not of %q", name, client)
+	}
+	return rk, nil
+}
+
+// batchedIntake implements intake with one queue of librdkafka, to which the queues of partitions are forwarded. All it holds of
+// librdkafka is C memory; librdkafka holds nothing of Go's.
+type batchedIntake struct {
+	rk     *C.rd_kafka_t
+	c      *C.trp_intake
+	queues map[kafka.TopicPartition]*C.rd_kafka_queue_t
+	// young are partitions of which nothing has come since they were taken: librdkafka may still have to end an assignment before,
+	// which clears what their queue is forwarded to (rd_kafka_toppar_fetch_stop). Whatever comes is of the new one, which begins after that.
+	young map[kafka.TopicPartition]*C.rd_kafka_queue_t
+	runs  []catch
+}
+
+func openIntake(c *rdk.Consumer) (intake, error) {
+	rk, err := handleOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return &batchedIntake{rk: rk, c: C.trp_intake_new(rk, maxGather), queues: map[kafka.TopicPartition]*C.rd_kafka_queue_t{}, young: map[kafka.TopicPartition]*C.rd_kafka_queue_t{}}, nil
+}
+
+// take implements intake. What an application has forwarded librdkafka does not forward to the consumer's queue when the partition is
+// assigned (rd_kafka_toppar_op_fetch_start). The queue is asked for each time, since the partition may have been made anew meanwhile.
+func (in *batchedIntake) take(tp kafka.TopicPartition) error {
+	topic := C.CString(tp.Topic)
+	defer C.free(unsafe.Pointer(topic))
+	q := C.trp_take(in.c, in.rk, topic, C.int32_t(tp.Partition))
+	if q == nil {
+		return fmt.Errorf("librdkafka has no queue for %s/%d", tp.Topic, tp.Partition)
+	}
+	if old := in.queues[tp]; old != nil {
+		C.rd_kafka_queue_destroy(old)
+	}
+	in.queues[tp], in.young[tp] = q, q
+	return nil
+}
+
+// fetch implements intake.
+func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
+	in.runs = in.runs[:0]
+	for _, q := range in.young {
+		C.rd_kafka_queue_forward(q, in.c.queue)
+	}
+	if C.trp_fetch(in.c, C.int(max(wait, 0).Milliseconds()), C.int32_t(most)) == 0 {
+		return nil
+	}
+	messages := unsafe.Slice(in.c.messages, in.c.n)
+	for _, r := range unsafe.Slice(in.c.runs, in.c.runs_n) {
+		c := catch{
+			topic:     unsafe.String((*byte)(unsafe.Pointer(r.topic)), int(r.topic_len)),
+			partition: int32(r.partition), err: rdk.ErrorCode(r.err), first: int(r.first), n: int(r.n),
+		}
+		if m := messages[r.first]; r.err != 0 {
+			c.offset, c.text = int64(m.offset), string(bytesOf(m.payload, m.len))
+		}
+		if len(in.young) > 0 {
+			delete(in.young, kafka.TopicPartition{Topic: c.topic, Partition: c.partition})
+		}
+		in.runs = append(in.runs, c)
+	}
+	return in.runs
+}
+
+// fill implements intake. It is the only copy of a record's bytes on their way in.
+func (in *batchedIntake) fill(c *catch, b *kafka.Batch, next int64, most, bytes int) (repeated int) {
+	messages := unsafe.Slice(in.c.messages, in.c.n)[c.first : c.first+c.n]
+	more := unsafe.Slice(in.c.more, in.c.n)[c.first : c.first+c.n]
+	n, size := 0, len(b.Arena)
+	for n < len(messages) && len(b.Records)+n < most && size < bytes {
+		size += int(messages[n].key_len) + int(messages[n].len) + int(more[n].headers_len)
+		n++
+	}
+	b.Records = slices.Grow(b.Records, n)
+	b.Arena = slices.Grow(b.Arena, size-len(b.Arena))
+	for i, m := range messages[:n] {
+		if int64(m.offset) < next {
+			repeated++
+			continue
+		}
+		var headers []byte
+		if x := &more[i]; x.headers_len > 0 {
+			headers = unsafe.Slice((*byte)(in.c.headers), in.c.headers_len)[x.headers_pos : x.headers_pos+C.size_t(x.headers_len)]
+		}
+		b.Append(int64(m.offset), int64(more[i].timestamp), bytesOf(m.key, m.key_len), bytesOf(m.payload, m.len), headers)
+	}
+	c.first, c.n = c.first+n, c.n-n
+	return repeated
+}
+
+// bytesOf is C memory as a slice; nil if there is none.
+func bytesOf(p unsafe.Pointer, n C.size_t) []byte {
+	if p == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(p), n)
+}
+
+// done implements intake.
+func (in *batchedIntake) done() { C.trp_done(in.c) }
+
+// close implements intake. A consumer does not close while one of its messages, or a queue that its own are forwarded to, is held.
+func (in *batchedIntake) close() {
+	for tp, q := range in.queues {
+		C.trp_let_go(q)
+		delete(in.queues, tp)
+	}
+	C.trp_intake_free(in.c)
+}
+
+// batchedOutlet implements outlet with a loop in C. A bundle's bytes are copied once, by librdkafka.
+type batchedOutlet struct {
+	rk      *C.rd_kafka_t
+	names   []string
+	topics  []*C.rd_kafka_topic_t // by the ids of the plan; nil before the first record
+	records []C.trp_record        // scratch
+}
+
+func openOutlet(p *rdk.Producer, topics []string) (outlet, error) {
+	rk, err := handleOf(p)
+	if err != nil {
+		return nil, err
+	}
+	if C.trp_errors_only(rk) == 0 {
+		return nil, errors.New("librdkafka cannot be told to report failed deliveries only")
+	}
+	return &batchedOutlet{rk: rk, names: topics, topics: make([]*C.rd_kafka_topic_t, max(len(topics), 1))}, nil
+}
+
+// produce implements outlet.
+func (out *batchedOutlet) produce(o *kafka.Outputs, from int) (int, error) {
+	out.records = out.records[:0]
+	for i := from; i < min(o.Len(), from+produceAtOnce); i++ {
+		r := &o.Records[i]
+		if err := out.open(r.Topic); err != nil {
+			return 0, err
+		}
+		pos, key, value, headers := o.Layout(i)
+		out.records = append(out.records, C.trp_record{
+			timestamp: C.int64_t(r.Timestamp), pos: C.uint32_t(pos), topic: C.int32_t(r.Topic), partition: C.int32_t(r.Partition),
+			key_len: C.int32_t(key), value_len: C.int32_t(value), headers_len: C.int32_t(headers),
+		})
+	}
+	arena := o.Arena
+	if len(arena) == 0 {
+		arena = []byte{0} // something to point to
+	}
+	var code C.int
+	n := C.trp_produce(out.rk, &out.topics[0], &out.records[0], C.int32_t(len(out.records)), (*C.char)(unsafe.Pointer(&arena[0])), &code)
+	if code != 0 {
+		return int(n), rdk.NewError(rdk.ErrorCode(code), "", false)
+	}
+	return int(n), nil
+}
+
+// open makes librdkafka's handle of a topic, which producing by its name would look up for each record.
+func (out *batchedOutlet) open(id int32) error {
+	if out.topics[id] != nil {
+		return nil
+	}
+	name := C.CString(out.names[id])
+	defer C.free(unsafe.Pointer(name))
+	if out.topics[id] = C.rd_kafka_topic_new(out.rk, name, nil); out.topics[id] == nil {
+		return fmt.Errorf("librdkafka makes no handle for topic %q", out.names[id])
+	}
+	return nil
+}
+
+// close implements outlet. A producer does not end while a handle of one of its topics is held.
+func (out *batchedOutlet) close() {
+	for i, t := range out.topics {
+		if t != nil {
+			C.rd_kafka_topic_destroy(t)
+			out.topics[i] = nil
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package confluent
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/troupe-stream/troupe/kafka"
+)
+
+func TestBatchedIsChosenOnLinux(t *testing.T) {
+	t.Parallel()
+	d, err := New(Config{Brokers: []string{"127.0.0.1:1"}})
+	require.NoError(t, err)
+	client, why := d.Client()
+	if runtime.GOOS != "linux" {
+		require.Equal(t, Public, client)
+		require.ErrorContains(t, why, "Linux")
+		_, err = New(Config{Brokers: []string{"127.0.0.1:1"}, Client: Batched})
+		require.ErrorContains(t, err, "leave out --client")
+		return
+	}
+	require.NoError(t, why)
+	require.Equal(t, Batched, client)
+}
+
+func TestTheClientThatIsAskedForIsUsed(t *testing.T) {
+	t.Parallel()
+	d, err := New(Config{Brokers: []string{"127.0.0.1:1"}, Client: Public})
+	require.NoError(t, err)
+	client, why := d.Client()
+	require.NoError(t, why)
+	require.Equal(t, Public, client)
+	_, err = New(Config{Brokers: []string{"127.0.0.1:1"}, Client: "fast"})
+	require.ErrorContains(t, err, `client "fast": use public or batched`)
+	require.NoError(t, impossible(nil))
+	require.EqualError(t, impossible(fmt.Errorf("why")), "the batched client cannot be used: why; leave out --client, or use --client public")
+}
+
+// Whatever else a client of another version looks like, nothing is called with a pointer that is none.
+func TestAHandleIsFoundOrRefused(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the batched client is for Linux")
+	}
+	for _, other := range []fmt.Stringer{&noHandle{}, &flatHandle{}, &otherHandle{}} {
+		_, err := handleOf(other)
+		require.ErrorContains(t, err, "keeps its handle of librdkafka elsewhere", "%T", other)
+	}
+	p, err := rdk.NewProducer(&rdk.ConfigMap{"go.logs.channel.enable": true})
+	require.NoError(t, err)
+	defer p.Close()
+	_, err = handleOf(p)
+	require.NoError(t, err)
+	_, err = handleOf(&renamed{p})
+	require.Error(t, err)
+}
+
+type (
+	noHandle    struct{ handle int }
+	flatHandle  struct{ handle struct{ other *int } }
+	otherHandle struct{ handle struct{ rk *int } }
+	renamed     struct{ *rdk.Producer }
+)
+
+func (h *noHandle) String() string    { return fmt.Sprint(h.handle) }
+func (h *flatHandle) String() string  { return fmt.Sprint(h.handle.other) }
+func (h *otherHandle) String() string { return fmt.Sprint(h.handle.rk) }
+func (h *renamed) String() string     { return "another" }
+
+// What a broker refuses is counted to the record, with either client, and blamed on nothing that comes later.
+func TestFailedDeliveriesAreCounted(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 4)
+	d := driver(t, c)
+	var refuse atomic.Bool
+	c.ControlKey(kmsg.Produce.Int16(), func(rq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		p := rq.(*kmsg.ProduceRequest)
+		if !refuse.Load() || p.Topics[0].Partitions[0].Partition != 1 {
+			return nil, nil, false
+		}
+		r := rq.ResponseKind().(*kmsg.ProduceResponse)
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = p.Topics[0].Topic, p.Topics[0].TopicID
+		x := kmsg.NewProduceResponseTopicPartition()
+		x.Partition, x.ErrorCode = 1, kerr.InvalidRecord.Code
+		topic.Partitions = append(topic.Partitions, x)
+		r.Topics = append(r.Topics, topic)
+		return r, nil, true
+	})
+	client, err := openPlain(d, logger(t))
+	require.NoError(t, err)
+	s, err := openSender(client, []string{"out"})
+	require.NoError(t, err)
+	p := &plainSender{s}
+	defer func() { require.NoError(t, p.Close()) }()
+	out := new(kafka.Outputs)
+	for i := range 4000 {
+		out.Append(0, int32(i%4), 0, fmt.Appendf(nil, "%d", i), nil, kafka.AppendHeaders(nil, kafka.Header{Key: "h", Value: []byte("x")}))
+	}
+	bundles := []*kafka.Bundle{{Outputs: []*kafka.Outputs{out}}}
+	require.NoError(t, p.Produce(t.Context(), bundles))
+	refuse.Store(true)
+	err = p.Produce(t.Context(), bundles)
+	require.ErrorContains(t, err, "1000 records were not delivered: topic out, partition 1")
+	require.Equal(t, rdk.ErrInvalidRecord, codeOf(err))
+	refuse.Store(false)
+	require.NoError(t, p.Produce(t.Context(), bundles))
+	got := readAll(t, c, 4, 2000)
+	for partition, records := range got {
+		want := 3000
+		if partition == 1 {
+			want = 2000
+		}
+		if len(records) < want {
+			records = committed(t, c, "out", func(got map[int32][]*kgo.Record) bool { return len(got[partition]) >= want })[partition]
+		}
+		require.Len(t, records, want)
+		for i, r := range records {
+			require.Equal(t, fmt.Sprint(i%1000*4+int(partition)), string(r.Key), "in order")
+			require.Nil(t, r.Value)
+			require.Equal(t, []kgo.RecordHeader{{Key: "h", Value: []byte("x")}}, r.Headers)
+		}
+	}
+}
+
+// A full queue is waited for, and nothing is left out or turned round.
+func TestAFullQueueIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 1)
+	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{"queue.buffering.max.messages": "100"}})
+	require.NoError(t, err)
+	client, err := openPlain(d, logger(t))
+	require.NoError(t, err)
+	s, err := openSender(client, []string{"out"})
+	require.NoError(t, err)
+	p := &plainSender{s}
+	defer func() { require.NoError(t, p.Close()) }()
+	out := new(kafka.Outputs)
+	for i := range 5000 {
+		out.Append(0, 0, 0, nil, fmt.Appendf(nil, "%d", i), nil)
+	}
+	require.NoError(t, p.Produce(t.Context(), []*kafka.Bundle{{Outputs: []*kafka.Outputs{out}}}))
+	for i, r := range readAll(t, c, 1, 5000)[0] {
+		require.Equal(t, fmt.Sprint(i), string(r.Value))
+	}
+}
+
+// Records larger than a batch, and batches of many small ones, come whole and split where they should be.
+func TestLargeAndSmallRecordsInOneTopic(t *testing.T) {
+	t.Parallel()
+	a, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	out := new(kafka.Outputs)
+	large := make([]byte, 900_000)
+	for i := range 4000 {
+		if i%1000 == 999 {
+			out.Append(0, 0, 0, nil, large, nil)
+			continue
+		}
+		out.Append(0, 0, 0, fmt.Appendf(nil, "%d", i), []byte{}, nil)
+	}
+	_, err := a.Produce(t.Context(), []string{"a"}, out)
+	require.NoError(t, err)
+	r := readerOf(t, d)
+	require.NoError(t, r.Assign(tpOf("a", 0), 0))
+	next := 0
+	pollUntil(t, r, func(b *kafka.Batch) bool {
+		require.LessOrEqual(t, b.Len(), readerBatch)
+		require.LessOrEqual(t, len(b.Arena), readerBytes+len(large))
+		for i := range b.Records {
+			require.EqualValues(t, next, b.Records[i].Offset)
+			if next%1000 == 999 {
+				require.Nil(t, b.Key(i))
+				require.Len(t, b.Value(i), len(large))
+			} else {
+				require.Equal(t, fmt.Sprint(next), string(b.Key(i)))
+				require.NotNil(t, b.Value(i))
+				require.Empty(t, b.Value(i))
+			}
+			next++
+		}
+		return next == out.Len()
+	})
+}
