@@ -162,7 +162,7 @@ func (p *partitionActor) inspectShard(i int) status.Shard {
 func (p *partitionActor) digest(c actor.Context, q digestQuery) {
 	for i, t := range p.state.tables {
 		if t.table.Name == q.table {
-			c.Forward(p.shards[i])
+			c.RequestWithCustomSender(p.shards[i].pid, p.shards[i].address(q), c.Sender())
 			return
 		}
 	}
@@ -180,8 +180,8 @@ func (p *partitionActor) tree() status.Tree {
 		x.State, x.Restarts, x.Incarnation = p.inspectAgent(i, g.Now()).State, p.tally.agents[i].restarts, a.incarnation
 		t.Children = append(t.Children, x)
 	}
-	for i, pid := range p.shards {
-		x := p.site.leaf("shard", pid, status.Name(s.tables[i].table.Name, s.partition))
+	for i, ref := range p.shards {
+		x := p.site.leaf("shard", ref.pid, status.Name(s.tables[i].table.Name, s.partition))
 		x.State = p.inspectShard(i).State
 		t.Children = append(t.Children, x)
 	}

@@ -65,8 +65,8 @@ type partitionActor struct {
 	self   *actor.PID
 	state  *partitionState
 	agents []*actor.PID
-	shards []*actor.PID
-	stop   func() // of the timer
+	shards []shardRef // by table; those of a group are one actor
+	stop   func()     // of the timer
 	at     time.Time
 	open   int // shards that have not finished
 	clean  bool
@@ -122,7 +122,7 @@ func (p *partitionActor) Receive(c actor.Context) {
 		}
 		p.sumUp(c, true)
 		for _, s := range p.shards {
-			c.Send(p.site.restorer, forget{s})
+			c.Send(p.site.restorer, forget{s.pid})
 		}
 	}
 }
@@ -143,22 +143,30 @@ func (p *partitionActor) clock() {
 
 func (p *partitionActor) spawn(c actor.Context) {
 	s := p.state
+	members := map[int32][]*shardActor{} // of groups
 	for i, t := range s.stage.Tables {
 		cfg := tables.Config{Table: t.Name, Partition: s.partition, Changelog: t.Changelog.ID, MaxBytes: int(p.site.env.MaxBytes[t.Changelog.ID])}
 		if !p.site.once {
 			cfg.Generation = uint64(max(s.grant.Generation, 0)) + 1 // 0 stands for none
 		}
-		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name]}
+		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name], Stamped: t.Stamped}
 		log, gauge := p.log.With("table", t.Name), new(shardGauge)
 		p.gauges = append(p.gauges, gauge)
 		deadline, grace := deadlineIn(s.stage, t)
 		if deadline > 0 {
 			cfg.Calls = new(atomic.Int64)
 		}
-		p.shards = append(p.shards, p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor {
+		shard := func() *shardActor {
 			return &shardActor{site: p.site, grant: s.grant, table: t, index: i, config: cfg, identity: id, log: log, deadline: deadline, grace: grace, gauge: gauge}
-		}, nil))
+		}
+		if t.Group != 0 {
+			members[t.Group] = append(members[t.Group], shard())
+			p.shards = append(p.shards, shardRef{table: i})
+			continue
+		}
+		p.shards = append(p.shards, shardRef{p.site.ground.Child(c, "shard-"+t.Name, func() actor.Actor { return shard() }, nil), -1})
 	}
+	p.spawnGroups(c, members)
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
 			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian}
@@ -177,7 +185,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 		case toAgent:
 			c.Send(p.agents[x.agent], x.msg)
 		case toShard:
-			c.Send(p.shards[x.table], x.msg)
+			p.shards[x.table].send(c, x.msg)
 		case toCommitter:
 			c.Send(p.site.committer, x.msg)
 		case fetchFrom:
@@ -233,7 +241,7 @@ func (p *partitionActor) finish(c actor.Context, clean bool) {
 	p.clean, p.open = clean, len(p.shards)
 	crashpoint.Hit("finish.partition")
 	for _, s := range p.shards {
-		c.Send(s, finishShard{})
+		s.send(c, finishShard{})
 	}
 	if p.open == 0 {
 		p.leave(c)

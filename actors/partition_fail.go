@@ -57,11 +57,17 @@ func (s *partitionState) giveCarefully() {
 	if s.fireCarefully() {
 		return
 	}
-	waiting := false
+	waiting, turn := false, -1
+	if s.ordered {
+		turn = s.turnInOrder()
+	}
 	for i, a := range s.agents {
 		if a.agent.Fires != nil {
 			waiting = waiting || s.waitsForTimer(i)
 			continue
+		}
+		if a.agent.InOrder && i != turn && turn >= 0 {
+			continue // another's record is older
 		}
 		if a.source < 0 {
 			if !s.leavesOut(i) && s.mayTurn(i) {

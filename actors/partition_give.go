@@ -28,9 +28,12 @@ func (s *partitionState) give() {
 	s.fire()
 	s.giveDue()
 	for {
-		best, first := -1, int64(math.MaxInt64)
+		best, first, turn := -1, int64(math.MaxInt64), -1
+		if s.ordered {
+			turn = s.turnInOrder()
+		}
 		for i, a := range s.agents {
-			if s.isFed(a) || !s.canTake(a) {
+			if a.agent.InOrder && i != turn || s.isFed(a) || !s.canTake(a) {
 				continue
 			}
 			if ts, ok := s.head(a); ok && ts < first && s.allows(i, s.cursor(a)) {
@@ -40,7 +43,7 @@ func (s *partitionState) give() {
 		if best < 0 {
 			return
 		}
-		s.giveRun(best, s.horizon(s.agents[best].source), workSize)
+		s.giveRun(best, s.horizon(s.agents[best]), workSize)
 	}
 }
 
@@ -123,14 +126,14 @@ func (s *partitionState) close(a *agentSlot, to int64) {
 	}
 }
 
-// horizon is the timestamp up to which a source may be given out before another one's turn comes.
-func (s *partitionState) horizon(source int) int64 {
+// horizon is the timestamp up to which an agent may be given records before another one's turn comes.
+func (s *partitionState) horizon(of *agentSlot) int64 {
 	least := int64(math.MaxInt64)
-	if len(s.stage.Sources) == 1 {
+	if len(s.stage.Sources) == 1 && !s.ordered {
 		return least
 	}
 	for _, a := range s.agents {
-		if a.source >= 0 && a.source != source && !s.isFed(a) && !a.backing {
+		if a.source >= 0 && !s.isFed(a) && !a.backing && (a.source != of.source || a != of && a.agent.InOrder && of.agent.InOrder) {
 			if ts, ok := s.head(a); ok {
 				least = min(least, ts)
 			}
@@ -243,7 +246,8 @@ func (s *partitionState) onWorked(m Worked) {
 	}
 	for _, x := range m.Ops {
 		t := s.tables[x.Table]
-		t.sent, t.touched = t.sent+1, true
+		t.sent++
+		s.touch(x.Table)
 		epoch := s.epoch
 		if plant.Is("seal overtakes an operation") && s.seal == nil {
 			epoch = max(1, epoch-1)

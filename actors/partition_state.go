@@ -221,6 +221,7 @@ type partitionState struct {
 	firing  *firing          // some that are due; nil: none are under way
 	resting bool             // records have their turn first
 	nextID  int64
+	ordered bool // some agents take turns: see turnInOrder
 
 	epoch      int64 // being filled
 	wholeEpoch int64 // the last one that is whole
@@ -285,6 +286,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 		s.agents = append(s.agents, x)
 	}
 	s.findTimers()
+	s.ordered = slices.ContainsFunc(stage.Agents, func(a *plan.Agent) bool { return a.InOrder })
 	for _, a := range s.agents {
 		if a.ranges = maxRanges(s.agents, a.source); s.isFed(a) { // nothing of it is in the metadata
 			a.ranges = maxGiven

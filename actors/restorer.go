@@ -29,7 +29,7 @@ type (
 		table   string
 		from    int64
 		written time.Time // of the checkpoint that ends at from
-		shard   *actor.PID
+		shard   shardRef
 		gauge   *shardGauge
 	}
 	// forget ends a restore whose shard is gone.
@@ -82,7 +82,7 @@ func (r *restorer) Receive(c actor.Context) {
 		r.onLocated(c, m)
 	case forget:
 		for tp, s := range r.shards {
-			if s.shard.Equal(m.shard) {
+			if s.shard.pid.Equal(m.shard) {
 				r.remove(tp)
 			}
 		}
@@ -110,11 +110,11 @@ func (r *restorer) locate(c actor.Context, m restore) {
 
 func (r *restorer) onLocated(c actor.Context, m located) {
 	if m.err != nil {
-		c.Send(m.shard, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
+		m.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
 		return
 	}
 	if reason := r.unfit(m); reason != "" {
-		c.Send(m.shard, rewind{reason})
+		m.shard.send(c, rewind{reason})
 		m.from = -1
 	}
 	crashpoint.Hit("restore.located")
@@ -122,11 +122,11 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: r.ground.Now()}
 	m.gauge.toRestore.Store(max(m.end-from, 0))
 	if from >= m.end {
-		c.Send(m.shard, Restored{End: m.end})
+		m.shard.send(c, Restored{End: m.end})
 		return
 	}
 	if err := r.reader.Assign(m.tp, from); err != nil {
-		c.Send(m.shard, Restored{Err: fmt.Errorf("restore table %s/%d: %w", m.table, m.tp.Partition, err)})
+		m.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: %w", m.table, m.tp.Partition, err)})
 		return
 	}
 	r.shards[m.tp] = s
@@ -175,7 +175,7 @@ func (r *restorer) poll(c actor.Context) {
 		if err != nil {
 			for _, tp := range slices.SortedFunc(maps.Keys(r.shards), kafka.TopicPartition.Compare) {
 				s := r.shards[tp]
-				c.Send(s.shard, Restored{Err: fmt.Errorf("restore table %s/%d: %w", s.table, tp.Partition, err)})
+				s.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: %w", s.table, tp.Partition, err)})
 				r.remove(tp)
 			}
 			return
@@ -196,12 +196,12 @@ func (r *restorer) onBatch(c actor.Context, b *kafka.Batch) {
 		return
 	}
 	if len(b.Records) > 0 {
-		c.Send(s.shard, Replay{b})
+		s.shard.send(c, Replay{b})
 	}
 	s.position = b.Next
 	s.gauge.restored.Store(s.position - s.start)
 	if s.position >= s.end {
-		c.Send(s.shard, Restored{End: s.position})
+		s.shard.send(c, Restored{End: s.position})
 		r.remove(tp)
 		crashpoint.Hit("restore.read")
 		r.log.Info("restored", "table", s.table, "partition", tp.Partition, "offsets", s.end-s.start, "took", r.ground.Now().Sub(s.began).Round(time.Millisecond))

@@ -42,6 +42,7 @@ type (
 // itself when it starts, and is never resumed after a failure of its own: its partition is taken anew.
 type shardActor struct {
 	site     *site
+	ref      shardRef // where its messages go
 	grant    kafka.Grant
 	table    *plan.Table
 	index    int
@@ -71,7 +72,18 @@ func (a *shardActor) changelog() kafka.TopicPartition {
 func (a *shardActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
+		a.ref = shardRef{c.Self(), -1}
 		a.open(c)
+	case *actor.Stopped, *actor.Restarting:
+		a.close()
+	default:
+		a.handle(c, m)
+	}
+}
+
+// handle handles a message for the shard, whether it is alone or in a group.
+func (a *shardActor) handle(c actor.Context, m any) {
+	switch m := m.(type) {
 	case shardMessage:
 		a.step(c, m)
 	case rewind:
@@ -90,8 +102,6 @@ func (a *shardActor) Receive(c actor.Context) {
 		c.Respond(a.digest())
 	case finishShard:
 		a.finish(c)
-	case *actor.Stopped, *actor.Restarting:
-		a.close()
 	}
 }
 
@@ -124,7 +134,7 @@ func (a *shardActor) open(c actor.Context) {
 	if !ok {
 		from = -1
 	}
-	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: c.Self(), gauge: a.gauge})
+	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: a.ref, gauge: a.gauge})
 }
 
 func (a *shardActor) close() {
@@ -157,7 +167,7 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		a.measure()
 		crashpoint.Hit("restore.done")
 		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries, Due: a.state.NextDue()})
-		a.later(c, a.site.checkpoint)
+		a.later(a.site.checkpoint)
 	case Apply, Seal, Collect, Undo, Settle, Answer:
 		shardStep(m)
 		if reply := a.machine.step(m); reply != nil {
@@ -190,9 +200,9 @@ func (a *shardActor) measure() {
 }
 
 // later asks for a checkpoint after a while.
-func (a *shardActor) later(c actor.Context, d time.Duration) {
-	g, self := a.site.ground, c.Self()
-	g.After(d, func() { g.Send(self, checkpointTick{}) })
+func (a *shardActor) later(d time.Duration) {
+	g, self := a.site.ground, a.ref
+	g.After(d, func() { g.Send(self.pid, self.address(checkpointTick{})) })
 }
 
 // tick goes on with a checkpoint, or begins one. The changelog's end is asked for first; what is written afterwards
@@ -203,15 +213,15 @@ func (a *shardActor) tick(c actor.Context) {
 	case a.end >= 0:
 		a.write(c)
 	case a.state.Stats().Dirty == 0:
-		a.later(c, a.site.checkpoint)
+		a.later(a.site.checkpoint)
 	case !a.asking:
 		a.asking, a.asked = true, a.site.ground.Now()
-		g, self := a.site.ground, c.Self()
+		g, self := a.site.ground, a.ref
 		g.Go(func() {
 			ctx, cancel := g.WithTimeout(context.Background(), endTimeout)
 			defer cancel()
 			end, err := a.safeEnd(ctx)
-			g.Send(self, changelogEnd{end, err})
+			g.Send(self.pid, self.address(changelogEnd{end, err}))
 		})
 	}
 }
@@ -234,7 +244,7 @@ func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
 	a.asking = false
 	if m.err != nil {
 		a.log.Warn("checkpoint put off: the end of the changelog is not known", "error", m.err)
-		a.later(c, a.site.checkpoint)
+		a.later(a.site.checkpoint)
 		return
 	}
 	a.end, a.covers = m.offset, a.machine.sealed
@@ -248,7 +258,7 @@ func (a *shardActor) write(c actor.Context) {
 		return
 	}
 	if a.machine.committed < a.covers && !plant.Is("checkpoint ahead of the commit") {
-		a.later(c, 50*time.Millisecond)
+		a.later(50 * time.Millisecond)
 		return
 	}
 	began := a.site.ground.Now()
@@ -260,12 +270,12 @@ func (a *shardActor) write(c actor.Context) {
 	case err != nil:
 		a.log.Warn("checkpoint not written", "error", err)
 		a.end = -1
-		a.later(c, a.site.checkpoint)
+		a.later(a.site.checkpoint)
 	case more:
-		a.later(c, took*checkpointShare)
+		a.later(took * checkpointShare)
 	default:
 		a.end = -1
-		a.later(c, max(a.site.checkpoint, took*checkpointShare))
+		a.later(max(a.site.checkpoint, took*checkpointShare))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -63,16 +64,21 @@ func (a *shardActor) guard(c actor.Context, f func() error) (stack string, err e
 	return "", fmt.Errorf("%w: inside table %s, deadline %v, then %v", errHung, a.table.Name, a.deadline, a.grace)
 }
 
-// deadlineIn is how long a function inside a shard may take: the shortest deadline of the agents that write the table.
+// deadlineIn is how long a function inside a shard may take: the shortest deadline of the agents whose functions run there.
 func deadlineIn(st *plan.Stage, t *plan.Table) (deadline, grace time.Duration) {
 	for _, a := range st.Agents {
-		for _, w := range a.Writes {
-			if d := a.Policy.Deadline; w == t && d > 0 && (deadline == 0 || d < deadline) {
+		for _, w := range a.Reads {
+			if d := a.Policy.Deadline; w == t && runsIn(a, t) && d > 0 && (deadline == 0 || d < deadline) {
 				deadline, grace = d, a.Policy.Grace
 			}
 		}
 	}
 	return deadline, grace
+}
+
+// runsIn says whether functions of an agent run inside the shards of a table: it writes there, or joins.
+func runsIn(a *plan.Agent, t *plan.Table) bool {
+	return slices.Contains(a.Writes, t) || a.InOrder && slices.Contains(a.Reads, t)
 }
 
 // memory is what a partition that gives way hands on to the one that takes its place.
@@ -161,10 +167,8 @@ func (s *partitionState) policyOf(agent, table int) *plan.Policy {
 // onShardLate ends the contexts of the agents whose function it may be.
 func (s *partitionState) onShardLate(m ShardLate) {
 	for i, a := range s.agents {
-		for _, t := range a.agent.Writes {
-			if t == s.tables[m.Table].table {
-				s.emit(toAgent{i, Expire{a.incarnation}})
-			}
+		if runsIn(a.agent, s.tables[m.Table].table) {
+			s.emit(toAgent{i, Expire{a.incarnation}})
 		}
 	}
 }

@@ -15,9 +15,10 @@ type shardState struct {
 	guard     func(func() error) (string, error) // runs user code and turns what it does into an error
 	undo      int64                              // number of the last undo
 	failed    bool
-	lost      bool  // a function hangs, and may still change the state: nobody else touches it any more
-	sealed    int64 // the last epoch sealed
-	committed int64 // the last epoch committed
+	group     func() // a function hangs: those of the group are lost too; nil: it is alone
+	lost      bool   // a function hangs, and may still change the state: nobody else touches it any more
+	sealed    int64  // the last epoch sealed
+	committed int64  // the last epoch committed
 }
 
 // step handles one message of the partition and returns the answer, nil if there is none.
@@ -82,5 +83,8 @@ func (s *shardState) onSeal(m Seal) partitionMessage {
 
 func (s *shardState) fail(err error, stack string) partitionMessage {
 	s.failed, s.lost = true, errors.Is(err, errHung)
+	if s.lost && s.group != nil {
+		s.group()
+	}
 	return ShardFailed{Table: s.table, Undo: s.undo, Err: err, Stack: stack, Lost: s.lost}
 }

@@ -174,6 +174,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Due: sh.NextDue()})
 		})
 	}
+	linkShards(st, func(i int) tables.Shard { return p.shards[i].state })
 	for i, a := range st.Agents {
 		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})
 	}

@@ -21,6 +21,7 @@ type Identity struct {
 	Table       string
 	Partition   int32
 	ChangelogID string // the changelog's topic id: another topic of the same name is another log
+	Stamped     bool   `json:",omitempty"` // rows have their times in front of their values
 }
 
 // metaKey is where a checkpoint's meta record is; pagePrefix begins the keys of pages: PREFIX/number of pages/page.

@@ -36,7 +36,7 @@ func (s *ShardOf[V]) Digest() (Digest, error) {
 		_, _ = h.Write(keyBytes(e.key)) // never fails
 		key := h.Sum64()
 		h.ResetWithSeed(key)
-		_, _ = h.Write(enc)
+		_, _ = h.Write(s.plain(enc))
 		d.Entries++
 		d.Sum += h.Sum64()
 	}

@@ -122,6 +122,9 @@ func (c *Checkpoint) inspectPage(m *Image, bucket int, text string) error {
 		if got := int(crc32.Checksum(key, castagnoli)) & (c.meta.Layout - 1); got != bucket {
 			return fmt.Errorf("%w: key %q is of page %d", errPage, key, got)
 		}
+		if c.id.Stamped && len(value) >= stampSize {
+			value = value[stampSize:]
+		}
 		m.put(key, value)
 		return nil
 	})

@@ -54,7 +54,7 @@ func (o *OpsOf[V]) Set(key []byte, v V) error {
 	o.arena = append(o.arena, key...)
 	if o.encoded {
 		x.valPos = uint32(len(o.arena))
-		arena, err := o.spec.Codec.Append(o.arena, v)
+		arena, err := o.spec.Codec.Append(o.spec.stamp(o.arena, 0), v)
 		if err != nil {
 			o.arena = o.arena[:before]
 			return err
@@ -120,7 +120,12 @@ func (o *OpsOf[V]) value(x *op[V]) []byte {
 // Row is the row of one key while a function runs inside the shard. It must not be kept.
 type Row[V any] struct {
 	// Out takes what the function sends.
-	Out   *kafka.Outputs
+	Out *kafka.Outputs
+	// At is the time that Set gives the row, in a Stamped table: Unix milliseconds.
+	At int64
+	// Touched says that the row has been set or deleted.
+	Touched bool
+
 	shard *ShardOf[V]
 	key   []byte
 	epoch int64
@@ -138,10 +143,16 @@ func (r *Row[V]) Get() (v V, ok bool) {
 }
 
 // Set sets the row's value.
-func (r *Row[V]) Set(v V) { r.fail(r.shard.set(r.epoch, r.key, v)) }
+func (r *Row[V]) Set(v V) {
+	r.Touched = true
+	r.fail(r.shard.set(r.epoch, r.key, v, r.At))
+}
 
 // Delete deletes the row.
-func (r *Row[V]) Delete() { r.shard.delete(r.epoch, r.key) }
+func (r *Row[V]) Delete() {
+	r.Touched = true
+	r.shard.delete(r.epoch, r.key)
+}
 
 func (r *Row[V]) fail(err error) {
 	if r.err == nil {

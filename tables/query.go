@@ -86,9 +86,10 @@ func (s *ShardOf[V]) ask(own Ops, committed bool, read func() error) (err error)
 	if !ok {
 		return errOtherType
 	}
-	last := int64(0)
-	if n := len(s.logs); n > 0 {
-		last = s.logs[n-1].epoch
+	last := s.last()
+	if g := s.group; g != nil { // functions may go on to its other shards
+		last = g.newest()
+		defer g.undo(last)
 	}
 	defer s.Undo(last)
 	if err := s.apply(last+1, o, discard()); err != nil {

@@ -34,7 +34,7 @@ type ReplicaStats struct {
 
 // ReplicaSpec describes a replica. It is immutable once in use.
 type ReplicaSpec[V any] struct {
-	Name   string
+	Name   string // for messages
 	Decode func(b []byte) (V, error)
 	Key    func(b []byte) error // refuses keys that do not decode; nil: none
 	// Encoded: values are kept as bytes and decoded for each reader, since they hold references.
@@ -56,12 +56,12 @@ type UndecodableError struct {
 }
 
 func (e *UndecodableError) Error() string {
-	return fmt.Sprintf("global table %s: decode the %s of %s/%d@%d: %v", e.Replica, e.Part, e.Topic, e.Partition, e.Offset, e.Err)
+	return fmt.Sprintf("%s: decode the %s of %s/%d@%d: %v", e.Replica, e.Part, e.Topic, e.Partition, e.Offset, e.Err)
 }
 
 // Redacted is the error without what the codec says, which may quote the key or value: for logs.
 func (e *UndecodableError) Redacted() string {
-	return fmt.Sprintf("global table %s: decode the %s of %s/%d@%d: the codec's own error, which may quote it, is logged with --log-values", e.Replica, e.Part, e.Topic, e.Partition, e.Offset)
+	return fmt.Sprintf("%s: decode the %s of %s/%d@%d: the codec's own error, which may quote it, is logged with --log-values", e.Replica, e.Part, e.Topic, e.Partition, e.Offset)
 }
 
 func (e *UndecodableError) Unwrap() error { return e.Err }

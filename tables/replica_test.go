@@ -16,7 +16,7 @@ import (
 )
 
 func replicaOf(skip bool) *tables.ReplicaOf[int64] {
-	return tables.NewReplica(&tables.ReplicaSpec[int64]{Name: "prices", Decode: int64Codec{}.Decode, Skip: skip})
+	return tables.NewReplica(&tables.ReplicaSpec[int64]{Name: "global table prices", Decode: int64Codec{}.Decode, Skip: skip})
 }
 
 func number(v int64) []byte { b, _ := int64Codec{}.Append(nil, v); return b }

@@ -44,6 +44,9 @@ type Shard interface {
 	Stats() Stats
 	// pages is for checkpoints, see checkpoint.go.
 	pages() pager
+	// link puts it into a group; last is the newest epoch that has touched it and is not settled.
+	link(g *Group)
+	last() int64
 }
 
 // Stats are the sizes of a shard.

@@ -74,6 +74,7 @@ type ShardOf[V any] struct {
 	bytes   int64
 	live    int
 	undos   int
+	group   *Group // of shards that functions may go on to; nil: it is alone
 	buckets buckets
 	loading bool   // pages are being loaded: their number is given
 	header  []byte // of changelog records
@@ -123,6 +124,9 @@ func (s *ShardOf[V]) Apply(epoch int64, ops Ops, out *kafka.Outputs) error {
 
 func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 	row := Row[V]{shard: s, epoch: epoch, Out: out}
+	if s.group != nil {
+		s.group.epoch, s.group.out = epoch, out
+	}
 	for i := range o.ops {
 		x := &o.ops[i]
 		key := o.key(x)
@@ -139,7 +143,7 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 			s.calls()
 			err = s.update(epoch, key, x.update)
 		case opRow:
-			row.key, row.err = key, nil
+			row.key, row.err, row.At, row.Touched = key, nil, 0, false
 			s.calls()
 			if err = x.row(&row, x.arg); err == nil {
 				err = row.err
@@ -167,7 +171,7 @@ func (s *ShardOf[V]) update(epoch int64, key []byte, fn func(V, bool) (V, error)
 	if err != nil {
 		return err
 	}
-	return s.set(epoch, key, v)
+	return s.set(epoch, key, v, 0)
 }
 
 // get returns the value of a key as applied.
@@ -185,6 +189,7 @@ func (s *ShardOf[V]) get(key []byte) (v V, ok bool, err error) {
 }
 
 func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
+	enc = s.plain(enc)
 	if s.encoded {
 		enc = append(make([]byte, 0, len(enc)), enc...) // what a codec decodes may share its bytes, and the user may change it
 	}
@@ -196,7 +201,7 @@ func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
 }
 
 // set encodes before it touches anything: a codec's error, or a value that is not valid, changes nothing.
-func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
+func (s *ShardOf[V]) set(epoch int64, key []byte, v V, at int64) error {
 	if s.spec.Valid != nil {
 		if err := s.spec.Valid(v); err != nil {
 			return err
@@ -205,7 +210,7 @@ func (s *ShardOf[V]) set(epoch int64, key []byte, v V) error {
 	var enc []byte
 	if s.encoded {
 		var err error
-		if enc, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
+		if enc, err = s.spec.Codec.Append(s.spec.stamp(s.scratch[:0], at), v); err != nil {
 			return fmt.Errorf("encode the value: %w", err)
 		}
 		s.scratch = enc
@@ -371,7 +376,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		if !e.live && !u.live {
 			continue // made and deleted again
 		}
-		value := e.enc
+		value, at := s.plain(e.enc), s.stampOf(e.enc)
 		if e.live && !s.encoded {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], e.val); err != nil {
@@ -387,7 +392,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		if size := len(e.key) + len(value); s.cfg.MaxBytes > 0 && size+recordOverhead > s.cfg.MaxBytes {
 			return &TooLargeError{s.spec.Name, []byte(e.key), size, s.cfg.MaxBytes}
 		}
-		out.Append(s.cfg.Changelog, s.cfg.Partition, 0, keyBytes(e.key), value, s.header)
+		out.Append(s.cfg.Changelog, s.cfg.Partition, at, keyBytes(e.key), value, s.header)
 	}
 	s.failed = false
 	return nil
@@ -491,7 +496,7 @@ func (s *ShardOf[V]) Replay(b *kafka.Batch) (applied int, err error) {
 			s.newest = g
 		}
 		applied++
-		if err := s.load(key, value); err != nil {
+		if err := s.load(key, s.stamped(value, b.Records[i].Timestamp)); err != nil {
 			return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
 		}
 	}

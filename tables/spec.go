@@ -15,7 +15,10 @@ type Spec[V any] struct {
 	Valid   func(V) error // refuses values before they are written; nil: none
 	Ordered bool          // keys can be scanned in the order of their encoded bytes
 	// Timer makes a table one of timers, whose values know when they are due. They hold no references. Nil: it is none.
-	Timer   func(V) Timer
+	Timer func(V) Timer
+	// Stamped keeps the time of each row's last change with it: see Row.Time. In the changelog it is the record's timestamp, so that
+	// values look there as those of any table.
+	Stamped bool
 	Default func() V // what readers are given where there is no value, anew each time; nil: the zero value
 }
 
@@ -29,7 +32,7 @@ func (s *Spec[V]) missing() (v V) {
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its
 // user changes nothing.
-func (s *Spec[V]) encoded() bool { return HoldsReferences(reflect.TypeFor[V]()) }
+func (s *Spec[V]) encoded() bool { return s.Stamped || HoldsReferences(reflect.TypeFor[V]()) }
 
 // HoldsReferences says whether values of a type can share memory that may change. Strings cannot.
 func HoldsReferences(t reflect.Type) bool {

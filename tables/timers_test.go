@@ -3,6 +3,7 @@ package tables_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -31,9 +32,7 @@ func TestTimersAnyOrder(t *testing.T) {
 		journal := map[int64]*kafka.Outputs{}
 		copyOf := func(m map[string]tables.Timer) map[string]tables.Timer {
 			c := map[string]tables.Timer{}
-			for k, v := range m {
-				c[k] = v
-			}
+			maps.Copy(c, m)
 			return c
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {

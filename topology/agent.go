@@ -190,8 +190,14 @@ func EachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *
 	a.inside = true
 	a.program = func() plan.Program {
 		s := a.newScope()
-		rows := &rowRun[K, V, R]{table: table, runner: func(in plan.Input, events []Event[K, V]) func(*tables.Row[R], int32) error {
-			return rowRunner(in, a, events, fn)
+		var ctx *Context
+		rows := &rowRun[K, V, R]{table: table, apply: func(in *scope, row *tables.Row[R], ev Event[K, V]) error {
+			if ctx == nil || ctx.scope != in {
+				ctx = &Context{in}
+			}
+			held := &Row[R]{row}
+			defer func() { held.row = nil }() // whoever keeps it is told
+			return fn(ctx, ev, held)
 		}}
 		return program(func(in plan.Input) error {
 			s.begin(in)
@@ -202,87 +208,15 @@ func EachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *
 					return err
 				}
 				if !ev.NullKey {
-					rows.add(s, ev)
+					if err := rows.add(s, ev); err != nil {
+						return err
+					}
 				}
 			}
 			rows.end()
 			return nil
 		})
 	}
-}
-
-// Events on their way to a shard share an array and a function: these are how many at least, at most, and how many bytes
-// of keys and values at most, since whoever holds one of them holds all.
-const (
-	rowChunkMin   = 8
-	rowChunkMax   = 256
-	rowChunkBytes = 1 << 20
-)
-
-// rowRun sends events to the shard of their row, with one function for many of them.
-type rowRun[K, V, R any] struct {
-	table  *Table[K, R]
-	runner func(in plan.Input, events []Event[K, V]) func(*tables.Row[R], int32) error
-
-	events []Event[K, V] // of the chunk being filled; those before have gone to the shard, and are only read
-	size   int
-	bytes  int
-	run    func(*tables.Row[R], int32) error
-}
-
-// add asks for the row of an event's key.
-func (r *rowRun[K, V, R]) add(s *scope, ev Event[K, V]) {
-	ops, _, k := r.table.write(s, ev.Key)
-	if ops == nil {
-		return
-	}
-	if len(r.events) == cap(r.events) || r.bytes > rowChunkBytes {
-		r.size = min(max(2*r.size, rowChunkMin), rowChunkMax) // a run may be one record or many thousands
-		r.events, r.bytes = make([]Event[K, V], 0, r.size), 0
-		r.run = r.runner(s.in, r.events[:r.size])
-	}
-	r.events, r.bytes = append(r.events, ev), r.bytes+ev.rec.B.Size(ev.rec.I)
-	ops.Row(k, int32(len(r.events)-1), r.run)
-}
-
-// end lets go of the events of a run.
-func (r *rowRun[K, V, R]) end() { r.events, r.size, r.bytes, r.run = nil, 0, 0, nil }
-
-// rowRunner makes the function that the shard calls for a run of events.
-func rowRunner[K, V, R any](in plan.Input, a *agentDef, events []Event[K, V], fn func(*Context, Event[K, V], *Row[R]) error) func(*tables.Row[R], int32) error {
-	inside := &rowInput{Input: in}
-	ctx := &Context{a.newScope()}
-	ctx.begin(inside)
-	return func(row *tables.Row[R], i int32) error {
-		inside.effects, inside.open = plan.Effects{Out: row.Out}, true
-		held := &Row[R]{row}
-		defer func() { inside.open, held.row = false, nil }() // whoever keeps them is told
-		ctx.rec = events[i].rec
-		if err := fn(ctx, events[i], held); err != nil {
-			return err
-		}
-		return inside.effects.Err
-	}
-}
-
-// rowInput is the turn of a handler inside a shard.
-type rowInput struct {
-	plan.Input
-	effects plan.Effects
-	open    bool // the handler is running
-}
-
-// Effects implements plan.Input.
-func (r *rowInput) Effects() *plan.Effects {
-	if !r.open {
-		return nil
-	}
-	return &r.effects
-}
-
-// Ask implements plan.Input: a shard that waited for itself would wait for ever.
-func (r *rowInput) Ask(table *plan.Table, _ tables.Query) error {
-	return lasting("a handler of EachRow sees its row alone: read table %s from an agent made with Each", table.Name)
 }
 
 // Batch is what an agent made of actor props receives: a run of records. Records may be done in any order, and from later

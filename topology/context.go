@@ -7,18 +7,25 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // scope is what contexts have in common: the turn at hand. A program has one, and keeps it from run to run.
 type scope struct {
-	in     plan.Input
-	agent  *agentDef
-	rec    plan.Rec
-	key    []byte // scratch
-	value  []byte
-	spread uint32 // for records without a key: the next partition, modulo their number
-	begun  bool
+	in      plan.Input
+	agent   *agentDef
+	rec     plan.Rec
+	key     []byte // scratch
+	value   []byte
+	turns   map[*tableDef]*turnInside // of functions that run inside shards, by the table whose
+	watches map[*tableDef]*following  // programs of those that follow a table's changes
+	shard   bool                      // it is the turn of a function inside a shard
+	group   *tables.Group             // that it may go on to other tables of
+	change  any                       // of the table that is followed: a *changed
+	runs    int64                     // of the program
+	spread  uint32                    // for records without a key: the next partition, modulo their number
+	begun   bool
 }
 
 // newScope makes the scope of a program.
@@ -27,6 +34,7 @@ func (a *agentDef) newScope() *scope { return &scope{agent: a} }
 // begin starts a run of the program.
 func (s *scope) begin(in plan.Input) {
 	s.in = in
+	s.runs++
 	if !s.begun { // partitions that start together should not all fill the same one
 		s.begun, s.spread = true, uint32(in.Partition())
 	}
@@ -68,7 +76,7 @@ func (s *scope) effects() *plan.Effects {
 // timestamp is the default of what is sent: that of the record at hand. A record that has none (it was written in a format
 // before Kafka 0.10) passes none on: 0, the producer's clock.
 func (s *scope) timestamp() int64 {
-	if s.rec.B != nil {
+	if s.rec.B != nil && s.rec.Time.IsZero() {
 		return max(s.rec.B.Records[s.rec.I].Timestamp, 0)
 	}
 	return max(s.rec.Time.UnixMilli(), 0)

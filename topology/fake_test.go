@@ -42,6 +42,18 @@ func newNode(t *testing.T, topo *topology.Topology, n, partition int32) *node {
 	for _, tb := range p.Tables {
 		x.shards = append(x.shards, tb.NewShard(tables.Config{Table: tb.Name, Partition: partition, Changelog: tb.Changelog.ID}))
 	}
+	groups := map[int32]map[int32]tables.Shard{}
+	for i, tb := range p.Tables {
+		if tb.Group != 0 {
+			if groups[tb.Group] == nil {
+				groups[tb.Group] = map[int32]tables.Shard{}
+			}
+			groups[tb.Group][tb.ID] = x.shards[i]
+		}
+	}
+	for _, g := range groups {
+		tables.Link(g)
+	}
 	return x
 }
 

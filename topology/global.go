@@ -53,7 +53,7 @@ func NewGlobalTable[K, V any](t *Topology, name string, topic *Topic[K, V], opts
 		d.topic = &topicDef{t: t}
 	}
 	if topic != nil && topic.kc != nil && topic.vc != nil {
-		d.make = plan.Global{ID: d.id, Name: name, Skip: d.skip, New: func() tables.Replica { return tables.NewReplica(topic.replica(name, d.skip)) }}
+		d.make = plan.Global{ID: d.id, Name: name, Skip: d.skip, New: func() tables.Replica { return tables.NewReplica(topic.replica("global table "+name, d.skip)) }}
 	}
 	t.globals = append(t.globals, d)
 	t.changed()
@@ -192,7 +192,7 @@ func LeftJoinGlobal[K, V, G, W, R any](f Flow[K, V], table *GlobalTable[G, W], k
 func joinGlobal[K, V, G, W, R any](f Flow[K, V], name string, table *GlobalTable[G, W], key func(Event[K, V]) (G, bool), join func(V, W, bool) (R, bool)) Flow[K, R] {
 	f.needs(key == nil, name+" with a global table")
 	if table == nil {
-		f.t.fault("the flow from topic %s has a step %s with a nil global table: define the table first", f.source.name, name)
+		f.t.fault("the flow from %s has a step %s with a nil global table: define the table first", f.root(), name)
 		table = &GlobalTable[G, W]{def: &globalDef{t: f.t}}
 	}
 	x := then(f, name+" global "+table.def.name, func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// Flow is a source with steps behind it that run, fused into one agent, when something ends it: To, Count, Reduce or
+// Flow is a source, or the changes of a table, with steps behind it that run, fused into one agent, when something ends it: To, Count, Reduce or
 // Aggregate. Several ends of one flow are agents of their own.
 type Flow[K, V any] struct {
 	t      *Topology
@@ -17,6 +17,8 @@ type Flow[K, V any] struct {
 	keys   codec.Codec[K]
 	values codec.Codec[V] // as the source's; nil behind a step that changed them
 	steps  []string
+	table  *tableDef     // whose changes it begins with, instead of a source
+	joins  []*tableDef   // that steps look rows up in, inside their shards
 	reads  []AnyReadable // tables that its steps read
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
@@ -43,7 +45,7 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 // then adds a step.
 func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error) Flow[K, R] {
 	return Flow[K, R]{
-		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), reads: slices.Clone(f.reads),
+		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), table: f.table, joins: f.joins, reads: slices.Clone(f.reads),
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 }
@@ -51,8 +53,20 @@ func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Ev
 // needs notes a step without a function.
 func (f Flow[K, V]) needs(missing bool, step string) {
 	if missing {
-		f.t.fault("the flow from topic %s has a step %s without a function: pass one", f.source.name, step)
+		what := "from topic"
+		if f.table != nil {
+			what = "of the changes of table"
+		}
+		f.t.fault("the flow %s %s has a step %s without a function: pass one", what, f.root(), step)
 	}
+}
+
+// root is the name of what the flow begins with.
+func (f Flow[K, V]) root() string {
+	if f.table != nil {
+		return f.table.name
+	}
+	return f.source.name
 }
 
 // same is then for a step that changes no value.
@@ -131,13 +145,24 @@ func endOf(name string, opts []FlowOption) flowEnd {
 
 // define makes the agent of a flow.
 func define[K, V any](f Flow[K, V], name, last string, down func(*scope, Event[K, V]) error, opts ...AgentOption) {
-	a := f.t.newAgent(name, plan.Processor, f.source, append(opts, Reads(f.reads...)))
-	a.steps = append(slices.Clone(f.steps), last)
-	run := f.bind(down)
-	a.program = func() plan.Program {
-		s := a.newScope()
-		return program(func(in plan.Input) error { return runFlow(s, in, run) })
+	begin(f, name, last, func() func(*scope, Event[K, V]) error { return down }, opts...)
+}
+
+// begin makes the agent of a flow that ends in what down makes for each of its programs; a flow of changes becomes a follower.
+func begin[K, V any](f Flow[K, V], name, last string, down func() func(*scope, Event[K, V]) error, opts ...AgentOption) {
+	var a *agentDef
+	if f.table != nil {
+		a = f.t.newFollower(name, f.table, append(opts, Reads(f.reads...)))
+		a.follow = func() func(*scope, plan.Rec) error { return f.bind(down()) }
+	} else {
+		a = f.t.newAgent(name, plan.Processor, f.source, append(opts, Reads(f.reads...)))
+		a.program = func() plan.Program {
+			s, run := a.newScope(), f.bind(down())
+			return program(func(in plan.Input) error { return runFlow(s, in, run) })
+		}
 	}
+	a.steps = append(slices.Clone(f.steps), last)
+	a.enter(f.joins...)
 }
 
 // runFlow takes records through the steps of a flow.
@@ -165,7 +190,9 @@ func To[K, V any](f Flow[K, V], topic *Topic[K, V], opts ...FlowOption) {
 type Grouped[K, V any] struct {
 	t      *Topology
 	from   *topicDef // where records come from
-	source *topicDef // the same if its records have the key already; nil: they are spread first
+	table  *tableDef // or changes
+	joins  []*tableDef
+	keyed  bool // records have the key already; else they are spread first
 	values codec.Codec[V]
 	// spread defines the agent that writes the repartition topic.
 	spread func(name string, repartition *Topic[K, V], values bool)
@@ -188,7 +215,7 @@ func WithValues[V any](c codec.Codec[V]) GroupOption[V] {
 // are skipped, as Kafka Streams does before it aggregates.
 func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) Grouped[G, V] {
 	f.needs(key == nil, "GroupBy")
-	g := Grouped[G, V]{t: f.t, from: f.source, values: f.values, steps: f.steps}
+	g := Grouped[G, V]{t: f.t, from: f.source, table: f.table, values: f.values, steps: f.steps}
 	for _, o := range opts {
 		o(&g.values)
 	}
@@ -205,14 +232,14 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 
 // GroupByKey groups a flow by the key that its records have: they are spread by it already.
 func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
-	return Grouped[K, V]{t: f.t, from: f.source, source: f.source, keep: f.bind, steps: f.steps, reads: f.reads}
+	return Grouped[K, V]{t: f.t, from: f.source, table: f.table, joins: f.joins, keyed: true, keep: f.bind, steps: f.steps, reads: f.reads}
 }
 
 const opCount = "count"
 
 // Count counts the records of each key into a table. Records without a key or value are skipped.
 func Count[K, V any](g Grouped[K, V], table *Table[K, int64], opts ...FlowOption) {
-	spread := g.source == nil // then the values were null only for want of use
+	spread := !g.keyed // then the values were null only for want of use
 	fold(g, table, opCount, nil, opts, func(row *tables.Row[int64], ev Event[K, V]) error {
 		if ev.NullValue && !spread {
 			return nil
@@ -245,7 +272,7 @@ func Reduce[K, V any](g Grouped[K, V], table *Table[K, V], fn func(acc, value V)
 // Aggregate folds the values of each key into a table, from init on. Records without a key or value are
 // skipped.
 func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, fn func(acc A, ev Event[K, V]) A, opts ...FlowOption) {
-	if g.source == nil && g.values == nil {
+	if !g.keyed && g.values == nil {
 		g.t.fault("aggregate into table %s: GroupBy needs to know how to write values to its topic: pass it topology.WithValues(codec)", table.def.name)
 	}
 	if init == nil || fn == nil {
@@ -267,8 +294,8 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 // fold ends a grouped flow with a function that runs inside the table's shard.
 func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values codec.Codec[V], opts []FlowOption, apply func(*tables.Row[A], Event[K, V]) error) {
 	end := endOf(op+"-"+table.def.name, opts)
-	f := Flow[K, V]{t: g.t, source: g.source, keys: table.kc, steps: g.steps, reads: g.reads, bind: g.keep}
-	if g.source == nil {
+	f := Flow[K, V]{t: g.t, source: g.from, table: g.table, joins: g.joins, keys: table.kc, steps: g.steps, reads: g.reads, bind: g.keep}
+	if !g.keyed {
 		vc := g.values
 		if vc == nil {
 			vc = values
@@ -281,29 +308,25 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 			written = noValues[V]{}
 		}
 		repartition := NewTopic(g.t, fmt.Sprintf("%s-%s-repartition", g.t.name, end.name), table.kc, written)
-		repartition.def.kind, repartition.def.like = plan.Repartition, g.from
+		repartition.def.kind, repartition.def.like, repartition.def.likeTable = plan.Repartition, g.from, g.table
 		g.spread(end.name+"-group", repartition, vc != nil)
 		f = From(repartition)
 	}
-	a := g.t.newAgent(end.name, plan.Processor, f.source, []AgentOption{Writes(table), Reads(f.reads...)})
-	a.steps = append(slices.Clone(f.steps), op+" into "+table.def.name)
-	runner := func(_ plan.Input, events []Event[K, V]) func(*tables.Row[A], int32) error {
-		return func(row *tables.Row[A], i int32) error { return apply(row, events[i]) }
+	if len(f.joins) > 0 || f.table != nil {
+		f.joins = append(slices.Clone(f.joins), table.def)
 	}
-	a.program = func() plan.Program {
-		s, rows := a.newScope(), &rowRun[K, V, A]{table: table, runner: runner}
-		run := f.bind(func(s *scope, ev Event[K, V]) error {
-			if !ev.NullKey {
-				rows.add(s, ev)
+	begin(f, end.name, op+" into "+table.def.name, func() func(*scope, Event[K, V]) error {
+		rows := &rowRun[K, V, A]{table: table, apply: func(s *scope, row *tables.Row[A], ev Event[K, V]) error {
+			row.At = max(s.timestamp(), row.Time()) // the time of a result is that of its newest record
+			return apply(row, ev)
+		}}
+		return func(s *scope, ev Event[K, V]) error {
+			if ev.NullKey {
+				return nil
 			}
-			return nil
-		})
-		return program(func(in plan.Input) error {
-			err := runFlow(s, in, run)
-			rows.end()
-			return err
-		})
-	}
+			return rows.add(s, ev)
+		}
+	}, Writes(table))
 }
 
 // noValues is the codec of a topic whose values nobody looks at.

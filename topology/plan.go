@@ -17,8 +17,9 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	if t.planned != nil {
 		return t.planned, nil
 	}
+	t.adopt()
 	stages := t.findStages()
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages), t.checkTimers(stages))
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -26,6 +27,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	b.topics()
 	b.channels()
 	b.stages(stages)
+	b.repartitions(stages)
 	t.planned = b.plan
 	return b.plan, nil
 }
@@ -50,6 +52,7 @@ func (b *builder) topics() {
 			b.plan.Topics[d.id].Like = b.plan.Topics[d.like.id]
 		}
 	}
+	links := b.t.links()
 	for _, d := range b.t.globals {
 		x := d.make
 		x.Topic = b.plan.Topics[d.topic.id]
@@ -58,6 +61,7 @@ func (b *builder) topics() {
 	}
 	for _, d := range b.t.tables {
 		x := d.make
+		x.Group, x.Stamped = links[d], d.stamped
 		x.Changelog = b.internal(changelogName(b.t, d), plan.Changelog, 0, map[string]string{"cleanup.policy": "compact"})
 		x.Changelog.Key, x.Changelog.Value = x.Key, x.Value
 		if x.Split != nil {
@@ -77,6 +81,31 @@ func (b *builder) topics() {
 	b.internal(b.t.name+"-slots", plan.Slots, 1, kept())
 	b.leader = b.internal(b.t.name+"-leader", plan.Leader, 1, kept())
 	b.leader.Source = true
+}
+
+// repartitions says of the topics that spread a table's changes how many partitions they have: as many as the table.
+func (b *builder) repartitions(found *stages) {
+	for _, d := range b.t.topics {
+		if d.likeTable == nil {
+			continue
+		}
+		if st := found.of[d.likeTable]; st != nil {
+			b.plan.Topics[d.id].Like = b.plan.Topics[st.sources[0].id]
+		}
+	}
+}
+
+// allSteps are an agent's steps with those that follow the tables it writes.
+func (a *agentDef) allSteps() []string {
+	steps := slices.Clone(a.steps)
+	for _, x := range a.order {
+		if d, ok := x.(*tableDef); ok && a.writes[d] {
+			for _, f := range d.followers {
+				steps = append(steps, f.steps...)
+			}
+		}
+	}
+	return steps
 }
 
 // channels lists the channels under their ids.
@@ -149,7 +178,7 @@ func (b *builder) stages(found *stages) {
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
 		ID: int32(len(b.plan.Agents)), Name: d.name, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every, Cron: d.cron,
-		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.steps, Policy: b.t.policy.Complete(d.role),
+		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
 	}
 	if d.policy != nil {
 		a.Policy = d.policy.Complete(d.role)

@@ -103,6 +103,7 @@ func makeTable[K, V any](d *tableDef, keys codec.Codec[K], values codec.Codec[V]
 	}
 	t.tables = append(t.tables, d)
 	t.changed()
+	d.stamp = func() { spec.Stamped = true }
 	return &Table[K, V]{def: d, kc: keys, validK: codec.Validator[K](), spec: spec}
 }
 
@@ -122,7 +123,10 @@ func TableOf[K, V any](t *Topology, name string) *Table[K, V] {
 
 // Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.
 func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
-	if ops, e, k := t.write(ctx.turn(), key); ops != nil {
+	ops, e, k := t.write(ctx.turn(), key)
+	if ops != nil && t.def.isFollowed() {
+		t.setFollowed(ctx.turn(), ops, k, key, value)
+	} else if ops != nil {
 		if err := ops.Set(k, value); err != nil {
 			e.Fail(lasting("set table %s: encode the value: %w", t.def.name, err))
 		}
@@ -131,7 +135,10 @@ func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
 
 // Delete deletes a key.
 func (t *Table[K, V]) Delete(ctx Writer, key K) {
-	if ops, _, k := t.write(ctx.turn(), key); ops != nil {
+	ops, _, k := t.write(ctx.turn(), key)
+	if ops != nil && t.def.isFollowed() {
+		t.change(ctx.turn(), ops, k, key, func(row *tables.Row[V]) error { row.Delete(); return nil })
+	} else if ops != nil {
 		ops.Delete(k)
 	}
 }
@@ -139,7 +146,16 @@ func (t *Table[K, V]) Delete(ctx Writer, key K) {
 // Update replaces the value of a key by what fn makes of it; ok says whether there is one. fn runs later, inside the shard,
 // perhaps twice: it must be pure. If it fails or panics, so does the record at hand.
 func (t *Table[K, V]) Update(ctx Writer, key K, fn func(old V, ok bool) (V, error)) {
-	if ops, _, k := t.write(ctx.turn(), key); ops != nil {
+	ops, _, k := t.write(ctx.turn(), key)
+	if ops != nil && t.def.isFollowed() {
+		t.change(ctx.turn(), ops, k, key, func(row *tables.Row[V]) error {
+			v, err := fn(row.Get())
+			if err == nil {
+				row.Set(v)
+			}
+			return err
+		})
+	} else if ops != nil {
 		ops.Update(k, fn)
 	}
 }
@@ -156,11 +172,25 @@ func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, [
 
 // writeTo is write for a key that is encoded.
 func (t *Table[K, V]) writeTo(s *scope, key []byte) (*tables.OpsOf[V], *plan.Effects, []byte) {
-	e := s.effects()
 	if !s.agent.writes[t.def] {
-		e.Fail(lasting("%s %s writes table %s without having declared it: add topology.Writes(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name))
+		s.effects().Fail(lasting("%s %s writes table %s without having declared it: add topology.Writes(%s) to it", roleOf(s.agent), s.agent.name, t.def.name, t.def.name))
 		return nil, nil, nil
 	}
+	return t.enterAt(s, key)
+}
+
+// enter returns the operations that a function which is to run inside the shard joins, and the key, encoded.
+func (t *Table[K, V]) enter(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
+	var err error
+	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
+		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, err))
+		return nil, nil, nil
+	}
+	return t.enterAt(s, s.key)
+}
+
+func (t *Table[K, V]) enterAt(s *scope, key []byte) (*tables.OpsOf[V], *plan.Effects, []byte) {
+	e := s.effects()
 	if err := t.def.here(s, key); err != nil {
 		e.Fail(err)
 		return nil, nil, nil

@@ -45,8 +45,11 @@ func (e Event[K, V]) Offset() int64 {
 
 // Timestamp returns the record's time, of milliseconds; the Unix epoch for an event that was made by hand.
 func (e Event[K, V]) Timestamp() time.Time {
-	if e.rec.B == nil {
+	if e.rec.B == nil && e.rec.Time.IsZero() {
 		return time.UnixMilli(0)
+	}
+	if !e.rec.Time.IsZero() { // of a table's change
+		return e.rec.Time
 	}
 	return time.UnixMilli(e.rec.B.Records[e.rec.I].Timestamp)
 }

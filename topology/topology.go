@@ -25,9 +25,11 @@ type Topology struct {
 	agents  []*agentDef
 	// channels are defined as topics are, but are none.
 	channels []*topicDef
-	typed    map[any]any // *Topic, *Table and *GlobalTable by their definitions
-	policy   Policy
-	faults   []error
+	// followers of tables run inside the shards of those.
+	followers []*agentDef
+	typed     map[any]any // *Topic, *Table and *GlobalTable by their definitions
+	policy    Policy
+	faults    []error
 	// replies is the topic of answers; nil where no agent can be asked.
 	replies *topicDef
 
@@ -65,6 +67,7 @@ type topicDef struct {
 	loop        bool
 	key, value  plan.Text
 	keyFault    error     // why its keys cannot be written with their codec
+	likeTable   *tableDef // the same, as that table has
 	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
 	memory      bool      // it is a channel: its id is its index among those
 	capacity    int
@@ -74,17 +77,21 @@ type topicDef struct {
 
 // tableDef is a table without its types.
 type tableDef struct {
-	t       *Topology
-	id      int32
-	name    string
-	ordered bool
-	local   bool
-	initial any                        // func() V; nil: none
-	timers  bool                       // durable timers
-	part    func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
-	policy  *Policy                    // nil: that of the agent
-	make    plan.Table                 // what Plan gives out, but for its stage and changelog
-	plan    atomic.Pointer[plan.Table] // what it gave out last
+	t         *Topology
+	id        int32
+	name      string
+	ordered   bool
+	local     bool
+	initial   any                        // func() V; nil: none
+	timers    bool                       // durable timers
+	part      func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
+	policy    *Policy                    // nil: that of the agent
+	followers []*agentDef                // of its changes
+	joined    bool                       // flows or tables look rows of it up
+	stamped   bool                       // rows keep the times of their last changes
+	stamp     func()                     // makes it so
+	make      plan.Table                 // what Plan gives out, but for its stage and changelog
+	plan      atomic.Pointer[plan.Table] // what it gave out last
 }
 
 // agentDef is an agent without its types.
@@ -113,6 +120,11 @@ type agentDef struct {
 	reply   *replyDef // nil: it cannot be asked
 	results bool      // made by Process: its results want a sink
 	sinks   int
+	// links are the tables that its functions inside shards go between: they are one group.
+	links []*tableDef
+	// Of a follower: the table, and the program that each of the table's changes is given to.
+	follows *tableDef
+	follow  func() func(*scope, plan.Rec) error
 }
 
 // replyDef says how an agent answers.
@@ -376,6 +388,17 @@ const (
 func StartAt(s Start) AgentOption { return func(a *agentDef) { a.start = s } }
 
 func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
+	a := t.makeAgent(name, role, source, opts)
+	if role == plan.Processor && source == nil {
+		t.fault("agent %s was given a nil topic to read: define the topic first", name)
+	}
+	t.agents = append(t.agents, a)
+	t.changed()
+	return a
+}
+
+// makeAgent makes an agent that is in no list yet.
+func (t *Topology) makeAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
 	a := &agentDef{
 		t: t, name: name, role: role, source: source,
 		sends: map[*topicDef]bool{}, reads: map[*tableDef]bool{}, writes: map[*tableDef]bool{}, globals: map[*globalDef]bool{},
@@ -383,11 +406,6 @@ func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts 
 	for _, o := range opts {
 		o(a)
 	}
-	if role == plan.Processor && source == nil {
-		t.fault("agent %s was given a nil topic to read: define the topic first", name)
-	}
-	t.agents = append(t.agents, a)
-	t.changed()
 	return a
 }
 

@@ -94,6 +94,11 @@ type Table struct {
 	Ordered   bool
 	Local     bool // keys need not hash to their partition
 	Timers    bool // durable timers
+	// Group is the same number for tables that functions inside shards go on between, since they are joined; 0: alone. Their shards
+	// are one actor's.
+	Group int32
+	// Stamped: each row keeps the time of its last change, which is the timestamp of its record in the changelog.
+	Stamped bool
 	// Split takes the key of a row of a set table apart: Key and Value are how its parts are shown then, Rows how the whole is. Nil for
 	// other tables.
 	Split func(row []byte) (key, element []byte, ok bool)
@@ -179,6 +184,9 @@ type Agent struct {
 	Globals []*Global // that it reads
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
+	// InOrder says that the agent takes turns with others of its stage that say so, by the times of their records: they share
+	// tables that are joined.
+	InOrder bool
 	// Program makes the agent's code, anew at each restart. Nil for raw props.
 	Program func() Program
 	// Raw holds what topology.Props registered; nil otherwise.

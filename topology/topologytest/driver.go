@@ -115,6 +115,13 @@ func (d *Driver) PipeRaw(topic string, partition int32, at time.Time, key, value
 	d.must(d.sim.Settle())
 }
 
+// PartitionOf returns the partition of a topic that a key, encoded, belongs to.
+func (d *Driver) PartitionOf(topic string, key []byte) int32 {
+	d.t.Helper()
+	x := d.topic(topic)
+	return x.Partitioner.Hash(key, d.sim.Env().Partitions[x.ID])
+}
+
 // Read returns all records of a topic so far, partition by partition, decoded.
 func Read[K, V any](d *Driver, topic *topology.Topic[K, V]) []topology.Event[K, V] {
 	d.t.Helper()

@@ -42,6 +42,8 @@ type Case struct {
 	Compaction int
 	// Done says whether all has come that comes by itself, once all that was sent is committed; nil: it has.
 	Done func(o *Oracle) bool
+	// Settled checks, once all is committed, what is beside it; it may let the world go on. Nil: nothing.
+	Settled func(w *World) error
 	// Watch checks what must hold at every moment; nil: nothing.
 	Watch func(o *Oracle) error
 }
@@ -155,6 +157,7 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), durable(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), raw(),
 		globals(),
+		views(),
 		answers(),
 		channels(),
 	}

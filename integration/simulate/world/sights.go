@@ -27,12 +27,13 @@ const (
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
 	sawRefusal    = "a request that was given up is answered with why"
 	sawCopy       = "a global table has what was committed before its process started"
+	sawView       = "a view of a table is the table, though its process had to begin again"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawTwin, sawCopy, sawRefusal}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawTwin, sawCopy, sawRefusal, sawView}
 }
 
 // Saw implements Store.

@@ -67,6 +67,8 @@ type World struct {
 	started map[*sched.Proc][]Record // what it had
 	rated   int                      // records written to it by others
 
+	view *view // of a table, in a process of its own; nil: none
+
 	deniedUntil map[string]int // topics that may not be written, until which step
 
 	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
@@ -374,6 +376,9 @@ func (w *World) check() error {
 	}
 	agents := max(w.c.Agents, 1)
 	err := errors.Join(w.c.Check(w.o), w.checkpoints(w.nodes...))
+	if w.c.Settled != nil {
+		err = errors.Join(err, w.c.Settled(w))
+	}
 	if !w.c.Letters {
 		err = errors.Join(err, w.o.letters(agents))
 	}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// record is one line of a script, or of what it makes. Its key and value are nil for null.
+type record struct {
+	topic      string
+	key, value *string
+	at         int64 // Unix milliseconds
+}
+
+// kind is a topology that both sides define under this name, with the topics that it reads.
+type kind struct {
+	name   string
+	topics []string
+}
+
+// kinds are all topologies. Each has seedsPerKind scripts.
+var kinds = []kind{
+	{"stream-table", []string{"left", "right"}},
+	{"stream-table-left", []string{"left", "right"}},
+	{"stream-table-table", []string{"left", "right", "third"}},
+	{"stream-table-count", []string{"left", "right"}},
+	{"table-stream", []string{"left"}},
+	{"table-table", []string{"left", "right"}},
+	{"table-table-left", []string{"left", "right"}},
+	{"table-table-outer", []string{"left", "right"}},
+	{"table-table-table", []string{"left", "right", "third"}},
+	{"count", []string{"left"}},
+	{"count-by", []string{"left"}},
+	{"reduce", []string{"left"}},
+	{"aggregate", []string{"left"}},
+	{"count-table", []string{"left", "right"}},
+}
+
+const seedsPerKind = 150
+
+// script makes the records of a kind's script: few keys, many nulls, times out of order.
+func script(k kind, seed uint64) []record {
+	r := rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(k.name))))) //nolint:gosec // scripts must come out the same
+	keys, length := 1+r.IntN(4), 5+r.IntN(20)
+	nulls, spread := r.Float64()*0.5, int64(1+r.IntN(300))
+	var all []record
+	now := int64(1000)
+	for i := range length {
+		now += r.Int64N(100)
+		x := record{topic: k.topics[r.IntN(len(k.topics))], at: max(1, now-r.Int64N(spread))}
+		if r.IntN(20) > 0 {
+			x.key = new(string(rune('a' + r.IntN(keys))))
+		}
+		if r.Float64() >= nulls {
+			x.value = new(string("abcx"[r.IntN(4)]) + strconv.Itoa(i))
+		}
+		all = append(all, x)
+	}
+	return all
+}
+
+// null is how scripts write it.
+const null = `\N`
+
+func show(s *string) string {
+	if s == nil {
+		return null
+	}
+	return *s
+}
+
+func read(s string) *string {
+	if s == null {
+		return nil
+	}
+	return &s
+}
+
+// line is a record as scripts have it.
+func (r record) line() string {
+	return fmt.Sprintf("%s\t%s\t%s\t%d", r.topic, show(r.key), show(r.value), r.at)
+}
+
+// text is what the reference reads.
+func text(k kind, records []record) string {
+	var b strings.Builder
+	b.WriteString("script " + k.name + "\n")
+	for _, r := range records {
+		b.WriteString(r.line() + "\n")
+	}
+	b.WriteString("end\n")
+	return b.String()
+}
+
+// golden is what the reference has made of a script.
+type golden struct {
+	kind string
+	seed uint64
+	sum  uint32     // of the script: that of today must be the same
+	made [][]record // by the record that made them
+}
+
+// append writes a golden output: a head, then a line per record made, with the number of the one that made it.
+func (g golden) append(dst []byte) []byte {
+	dst = fmt.Appendf(dst, "script\t%s\t%d\t%d\t%d\n", g.kind, g.seed, g.sum, len(g.made))
+	for i, made := range g.made {
+		for _, r := range made {
+			dst = fmt.Appendf(dst, "%d\t%s\t%s\t%d\n", i, show(r.key), show(r.value), r.at)
+		}
+	}
+	return dst
+}
+
+// parseGolden reads what append has written.
+func parseGolden(b []byte) (all []golden, err error) {
+	for i, line := range bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n")) {
+		f := strings.Split(string(line), "\t")
+		bad := func(err error) ([]golden, error) {
+			return nil, fmt.Errorf("line %d of the golden outputs: %q: %w", i+1, line, err)
+		}
+		if f[0] == "script" && len(f) == 5 {
+			var n int
+			g := golden{kind: f[1]}
+			if _, err := fmt.Sscan(strings.Join(f[2:], " "), &g.seed, &g.sum, &n); err != nil {
+				return bad(err)
+			}
+			g.made = make([][]record, n)
+			all = append(all, g)
+			continue
+		}
+		var at int64
+		n := 0
+		if len(f) != 4 || len(all) == 0 {
+			return bad(fmt.Errorf("%d fields", len(f)))
+		}
+		if _, err := fmt.Sscan(f[0]+" "+f[3], &n, &at); err != nil {
+			return bad(err)
+		}
+		g := &all[len(all)-1]
+		if n >= len(g.made) {
+			return bad(fmt.Errorf("the script has %d records", len(g.made)))
+		}
+		g.made[n] = append(g.made[n], record{topic: "out", key: read(f[1]), value: read(f[2]), at: at})
+	}
+	return all, nil
+}
