@@ -22,7 +22,7 @@ type agentActor struct {
 	strays    *sync.WaitGroup // goroutines of programs
 	hangs     *hangs
 	guardian  *guardian
-	runner    *runner // nil until Begin
+	runners   []*runner // one for each lane; none until Begin
 }
 
 // Receive implements actor.Actor.
@@ -41,27 +41,38 @@ func (a *agentActor) step(c actor.Context, m agentMessage) {
 	switch m := m.(type) {
 	case Begin:
 		a.end()
-		a.runner = a.begin(c, m.Incarnation)
+		for lane := range max(a.agent.Concurrency, 1) {
+			a.runners = append(a.runners, a.begin(c, m.Incarnation, lane))
+		}
 	case Work:
-		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
-			a.runner.push(&m)
+		if a.runs(m.Incarnation) {
+			a.runners[m.Lane].push(&m)
 		}
 	case Flush:
-		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
-			a.runner.flush(m)
+		for _, r := range a.runners {
+			if a.runs(m.Incarnation) {
+				r.flush(m)
+			}
 		}
 	case Expire:
-		if a.runner != nil && a.runner.worker.incarnation == m.Incarnation {
-			a.runner.worker.cancel()
+		for _, r := range a.runners {
+			if a.runs(m.Incarnation) {
+				r.worker.cancel()
+			}
 		}
 	case crashed:
-		if a.runner != nil && a.runner.worker.incarnation == m.incarnation {
+		if a.runs(m.incarnation) {
 			panic(failure{a.agent.Name, m.err})
 		}
 	}
 }
 
-func (a *agentActor) begin(c actor.Context, incarnation int64) *runner {
+// runs says whether an incarnation is the one that runs.
+func (a *agentActor) runs(incarnation int64) bool {
+	return len(a.runners) > 0 && a.runners[0].worker.incarnation == incarnation
+}
+
+func (a *agentActor) begin(c actor.Context, incarnation int64, lane int) *runner {
 	g, self, parent := a.ground, c.Self(), c.Parent()
 	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env,
 		func(m any) { g.Send(parent, m) })
@@ -69,7 +80,7 @@ func (a *agentActor) begin(c actor.Context, incarnation int64) *runner {
 	k.now, k.await, k.awaitFor, k.wait = g.Now, r.await, r.awaitFor, r.waitReply
 	program := a.agent.Program()
 	if d := a.agent.Policy.Deadline; d > 0 {
-		a.lookIn(self, incarnation, d)
+		a.lookAt(self, overdueCheck{incarnation, 0, lane}, d)
 	}
 	a.strays.Add(1)
 	g.Go(func() {
@@ -85,10 +96,10 @@ func (a *agentActor) begin(c actor.Context, incarnation int64) *runner {
 
 // end abandons the running incarnation: its context ends, and what it still does is refused.
 func (a *agentActor) end() {
-	if a.runner != nil {
-		a.runner.worker.cancel()
-		a.runner = nil
+	for _, r := range a.runners {
+		r.worker.cancel()
 	}
+	a.runners = nil
 }
 
 // runner is the goroutine of one incarnation of a program, and the queue of its works.

@@ -27,6 +27,7 @@ type Begin struct{ Incarnation int64 }
 type Work struct {
 	Incarnation int64
 	ID          int64
+	Lane        int // which of the agent's workers is to do it
 	Records     []plan.Rec
 	Hurry       bool // a batch that is being gathered waits for no more than this
 }

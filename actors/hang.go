@@ -25,11 +25,12 @@ var (
 type overdueCheck struct {
 	incarnation int64
 	turn        int64 // that had passed its deadline when the check was set; 0: none
+	lane        int
 }
 
 // lookIn sends the actor an overdueCheck after a while.
 func (a *agentActor) lookIn(self *actor.PID, incarnation int64, d time.Duration) {
-	a.lookAt(self, overdueCheck{incarnation, 0}, d)
+	a.lookAt(self, overdueCheck{incarnation, 0, 0}, d)
 }
 
 func (a *agentActor) lookAt(self *actor.PID, w overdueCheck, d time.Duration) {
@@ -39,17 +40,17 @@ func (a *agentActor) lookAt(self *actor.PID, w overdueCheck, d time.Duration) {
 
 // watch ends the context of a turn that has passed its deadline, and gives it up when it has not ended a while later.
 func (a *agentActor) watch(c actor.Context, m overdueCheck) {
-	r := a.runner
-	if r == nil || r.worker.incarnation != m.incarnation {
+	if !a.runs(m.incarnation) {
 		return
 	}
+	r := a.runners[m.lane]
 	p := a.agent.Policy
 	turn, left := r.worker.overdue(p.Deadline)
 	switch {
 	case turn == 0:
-		a.lookIn(c.Self(), m.incarnation, left)
+		a.lookAt(c.Self(), overdueCheck{m.incarnation, 0, m.lane}, left)
 	case m.turn != turn:
-		a.lookAt(c.Self(), overdueCheck{m.incarnation, turn}, p.Grace)
+		a.lookAt(c.Self(), overdueCheck{m.incarnation, turn, m.lane}, p.Grace)
 	default:
 		err := fmt.Errorf("%w: deadline %v, then %v", errHung, p.Deadline, p.Grace)
 		if r.worker.abandon(turn, err) {

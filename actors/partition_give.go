@@ -55,7 +55,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.records > 0 && s.isSingle(a) || s.isHeld(a) {
 		return false
 	}
-	if a.agent.Raw != nil && len(a.done.beyond)+a.records >= a.ranges { // each may be done before the one before it
+	if !a.inOrder() && len(a.done.beyond)+a.records >= a.ranges { // each may be done before the one before it
 		return false
 	}
 	for _, t := range s.tables {
@@ -158,6 +158,9 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	if len(a.into) > 0 || s.isFed(a) {
 		limit = min(limit, s.atOnce(a))
 	}
+	if a.lanes > 1 {
+		limit = max(1, min(limit, a.ranges-len(a.done.beyond)-a.records))
+	}
 	// What lies between two records is done with the second.
 	w := &given{id: s.id(), start: min(s.behind(a), b.Records[a.record].Offset)}
 	n := min(limit, len(b.Records)-a.record)
@@ -175,6 +178,10 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	} else {
 		w.end = b.Next
 		a.batch, a.record = a.batch+1, 0
+	}
+	if a.lanes > 1 {
+		s.giveLanes(i, w)
+		return
 	}
 	a.works, a.records = append(a.works, w), a.records+len(w.records)
 	hurry := s.isFed(a) && (s.drains() || s.careful != nil || s.phase == stopping)
@@ -255,8 +262,10 @@ func (s *partitionState) onWorked(m Worked) {
 		s.emit(toShard{x.Table, Apply{s.undo, t.sent, epoch, x.Ops}})
 	}
 	if m.Round != 0 && m.Round == a.flush {
-		a.flush = 0
-		s.onFlushed()
+		if a.answers--; a.answers == 0 {
+			a.flush = 0
+			s.onFlushed()
+		}
 	}
 	if s.careful != nil {
 		s.maybeSealCarefully()
@@ -278,7 +287,7 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 			if w.done = n; a.agent.Fires != nil {
 				s.fired(a, w.records[was:n])
 			} else {
-				s.advance(a, w)
+				s.advance(a, w, was)
 			}
 		}
 		if n == len(w.records) {
@@ -289,7 +298,8 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 	}
 }
 
-func (s *partitionState) advance(a *agentSlot, w *given) {
+// advance notes that a work is done so far, after it was so up to the record of that number.
+func (s *partitionState) advance(a *agentSlot, w *given, was int) {
 	s.dry = false
 	if a.source < 0 {
 		if a.agent.Role == plan.Timer {
@@ -306,13 +316,18 @@ func (s *partitionState) advance(a *agentSlot, w *given) {
 		}
 		return
 	}
-	to := w.end
+	done := offsets{w.start, w.end}
 	if w.done < len(w.records) {
 		r := w.records[w.done]
-		to = r.B.Records[r.I].Offset
+		done.to = r.B.Records[r.I].Offset
 	}
-	if a.done.add(w.start, to) {
+	if w.spans == nil && a.done.add(done.from, done.to) {
 		s.fill.moved = true
+	}
+	for _, x := range w.spans[min(was, len(w.spans)):min(w.done, len(w.spans))] {
+		if a.done.add(x.from, x.to) {
+			s.fill.moved = true
+		}
 	}
 	if s.careful == nil && a.failed >= 0 && a.done.has(a.failed) { // carefully, a shard may still fail it: see carefulWhole
 		s.succeeded(a)

@@ -112,8 +112,12 @@ func (s *partitionState) giveParked(i, at int) {
 	p := &a.parked[at]
 	p.given = true
 	w := &given{id: s.id(), records: []plan.Rec{p.rec}, start: p.offset, end: p.offset + 1}
+	lane := 0
+	if a.lanes > 1 {
+		lane = laneOf(p.rec, a.lanes)
+	}
 	a.works, a.records = append(a.works, w), a.records+1
-	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Lane: lane, Records: w.records}})
 }
 
 // giveDue gives out the parked records whose turn has come.

@@ -124,7 +124,7 @@ func (s *partitionState) suspect(begin []startAt) {
 			}
 			if p.span[i].to = to; p.deaths > 0 {
 				p.counts = trial{i, max(to-1, 0)}
-				if !a.agent.Policy.KeyOrder && a.agent.Raw == nil { // else what comes before it may still wait, and be what kills
+				if !a.agent.Policy.KeyOrder && a.inOrder() { // else what comes before it may still wait, and be what kills
 					p.span[i].from = max(to-1, 0)
 				}
 			}

@@ -35,7 +35,7 @@ func (s *partitionState) passOver(a *agentSlot, b *kafka.Batch) {
 	from := s.behind(a)
 	a.record++
 	for _, w := range a.works {
-		if w.end >= from && w.end <= at && w.start < at {
+		if w.spans == nil && w.end >= from && w.end <= at && w.start < at {
 			w.end = at + 1
 			return
 		}
@@ -61,7 +61,7 @@ func (s *partitionState) giveUpBuried(c *careful, f recordFailure) {
 	f.agent, f.topic, f.offset, f.decision = s.agents[c.agent].agent.Name, c.rec.B.Topic, c.rec.B.Records[c.rec.I].Offset, plan.StopPartition
 	to := s.letters.Name
 	if r := s.agents[c.agent].agent.Reply; r != nil {
-		to += ", or its answer to topic " + r.Topic.Name
+		to += ", or its answer to topic " + r.Topic.Name + " or another one"
 	}
 	f.err = fmt.Errorf("its dead letter cannot be written to topic %s: %w", to, f.err)
 	s.giveUp(c.agent, c.rec, f)

@@ -21,7 +21,7 @@ func (s *partitionState) onSealRound(m SealRound) {
 	for i, a := range s.agents {
 		if len(a.works) > 0 && !a.backing && !s.isFed(a) { // the latter are waited for
 			flushes++
-			a.flush = s.id()
+			a.flush, a.answers = s.id(), a.lanes
 			s.emit(toAgent{i, Flush{Incarnation: a.incarnation, Round: a.flush}})
 		}
 	}
@@ -271,7 +271,7 @@ func (s *partitionState) onLeave(m Leave) {
 			continue
 		}
 		s.flushed++
-		a.flush = s.id()
+		a.flush, a.answers = s.id(), a.lanes
 		s.emit(toAgent{i, Flush{Incarnation: a.incarnation, Round: a.flush, Final: true}})
 	}
 	if s.flushed == 0 {

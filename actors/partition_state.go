@@ -103,6 +103,7 @@ type given struct {
 	start, end int64 // offsets
 	done       int
 	at         time.Time // of a timer's turn
+	spans      []offsets // of a lane: what is done with each of the records; nil: they follow each other
 }
 
 // agentSlot is what the partition knows of one of its agents.
@@ -112,6 +113,8 @@ type agentSlot struct {
 	into        []int // the same of the channels that it sends to
 	fan         int   // how many records it sends to one of them for each of its own, as of the last report
 	incarnation int64
+	lanes       int   // workers
+	answers     int   // of lanes to the flush under way
 	batch       int64 // the cursor: next record to give out
 	record      int
 	works       []*given
@@ -276,7 +279,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	}
 	channelAt := func(c *plan.Channel) int { return len(stage.Sources) + slices.Index(stage.Channels, c) }
 	for _, a := range stage.Agents {
-		x := &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven, fan: 1}
+		x := &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven, fan: 1, lanes: max(a.Concurrency, 1)}
 		if a.Channel != nil {
 			x.source = channelAt(a.Channel)
 		}

@@ -176,7 +176,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	}
 	linkShards(st, func(i int) tables.Shard { return p.shards[i].state })
 	for i, a := range st.Agents {
-		p.agents = append(p.agents, &simAgent{part: p, agent: a, index: i})
+		p.agents = append(p.agents, newSimAgent(p, a, i))
 	}
 	s.post(p.lane("node", "partition", 0), func() { p.do(state.start()) })
 	return nil

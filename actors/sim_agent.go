@@ -17,11 +17,33 @@ type simAgent struct {
 	worker  *worker
 	program plan.Program
 	works   []*Work
-	loop    *handover // of a loop agent
-	inside  *worker   // runs, and perhaps waits for an answer
+	loop    *handover   // of a loop agent
+	inside  *worker     // runs, and perhaps waits for an answer
+	lanes   []*simAgent // of an agent with concurrency: it is made of these
+}
+
+// newSimAgent makes an agent, and its lanes.
+func newSimAgent(p *simPartition, agent *plan.Agent, index int) *simAgent {
+	a := &simAgent{part: p, agent: agent, index: index}
+	if agent.Concurrency > 1 {
+		for range agent.Concurrency {
+			a.lanes = append(a.lanes, &simAgent{part: p, agent: agent, index: index})
+		}
+	}
+	return a
 }
 
 func (a *simAgent) step(m agentMessage) {
+	if a.lanes != nil {
+		if w, ok := m.(Work); ok {
+			a.lanes[w.Lane].step(m)
+			return
+		}
+		for _, x := range a.lanes {
+			x.step(m)
+		}
+		return
+	}
 	switch m := m.(type) {
 	case Begin:
 		a.end()
@@ -119,6 +141,9 @@ func (a *simAgent) wait(k *worker, done <-chan struct{}) error {
 
 // end ends an incarnation. One that waits for an answer just now ends when it gets control back.
 func (a *simAgent) end() {
+	for _, x := range a.lanes {
+		x.end()
+	}
 	if a.worker == nil {
 		return
 	}

@@ -186,6 +186,12 @@ func (top *topics) check(p *plan.Plan, have map[string]kafka.TopicState) (faults
 				"`kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config cleanup.policy=compact`", t.Name, x.Config["cleanup.policy"], t.Name))
 		}
 	}
+	for _, t := range p.Topics {
+		if n := have[t.Name].Partitions; t.Kind == plan.Repartition && t.Partitions > 0 && n > 0 && n != t.Partitions {
+			faults = append(faults, fmt.Errorf("topic %s has %d partitions and topology.Repartition says %d: the records in it are spread over as many as it has; go back to %d, or give the step another name, or, to start over, %s",
+				t.Name, n, t.Partitions, n, kafka.StartOver(p.Name)))
+		}
+	}
 	for i, st := range p.Stages {
 		faults = append(faults, top.checkStage(p, i, st)...)
 	}

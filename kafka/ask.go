@@ -22,6 +22,9 @@ type Ask struct {
 	Agent     string `json:"agent"`
 	Topic     string `json:"topic"`     // into which it was sent: elsewhere the header means nothing
 	Partition int32  `json:"partition"` // of the topic of replies, from which the asker reads
+	// To is another topic for the answer, under Key: one that the agent is declared to answer to. Empty: the topic of replies.
+	To  string `json:"to,omitempty"`
+	Key []byte `json:"key,omitempty"`
 }
 
 // Header is the header of a request.
@@ -66,11 +69,18 @@ type ReplyFailure struct {
 	Letter    bool   `json:"letter"`   // it is in the dead letters; else it was skipped
 }
 
-// Append writes the answer to an ask into outputs, into a topic by its number and how many partitions it has. value is nil with a
-// Failure. It is written with the producer's clock: the topic forgets answers by their time, and that of the request may be long ago. An
-// ask for a partition that the topic does not have is dropped: nobody reads there.
-func (r Reply) Append(out *Outputs, to *Ask, topic, partitions int32, value []byte) {
-	if to.Partition < 0 || to.Partition >= partitions {
+// Append writes the answer to an ask into outputs, into a topic by its number, with how many partitions it has. value is nil with a
+// Failure. timestamp is that of an answer that goes To a topic; for the topic of replies it is the producer's clock, since that
+// topic forgets answers by their time, and that of the request may be long ago. An ask for a partition that the topic does not
+// have is dropped: nobody reads there.
+func (r Reply) Append(out *Outputs, to *Ask, topic int32, p Partitioner, partitions int32, timestamp int64, value []byte) {
+	key, partition := []byte(to.ID), to.Partition
+	if to.To != "" {
+		key, partition = append([]byte{}, to.Key...), p.Hash(to.Key, partitions)
+	} else {
+		timestamp = 0
+	}
+	if partition < 0 || partition >= partitions {
 		return
 	}
 	r.ID = to.ID
@@ -78,7 +88,7 @@ func (r Reply) Append(out *Outputs, to *Ask, topic, partitions int32, value []by
 		f := *r.Failure
 		f.Error, r.Failure = cutText(f.Error, maxError), &f
 	}
-	out.Append(topic, to.Partition, 0, []byte(to.ID), value, AppendHeaders(nil, Header{Key: ReplyHeader, Value: mustJSON(r)}))
+	out.Append(topic, partition, timestamp, key, value, AppendHeaders(nil, Header{Key: ReplyHeader, Value: mustJSON(r)}))
 }
 
 // ParseReply reads the headers of an answer; nil if it is none.

@@ -22,7 +22,11 @@ type Stream[K, V any] struct{ loop *loopProgram[K, V] }
 func (s Stream[K, V]) All() iter.Seq[Event[K, V]] { return s.loop.all }
 
 // Batches yields up to n records at a time as one turn, with one atomic effect, waiting up to the given time for a batch to
-// fill once its first record is there. n is bounded by what an agent is given ahead: 10,000 at most.
+// fill once its first record is there. n is bounded by what an agent is given ahead: 10,000 at most. Behind a channel, a batch
+// is handed out at the partition's next commit at the latest.
+//
+// A batch that fails is dropped whole, which counts as an attempt of none of its records; they come again in batches of one, until all of it has
+// passed: so those around a record at fault are done, and it alone is retried and given up by the policy.
 func (s Stream[K, V]) Batches(n int, within time.Duration) iter.Seq[[]Event[K, V]] {
 	return func(yield func([]Event[K, V]) bool) { s.loop.batches(max(n, 1), within, yield) }
 }

@@ -99,19 +99,23 @@ func (r *AgentRef[K, V, R]) answer(s *scope, result R) {
 	if ask == nil {
 		return
 	}
+	to := r.agent.reply.to(ask)
+	if to == nil {
+		return // of another version of the topology, or not ours
+	}
 	e := s.effects()
 	var err error
 	if s.value, err = encode(r.rc, r.valid, s.value[:0], result); err != nil {
 		e.Fail(lasting("answer of agent %s: encode it as %s: %w", r.agent.name, r.agent.reply.value.Type, err))
 		return
 	}
-	env, id := s.in.Env(), r.replies.id
-	if size, most := len(s.value)+replyOverhead, int(env.MaxBytes[id]); most > 0 && size > most {
+	env := s.in.Env()
+	if size, most := len(s.value)+len(ask.Key)+replyOverhead, int(env.MaxBytes[to.id]); most > 0 && size > most {
 		e.Fail(lasting("the answer of agent %s has %d bytes, and topic %s takes records of at most %d: raise its max.message.bytes, or answer less",
-			r.agent.name, len(s.value), r.replies.name, most-replyOverhead))
+			r.agent.name, len(s.value), to.name, most-replyOverhead))
 		return
 	}
-	kafka.Reply{Agent: r.agent.name}.Append(e.Out, ask, id, env.Partitions[id], notNil(s.value))
+	kafka.Reply{Agent: r.agent.name}.Append(e.Out, ask, to.id, to.partitioner, env.Partitions[to.id], s.timestamp(), notNil(s.value))
 }
 
 // replyOverhead is what an answer takes beside its value, at most.
@@ -132,7 +136,7 @@ var (
 	// ErrNoDeadline: the context of an ask has no deadline. Nothing was sent.
 	ErrNoDeadline = errors.New("an ask needs a deadline: use context.WithTimeout")
 	// ErrOwnPartition: a handler asks an agent of its own partition, which would wait for itself. Nothing was sent.
-	ErrOwnPartition = errors.New("a handler cannot ask an agent of its own partition: the answer would wait for the handler; call the function directly, or cast to the agent and let it send what it finds")
+	ErrOwnPartition = errors.New("a handler cannot ask an agent of its own partition: the answer would wait for the handler; call the function directly, or use topology.AskThen")
 	// ErrNotRunning: no node runs the topology, and none has come up within a quarter of the time. Nothing was sent, unless the error is a context.DeadlineExceeded too: then the request
 	// waits in its topic, and is processed when a node starts.
 	ErrNotRunning = errors.New("no node runs the topology")

@@ -57,8 +57,10 @@ func values(d *topologytest.Driver, topic *topology.Topic[string, string]) (all 
 }
 
 // replies counts the answers that were written.
-func replies(d *topologytest.Driver) (n int) {
-	for _, b := range d.Records("asked-replies") {
+func replies(d *topologytest.Driver) int { return repliesIn(d, "asked-replies") }
+
+func repliesIn(d *topologytest.Driver, topic string) (n int) {
+	for _, b := range d.Records(topic) {
 		n += b.Len()
 	}
 	return n

@@ -131,6 +131,9 @@ func agentNotes(a *plan.Agent) string {
 	if len(a.Steps) > 0 {
 		n = append(n, "steps: "+strings.Join(a.Steps, " | "))
 	}
+	if a.Concurrency > 1 {
+		n = append(n, fmt.Sprintf("concurrency %d", a.Concurrency))
+	}
 	if a.Raw != nil {
 		n = append(n, "actor props")
 	}

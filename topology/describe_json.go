@@ -28,21 +28,22 @@ type (
 		Capacity int    `json:"capacity"`
 	}
 	describedAgent struct {
-		Name    string   `json:"name"`
-		Role    string   `json:"role"`
-		Source  string   `json:"source,omitempty"`
-		Channel string   `json:"channel,omitempty"` // that it reads
-		Into    []string `json:"into,omitempty"`    // channels that it sends to
-		Every   string   `json:"every,omitempty"`
-		Cron    string   `json:"cron,omitempty"`
-		Fires   string   `json:"fires,omitempty"`
-		Props   bool     `json:"props,omitempty"`
-		Sends   []string `json:"sends,omitempty"`
-		Reads   []string `json:"reads,omitempty"`
-		Writes  []string `json:"writes,omitempty"`
-		Globals []string `json:"globals,omitempty"`
-		Steps   []string `json:"steps,omitempty"`
-		Answer  string   `json:"answer,omitempty"`
+		Name        string   `json:"name"`
+		Role        string   `json:"role"`
+		Source      string   `json:"source,omitempty"`
+		Channel     string   `json:"channel,omitempty"` // that it reads
+		Into        []string `json:"into,omitempty"`    // channels that it sends to
+		Every       string   `json:"every,omitempty"`
+		Cron        string   `json:"cron,omitempty"`
+		Fires       string   `json:"fires,omitempty"`
+		Concurrency int      `json:"concurrency,omitempty"`
+		Props       bool     `json:"props,omitempty"`
+		Sends       []string `json:"sends,omitempty"`
+		Reads       []string `json:"reads,omitempty"`
+		Writes      []string `json:"writes,omitempty"`
+		Globals     []string `json:"globals,omitempty"`
+		Steps       []string `json:"steps,omitempty"`
+		Answer      string   `json:"answer,omitempty"`
 	}
 	describedTable struct {
 		Name      string `json:"name"`
@@ -100,7 +101,7 @@ func describeJSON(p *plan.Plan) (string, error) {
 
 func describeAgent(a *plan.Agent) describedAgent {
 	x := describedAgent{
-		Name: a.Name, Role: roleNames[a.Role], Props: a.Raw != nil, Steps: a.Steps,
+		Name: a.Name, Role: roleNames[a.Role], Concurrency: a.Concurrency, Props: a.Raw != nil, Steps: a.Steps,
 		Sends: topicNames(a.Sends), Reads: tableNames(a.Reads), Writes: tableNames(a.Writes),
 	}
 	for _, g := range a.Globals {

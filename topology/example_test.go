@@ -227,3 +227,20 @@ func ExampleOnTimer() {
 	// watch
 	// alarm
 }
+
+// A handler that waits for something else may do so for several records of a partition at once: those of a key stay in order.
+func ExampleConcurrency() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String)
+	paid := topology.NewTopic(t, "paid", codec.String, codec.String)
+	charge := func(ctx *topology.Context, order string) (string, error) { return "receipt of " + order, ctx.Err() }
+	topology.Each(t, "charge", orders, func(ctx *topology.Context, o topology.Event[string, string]) error {
+		receipt, err := charge(ctx, o.Value)
+		paid.Send(ctx, o.Key, receipt)
+		return err
+	}, topology.Sends(paid), topology.Concurrency(8))
+
+	p, err := t.Plan()
+	fmt.Println(p.Agents[0].Concurrency, err)
+	// Output: 8 <nil>
+}

@@ -19,7 +19,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	}
 	t.adopt()
 	stages := t.findStages()
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -178,7 +178,7 @@ func (b *builder) stages(found *stages) {
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
 		ID: int32(len(b.plan.Agents)), Name: d.name, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every, Cron: d.cron,
-		Loop: d.loop, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
+		Loop: d.loop, Concurrency: d.workers, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
 	}
 	if d.policy != nil {
 		a.Policy = d.policy.Complete(d.role)
@@ -196,6 +196,9 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	}
 	if r := d.reply; r != nil {
 		a.Reply = &plan.Reply{Topic: b.plan.Topics[r.topic.id], Value: r.value}
+		for _, x := range r.others {
+			a.Reply.Others = append(a.Reply.Others, b.plan.Topics[x.id])
+		}
 	}
 	seen := map[any]bool{}
 	for _, x := range d.order {

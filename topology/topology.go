@@ -114,6 +114,7 @@ type agentDef struct {
 	order   []any // sends, reads and writes as declared
 	loop    bool
 	inside  bool // it runs inside a table
+	workers int  // 0: not said
 	program func() plan.Program
 	raw     *plan.Raw
 	steps   []string
@@ -129,8 +130,22 @@ type agentDef struct {
 
 // replyDef says how an agent answers.
 type replyDef struct {
-	topic *topicDef
-	value plan.Text
+	topic  *topicDef
+	value  plan.Text
+	others []*topicDef // of continuations
+}
+
+// to is the topic for the answer to an ask; nil for one that is not declared.
+func (r *replyDef) to(ask *kafka.Ask) *topicDef {
+	if ask.To == "" {
+		return r.topic
+	}
+	for _, d := range r.others {
+		if d.name == ask.To {
+			return d
+		}
+	}
+	return nil
 }
 
 // what says what a topicDef is.
@@ -374,6 +389,46 @@ func (a *agentDef) nilTable(option string) {
 // has and one node owns at a time, fenced as all partitions are. That is what timers and tasks do anyway that read no tables; it says that it
 // is meant, so that one that reads a table, and would be called once per partition, is refused by Plan.
 func OnLeader() AgentOption { return func(a *agentDef) { a.leader = true } }
+
+// maxConcurrency bounds Concurrency: what is done out of order has to fit the metadata of a committed offset.
+const maxConcurrency = 100
+
+// Concurrency lets an agent handle up to n records of a partition at the same time, for handlers that wait for something. Records of a key
+// are handled one after the other, in order, always by the same one of n workers; those without a key are spread. Each worker has a program of its
+// own: a loop agent's function runs n times. Defaults to 1.
+//
+// What is done is committed, whatever before it is not. When a record fails, all workers of the partition begin anew, and records that they had at
+// hand are handled again. No more than some 170 records are given out at once, so it is of no use for handlers that only compute.
+func Concurrency(n int) AgentOption {
+	return func(a *agentDef) {
+		if a.workers = n; n < 1 || n > maxConcurrency {
+			a.t.fault("%s %s has the concurrency %d: use a number from 1 to %d", roleOf(a), a.name, n, maxConcurrency)
+		}
+	}
+}
+
+// checkConcurrency finds agents that cannot have several workers.
+func (t *Topology) checkConcurrency() (faults []error) {
+	for _, a := range t.agents {
+		why := ""
+		switch {
+		case a.workers <= 1:
+			continue
+		case a.role != plan.Processor:
+			why = "only agents have it"
+		case a.raw != nil:
+			why = "an actor of your own is through with its records in any order as it is"
+		case a.inside:
+			why = "its handler runs inside its table, one call after the other"
+		case a.source != nil && a.source.memory:
+			why = "it reads a channel, whose records are handled in order: give it to the agent that sends to it"
+		}
+		if why != "" {
+			faults = append(faults, fmt.Errorf("%s %s has a concurrency of %d: %s; leave it out", roleOf(a), a.name, a.workers, why))
+		}
+	}
+	return faults
+}
 
 // Start says where an agent begins to read its topic when it has no committed offset.
 type Start = plan.Start

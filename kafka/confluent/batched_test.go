@@ -45,37 +45,6 @@ func TestTheClientThatIsAskedForIsUsed(t *testing.T) {
 	require.EqualError(t, impossible(fmt.Errorf("why")), "the batched client cannot be used: why; leave out --client, or use --client public")
 }
 
-// Whatever else a client of another version looks like, nothing is called with a pointer that is none.
-func TestAHandleIsFoundOrRefused(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("the batched client is for Linux")
-	}
-	for _, other := range []fmt.Stringer{&noHandle{}, &flatHandle{}, &otherHandle{}} {
-		_, err := handleOf(other)
-		require.ErrorContains(t, err, "keeps its handle of librdkafka elsewhere", "%T", other)
-	}
-	p, err := rdk.NewProducer(&rdk.ConfigMap{"go.logs.channel.enable": true})
-	require.NoError(t, err)
-	defer p.Close()
-	_, err = handleOf(p)
-	require.NoError(t, err)
-	_, err = handleOf(&renamed{p})
-	require.Error(t, err)
-}
-
-type (
-	noHandle    struct{ handle int }
-	flatHandle  struct{ handle struct{ other *int } }
-	otherHandle struct{ handle struct{ rk *int } }
-	renamed     struct{ *rdk.Producer }
-)
-
-func (h *noHandle) String() string    { return fmt.Sprint(h.handle) }
-func (h *flatHandle) String() string  { return fmt.Sprint(h.handle.other) }
-func (h *otherHandle) String() string { return fmt.Sprint(h.handle.rk) }
-func (h *renamed) String() string     { return "another" }
-
 // What a broker refuses is counted to the record, with either client, and blamed on nothing that comes later.
 func TestFailedDeliveriesAreCounted(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,11 @@ type transactor struct {
 var _ protocol.Transactor = (*transactor)(nil)
 
 // Begin implements protocol.Transactor.
-func (t *transactor) Begin() error { return classify(t.denied(t.BeginTransaction())) }
+func (t *transactor) Begin() error {
+	ctx, cancel := context.WithTimeout(context.Background(), protocol.CommitTimeout)
+	defer cancel()
+	return classify(t.denied(t.bounded(ctx, "begin transaction", t.BeginTransaction)))
+}
 
 // Produce implements protocol.Transactor.
 func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
@@ -110,13 +114,15 @@ func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, a
 	if !ok {
 		return fmt.Errorf("send offsets: the group's metadata is a %T, not of this client", as.Metadata)
 	}
-	err := t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
+	err := t.bounded(ctx, "send offsets", func() error {
+		return t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
+	})
 	return t.explained(t.driver.denied(err, t.rights(bundles)...))
 }
 
 // Commit implements protocol.Transactor.
 func (t *transactor) Commit(ctx context.Context) error {
-	err := t.denied(t.CommitTransaction(ctx))
+	err := t.denied(t.bounded(ctx, "commit transaction", func() error { return t.CommitTransaction(ctx) }))
 	if codeOf(err) == rdk.ErrInconsistent { // it was not sent; why records failed may be known
 		return protocol.WithKind(t.explained(err), protocol.Inconsistent)
 	}
@@ -128,7 +134,7 @@ func (t *transactor) Commit(ctx context.Context) error {
 
 // Abort implements protocol.Transactor.
 func (t *transactor) Abort(ctx context.Context) error {
-	return classify(t.denied(t.AbortTransaction(ctx)))
+	return classify(t.denied(t.bounded(ctx, "abort transaction", func() error { return t.AbortTransaction(ctx) })))
 }
 
 // denied names the right that ending a transaction needs, if that is missing.

@@ -41,6 +41,31 @@ type client struct {
 	acked   atomic.Int64 // delivery reports without and with an error; of a plain producer, or a batched one
 	failed  atomic.Int64
 	why     atomic.Pointer[error] // of the last failure
+	stuck   bool                  // a call has not returned: by the caller of Commit
+}
+
+// stuckAfter is how much longer than it was given a call of librdkafka's may take. Then the client is given up.
+const stuckAfter = 5 * time.Second
+
+// bounded makes a call into librdkafka that is to end with ctx, and ends even if that does not. The client is then never used again,
+// and not closed either: something is still inside it. What the call may have done is not known.
+func (c *client) bounded(ctx context.Context, what string, call func() error) error {
+	left := initTimeout
+	if by, ok := ctx.Deadline(); ok {
+		left = time.Until(by)
+	}
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	timer := time.NewTimer(left + stuckAfter)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		c.stuck = true
+		c.log.Error("the Kafka client hangs: it is left behind, and another takes its place", "id", c.id, "call", what)
+		return fmt.Errorf("%s: librdkafka has not returned %v after its time was up", what, stuckAfter)
+	}
 }
 
 // barrier is an event of ours among those of a producer: when it is served, all before it are.
@@ -58,9 +83,9 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 	ctx, cancel := context.WithTimeout(ctx, initTimeout)
 	defer cancel()
 	for {
-		err = c.InitTransactions(ctx)
+		err = c.bounded(ctx, "init transactions", func() error { return c.InitTransactions(ctx) })
 		var ke rdk.Error
-		if err == nil || !errors.As(err, &ke) || !ke.IsRetriable() || !pause(ctx, retryEvery) {
+		if err == nil || c.stuck || !errors.As(err, &ke) || !ke.IsRetriable() || !pause(ctx, retryEvery) {
 			break
 		}
 	}
@@ -169,6 +194,9 @@ func (c *client) failures(ctx context.Context) error {
 }
 
 func (c *client) close() error {
+	if c.stuck {
+		return fmt.Errorf("producer %s hangs and is left behind", c.id)
+	}
 	ok := closesInTime(c.Close)
 	c.says.forget(c.String())
 	close(c.done)

@@ -39,7 +39,7 @@ func openSender(c *client, topics []string) (sender, error) {
 
 // close ends the client.
 func (s *sender) close() error {
-	if s.out != nil {
+	if s.out != nil && !s.stuck { // what hangs in the library is left behind whole
 		s.out.close()
 	}
 	return s.client.close()

@@ -182,6 +182,8 @@ type Agent struct {
 	Writes  []*Table
 	Fires   *Table    // of an OnTimer: the timers that it is called for, which it need not have declared
 	Globals []*Global // that it reads
+	// Concurrency is how many workers it has in a partition; 0 and 1: one.
+	Concurrency int
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
 	// InOrder says that the agent takes turns with others of its stage that say so, by the times of their records: they share
@@ -201,6 +203,21 @@ type Agent struct {
 type Reply struct {
 	Topic *Topic // among Sends of the agent
 	Value Text   // of the answers
+	// Others are further topics that it may be asked to answer to, among Sends too.
+	Others []*Topic
+}
+
+// To is the topic for the answer to an ask; nil for one that is not declared.
+func (r *Reply) To(ask *kafka.Ask) *Topic {
+	if ask.To == "" {
+		return r.Topic
+	}
+	for _, t := range r.Others {
+		if t.Name == ask.To {
+			return t
+		}
+	}
+	return nil
 }
 
 // Request is a record sent to an agent from outside.

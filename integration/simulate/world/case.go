@@ -157,9 +157,11 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), durable(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), raw(),
 		globals(),
+		joins(),
 		views(),
+		routes(),
 		answers(),
-		channels(),
+		channels(), lanes(),
 	}
 }
 

@@ -3,6 +3,7 @@ package world
 import (
 	"fmt"
 	"hash/fnv"
+	"strings"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
@@ -17,11 +18,14 @@ func isAsked(value string) (partition int32, asked bool) {
 	return int32(n / 3 % 4), n%3 > 0
 }
 
-// answers has an agent that is asked, with a sink, and beside it one that makes two results of each record: one answer for each request,
-// and one result for each record.
+// isRefused says whether the agent that is asked by another one refuses to answer about a record.
+func isRefused(value string) bool { return strings.Contains(value, "7") }
+
+// answers has an agent that is asked, with a sink, and beside it one that makes two results of each record, and one that asks another about
+// each: one answer for each request, and one result for each record.
 func answers() *Case {
 	return &Case{
-		Name: "answers", Agents: 2,
+		Name: "answers", Agents: 3,
 		Define: func(h *Hooks, _ int) *topology.Topology {
 			t := topology.New("answers")
 			in, out, pairs := topicOf(t, "in"), topicOf(t, "out"), topicOf(t, "pairs")
@@ -43,6 +47,25 @@ func answers() *Case {
 				emit(e.Value + " b")
 				return nil
 			}, topology.OnFailure(topology.Policy{Attempts: 3*maxBadLuck + 1})).AddSink(topology.SinkTopic(pairs))
+			questions, told := topicOf(t, "questions"), topicOf(t, "told")
+			judge := topology.Answer(t, "judge", questions, func(ctx *topology.Context, e event) (string, error) {
+				if isRefused(e.Value) {
+					return "", topology.Permanent(errPoison)
+				}
+				return e.Value + " is fine", h.Turn(ctx, "judge", e.Value)
+			}, codec.String, topology.OnFailure(topology.Policy{Attempts: 3*maxBadLuck + 1, Then: topology.Skip}))
+			then := topology.Then(t, "tell", in, judge, func(ctx *topology.Context, e topology.Event[string, topology.Outcome[string]]) error {
+				what := e.Value.Result
+				if e.Value.Err != nil {
+					what = e.Value.Err.ReplyFailure.Error
+				}
+				told.Send(ctx, e.Key, what)
+				return h.Turn(ctx, "tell", fmt.Sprint(e.Partition(), e.Offset()))
+			}, topology.Sends(told))
+			topology.Each(t, "ask", in, func(ctx *topology.Context, e event) error {
+				topology.AskThen(ctx, then, e.Key, e.Key, e.Value)
+				return h.Turn(ctx, "ask", e.Value)
+			}, topology.Sends(then))
 			t.OnFailure(topology.Policy{Attempts: 3*maxBadLuck + 1}) // in the handler, in the table and in the sink
 			return t
 		},
@@ -73,6 +96,16 @@ func answers() *Case {
 				pairs = append(pairs, Record{Key: r.Key, Value: r.Value + " a"}, Record{Key: r.Key, Value: r.Value + " b"})
 			}
 			if err := o.inOrder("pairs", pairs, nil); err != nil {
+				return err
+			}
+			var told []Record
+			for _, r := range o.good() {
+				if r.Value += " is fine"; isRefused(r.Value) {
+					r.Value = errPoison.Error()
+				}
+				told = append(told, r)
+			}
+			if err := o.inOrder("told", told, nil); err != nil {
 				return err
 			}
 			if err := o.answered(); err != nil {

@@ -71,3 +71,45 @@ func channels() *Case {
 		},
 	}
 }
+
+// lanes has several workers in each partition, which fail, wait and gather: the order of each key is kept.
+func lanes() *Case {
+	return &Case{
+		Name: "lanes",
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("lanes")
+			in, out, some := topicOf(t, "in"), topicOf(t, "out"), topicOf(t, "some")
+			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+			seen := topology.NewTable(t, "seen", codec.String, codec.Int64)
+			topology.Each(t, "work", in, func(ctx *topology.Context, e event) error {
+				n, _, err := seen.Get(ctx, e.Key)
+				if err != nil {
+					return err
+				}
+				seen.Set(ctx, e.Key, n+1)
+				out.Send(ctx, e.Key, e.Value)
+				counts.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("update", e.Value) })
+				return h.Turn(ctx, "work", e.Value)
+			}, topology.Sends(out), topology.Writes(counts, seen), topology.Concurrency(3))
+			topology.Agent(t, "gather", in, func(ctx *topology.Context, s topology.Stream[string, string]) error {
+				for batch := range s.Batches(3, 30*time.Millisecond) {
+					for _, e := range batch {
+						some.Send(ctx, e.Key, e.Value)
+						if err := h.Turn(ctx, "gather", e.Value); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			}, topology.Sends(some), topology.Concurrency(2))
+			t.OnFailure(topology.Policy{Attempts: 25, Backoff: topology.Backoff{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond}})
+			return t
+		},
+		Agents: 2,
+		Input:  someInput,
+		Check: func(o *Oracle) error {
+			want := counted(o.good())
+			return errors.Join(o.inOrder("out", o.good(), nil), o.inOrder("some", o.good(), nil), o.table("counts", want), o.table("seen", want))
+		},
+	}
+}

@@ -1,5 +1,3 @@
-//go:build linux
-
 package confluent
 
 import (
@@ -8,12 +6,41 @@ import (
 	"strconv"
 	"testing"
 
+	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent/internal/cmem"
 )
+
+// Whatever else a client of another version looks like, nothing is called with a pointer that is none.
+func TestAHandleIsFoundOrRefused(t *testing.T) {
+	t.Parallel()
+	for _, other := range []fmt.Stringer{&noHandle{}, &flatHandle{}, &otherHandle{}} {
+		_, err := handleOf(other)
+		require.ErrorContains(t, err, "keeps its handle of librdkafka elsewhere", "%T", other)
+	}
+	p, err := rdk.NewProducer(&rdk.ConfigMap{"go.logs.channel.enable": true})
+	require.NoError(t, err)
+	defer p.Close()
+	_, err = handleOf(p)
+	require.NoError(t, err)
+	_, err = handleOf(&renamed{p})
+	require.Error(t, err)
+}
+
+type (
+	noHandle    struct{ handle int }
+	flatHandle  struct{ handle struct{ other *int } }
+	otherHandle struct{ handle struct{ rk *int } }
+	renamed     struct{ *rdk.Producer }
+)
+
+func (h *noHandle) String() string    { return fmt.Sprint(h.handle) }
+func (h *flatHandle) String() string  { return fmt.Sprint(h.handle.other) }
+func (h *otherHandle) String() string { return fmt.Sprint(h.handle.rk) }
+func (h *renamed) String() string     { return "another" }
 
 // TestMemoryOfCStays reads, assigns anew and writes again and again and looks at what C's heap holds. TROUPE_LONG is how many records
 // are read, at least; 10000000 takes minutes. It is not parallel: others' clients would be counted.

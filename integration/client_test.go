@@ -1,0 +1,86 @@
+//go:build integration
+
+package integration
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/integration/nodes"
+	"github.com/troupe-stream/troupe/integration/realkafka"
+)
+
+// TestTheClientOnKafka counts with the Kafka client that TROUPE_CLIENT names, or the batched one, while nodes come and go, and while the
+// broker is killed and started again.
+func TestTheClientOnKafka(t *testing.T) {
+	client := cmp.Or(os.Getenv("TROUPE_CLIENT"), "batched")
+	k, err := realkafka.Start(t.Context(), t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
+	brokers := strings.Join(k.Brokers(), ",")
+	t.Logf("on Kafka %s at %s", realkafka.Version, brokers)
+	lines := makeText(rng(t), 1<<20)
+	drain(t, brokers, t.TempDir())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	start := func() *nodes.Node {
+		n, err := nodes.Start(binary, nil, args(brokers, t.TempDir(), "--client", client)...)
+		require.NoError(t, err)
+		t.Cleanup(n.Kill)
+		require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Contains(out, "partition running") }))
+		require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Contains(out, "client="+client) }))
+		return n
+	}
+	commits := func(nodes ...*nodes.Node) {
+		for _, n := range nodes {
+			before := -1
+			require.NoError(t, n.Await(ctx, func(out string) bool {
+				now := strings.Count(out, "trace commit.committed")
+				if before < 0 {
+					before = now
+				}
+				return now >= before+2
+			}))
+		}
+	}
+	f := feed(t, brokers, lines, 20*time.Second)
+	a := start()
+	commits(a)
+	b := start() // half of the partitions move
+	commits(a, b)
+	require.NoError(t, k.Kill(0))
+	require.NoError(t, k.Restart(ctx, 0))
+	f.wait(t)
+	f = feed(t, brokers, lines, 15*time.Second)
+	commits(a, b)
+	require.NoError(t, a.Stop(ctx)) // and back
+	f.wait(t)
+	require.NoError(t, b.Stop(ctx))
+	drain(t, brokers, t.TempDir(), "--client", client)
+	want := plainCount(lines)
+	for word := range want {
+		want[word] *= 2
+	}
+	same(t, want, wordsOf(t, brokers, sum(want)), "topic words")
+	same(t, want, tableOf(t, brokers), "table counts")
+}
+
+// TestTheClientOfANode: the batched client is the one that is chosen where nothing is said, here.
+func TestTheClientOfANode(t *testing.T) {
+	if os.Getenv("TROUPE_CLIENT") != "" {
+		t.Skip("TROUPE_CLIENT says which client it is")
+	}
+	n, err := nodes.Start(binary, nil, "--topology", "wordcount", "--data-dir", t.TempDir(), "--drain")
+	require.NoError(t, err)
+	t.Cleanup(n.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Contains(out, "client=batched") }))
+	require.NoError(t, n.Wait(ctx))
+}
