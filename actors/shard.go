@@ -95,9 +95,9 @@ func (a *shardActor) handle(c actor.Context, m any) {
 		a.state.Clear()
 		crashpoint.Hit("restore.rewound")
 	case checkpointTick:
-		a.tick(c)
+		a.tick()
 	case changelogEnd:
-		a.onEnd(c, m)
+		a.onEnd(m)
 	case digestQuery:
 		c.Respond(a.digest())
 	case finishShard:
@@ -207,7 +207,7 @@ func (a *shardActor) later(d time.Duration) {
 
 // tick goes on with a checkpoint, or begins one. The changelog's end is asked for first; what is written afterwards
 // includes everything before it, once all that was sealed by then is committed.
-func (a *shardActor) tick(c actor.Context) {
+func (a *shardActor) tick() {
 	switch {
 	case a.checkpoint == nil || a.machine.lost:
 	case a.end >= 0:
@@ -240,7 +240,7 @@ func (a *shardActor) safeEnd(ctx context.Context) (int64, error) {
 	return end, err
 }
 
-func (a *shardActor) onEnd(c actor.Context, m changelogEnd) {
+func (a *shardActor) onEnd(m changelogEnd) {
 	a.asking = false
 	if m.err != nil {
 		a.log.Warn("checkpoint put off: the end of the changelog is not known", "error", m.err)
