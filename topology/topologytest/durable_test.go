@@ -239,3 +239,38 @@ func TestDurableTimersAreChecked(t *testing.T) {
 	require.ErrorContains(t, all, "writes table alarms without having declared it: add topology.Writes(alarms)")
 	require.ErrorContains(t, all, "belongs to partition")
 }
+
+// TestDurableTimersBesideEntriesThatExpire holds that neither keeps the other from coming: rows expire before a timer, and after it.
+func TestDurableTimersBesideEntriesThatExpire(t *testing.T) {
+	t.Parallel()
+	for clock, left := range map[topology.Clock]map[string]int64{topology.WallTime: {}, topology.EventTime: {"k": 101, "other": 1}} {
+		b := newBench(topology.TTL(time.Minute, clock))
+		alarms(b, func(ctx *topology.Context, timer topology.Timer[string, string]) error {
+			n, ok, err := b.table.Get(ctx, timer.Key)
+			if err != nil {
+				return err
+			}
+			b.out.Send(ctx, timer.Key, fmt.Sprintf("%s %d %t", timer.Payload, n, ok))
+			b.table.Set(ctx, timer.Key, n+100)
+			return nil
+		}, topology.Writes(b.table))
+		d := one(t, b.topo)
+		topologytest.Pipe(d, b.in, "k", "30s soon")
+		topologytest.Pipe(d, b.in, "other", "3m late")
+		d.Crash()
+		d.Advance(31 * time.Second)
+		require.Equal(t, []string{"soon 1 true"}, values(d, b.out))
+		require.Equal(t, map[string]int64{"k": 101, "other": 1}, topologytest.Table(d, b.table))
+		d.Advance(30 * time.Second)
+		if clock == topology.WallTime {
+			require.Equal(t, map[string]int64{"k": 101}, topologytest.Table(d, b.table))
+		}
+		d.Advance(30 * time.Second)
+		d.Crash()
+		require.Equal(t, left, topologytest.Table(d, b.table))
+		d.Advance(2 * time.Minute)
+		late := map[topology.Clock]string{topology.WallTime: "late 0 false", topology.EventTime: "late 1 true"}[clock]
+		require.Equal(t, []string{"soon 1 true", late}, values(d, b.out))
+		require.Empty(t, d.Failures())
+	}
+}
