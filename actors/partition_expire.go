@@ -8,10 +8,10 @@ const tickEvery = 250 * time.Millisecond
 
 // nextExpiry is when a shard is to be told the time; zero: not now. Careful mode gives it no epoch of its own.
 func (s *partitionState) nextExpiry(t *tableSlot) time.Time {
-	if t.due == 0 || s.phase != running || s.careful != nil || s.halt != nil || s.beginning || t.sent != t.applied {
+	if t.expires == 0 || s.phase != running || s.careful != nil || s.halt != nil || s.beginning || t.sent != t.applied {
 		return time.Time{}
 	}
-	at := time.UnixMilli(t.due)
+	at := time.UnixMilli(t.expires)
 	if next := t.ticked.Add(tickEvery); next.After(at) {
 		return next
 	}

@@ -38,6 +38,8 @@ func (s *partitionState) leavesOut(i int) bool {
 	switch {
 	case c == nil:
 		return false
+	case a.agent.Fires != nil:
+		return a.done.upTo >= c.until[i]
 	case a.source < 0:
 		return !c.turns[i]
 	case s.isFed(a): // it is given what belongs to the record at hand, whatever it is
@@ -52,11 +54,18 @@ func (s *partitionState) giveCarefully() {
 	if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
 		return
 	}
+	if s.fireCarefully() {
+		return
+	}
 	waiting, turn := false, -1
 	if s.ordered {
 		turn = s.turnInOrder()
 	}
 	for i, a := range s.agents {
+		if a.agent.Fires != nil {
+			waiting = waiting || s.waitsForTimer(i)
+			continue
+		}
 		if a.agent.InOrder && i != turn && turn >= 0 {
 			continue // another's record is older
 		}
@@ -204,15 +213,22 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 	f.agent, f.offset, f.rec = a.agent.Name, -1, rec
 	if rec.B != nil {
 		f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
-		if a.failed != f.offset {
+		if a.failed != f.offset || a.agent.Fires != nil && !a.failedIn(rec) {
 			a.failed, a.attempts = f.offset, 0
+		}
+		if a.agent.Fires != nil {
+			a.failedKey = string(rec.B.Key(rec.I))
 		}
 		if at := a.parkedAt(f.offset); at >= 0 {
 			a.attempts = a.parked[at].attempts
 		}
 	}
 	if s.probe != nil && !errors.Is(f.err, plan.ErrProcessExit) {
-		s.probe.noteTried(i, f.offset)
+		at := f.offset
+		if a.agent.Fires != nil {
+			at = -1
+		}
+		s.probe.noteTried(i, at)
 	}
 	f.attempts = a.attempts + 1
 	d, opens := s.decide(a, rec, policy, &f, ofBatch)
@@ -335,7 +351,7 @@ func (s *partitionState) onRejected(err error) {
 // dropUnsealed forgets what is not whole, and what agents still do. What shards have of it is undone as well: else the
 // outputs of operations that are on their way would be sealed, without the offsets of their records.
 func (s *partitionState) dropUnsealed() {
-	s.fill, s.seal, s.careful = new(parts), nil, nil
+	s.fill, s.seal, s.careful, s.firing = new(parts), nil, nil, nil
 	if !plant.Is("stop in careful mode undoes nothing") {
 		s.undo++
 		for i, t := range s.tables {
@@ -368,7 +384,7 @@ func (s *partitionState) rollBack(epoch int64, cause recordFailure, policy *plan
 		}
 		again.until[i] = max(again.until[i], s.givenUpTo(a))
 	}
-	s.fill, s.seal, s.dry = new(parts), nil, false
+	s.fill, s.seal, s.dry, s.firing = new(parts), nil, false, nil
 	s.undo++
 	s.phase, s.undoWait = undoing, len(s.tables)
 	for i, a := range s.agents {
@@ -385,7 +401,7 @@ func (s *partitionState) rollBack(epoch int64, cause recordFailure, policy *plan
 			again.turns[i] = again.turns[i] || refused && (given[i] || !a.due.Equal(due))
 		case plan.Task: // one that runs still may run for ever: it is not waited for
 			again.turns[i] = again.turns[i] || refused && ended > a.done.upTo
-		case plan.Processor:
+		case plan.Processor, plan.OnTimer:
 		}
 	}
 	for i, t := range s.tables {
@@ -421,6 +437,9 @@ func (s *partitionState) dueAgain(a *agentSlot) time.Time {
 
 // givenUpTo is the offset up to which an agent's records have been given out.
 func (s *partitionState) givenUpTo(a *agentSlot) int64 {
+	if a.agent.Fires != nil { // a count
+		return a.done.upTo + int64(a.records)
+	}
 	if a.source < 0 {
 		return 0
 	}
@@ -438,7 +457,8 @@ func (s *partitionState) onUndone(m Undone) {
 	if m.Undo != s.undo || s.phase != undoing || s.tables[m.Table].undone {
 		return
 	}
-	s.tables[m.Table].undone, s.tables[m.Table].due = true, m.Due
+	s.tables[m.Table].undone = true
+	s.noteMoments(m.Table, m.Expires, m.Due)
 	if s.undoWait--; s.undoWait == 0 {
 		s.undone()
 	}

@@ -26,6 +26,7 @@ func (s *partitionState) give() {
 		s.becomeDry() // an early round empties it
 		return
 	}
+	s.fire()
 	s.giveDue()
 	for {
 		best, first, turn := -1, int64(math.MaxInt64), -1
@@ -52,7 +53,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.source < 0 || a.backing || a.records >= a.pace || a.flush != 0 && a.records > 0 {
 		return false
 	}
-	if a.records > 0 && s.isSingle(a) {
+	if a.records > 0 && s.isSingle(a) || s.isHeld(a) {
 		return false
 	}
 	if !a.inOrder() && len(a.done.beyond)+a.records >= a.ranges { // each may be done before the one before it
@@ -292,8 +293,11 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 			s.rateIn.add(n-w.done, s.now)
 			a.records -= n - w.done
 			was := w.done
-			w.done = n
-			s.advance(a, w, was)
+			if w.done = n; a.agent.Fires != nil {
+				s.fired(a, w.records[was:n])
+			} else {
+				s.advance(a, w, was)
+			}
 		}
 		if n == len(w.records) {
 			a.works = append(a.works[:i:i], a.works[i+1:]...)

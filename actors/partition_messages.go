@@ -20,6 +20,7 @@ import (
 //	ShardFailed   | shard            | Undo to all shards                     | any; stale: dropped
 //	ShardLate     | shard            | Expire to the agents that write there  | any
 //	Undone        | shard            | -                                      | undoing
+//	Collected     | shard            | Work to the agent                      | any; stale: dropped
 //	SealRound     | committer        | Offer, or Nothing                      | any
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
 //	Wake          | its own timer    | -                                      | any
@@ -36,7 +37,8 @@ type ShardReady struct {
 	Table   int
 	Records int64
 	Entries int
-	Due     int64 // when the next of its entries expires by the wall clock, in milliseconds; 0: none does
+	Expires int64 // when the next of its entries expires by the wall clock, in milliseconds; 0: none does
+	Due     int64 // when the first of its timers is due, in milliseconds; tables.NeverDue: none is pending
 }
 
 // Arrived brings records of one of the partition's sources.
@@ -47,11 +49,12 @@ type Arrived struct {
 
 // Applied says that a shard has applied the operations of that number. Out is what functions inside the shard sent.
 type Applied struct {
-	Table int
-	Undo  int64 // the undo number they were sent under
-	Count int64
-	Out   outputs
-	Due   int64 // as in ShardReady
+	Table   int
+	Undo    int64 // the undo number they were sent under
+	Count   int64
+	Out     outputs
+	Expires int64 // as in ShardReady
+	Due     int64
 }
 
 // Sealed brings what a shard has to journal for an epoch.
@@ -78,9 +81,19 @@ type ShardLate struct{ Table int }
 
 // Undone says that a shard is back at the epoch it was asked for.
 type Undone struct {
-	Table int
-	Undo  int64
-	Due   int64 // as in ShardReady
+	Table   int
+	Undo    int64
+	Expires int64 // as in ShardReady
+	Due     int64
+}
+
+// Collected brings timers that are due. Next is when the first one is that is pending, those included.
+type Collected struct {
+	Table  int
+	Undo   int64
+	Number int64
+	Batch  *kafka.Batch
+	Next   int64
 }
 
 // SealRound asks for a bundle of what has been done.
@@ -118,6 +131,7 @@ func (Sealed) isPartitionMessage()      {}
 func (ShardFailed) isPartitionMessage() {}
 func (ShardLate) isPartitionMessage()   {}
 func (Undone) isPartitionMessage()      {}
+func (Collected) isPartitionMessage()   {}
 func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}
 func (Wake) isPartitionMessage()        {}

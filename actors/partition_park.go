@@ -33,7 +33,7 @@ func maxRanges(agents []*agentSlot, source int) int {
 
 // mayPark says whether a record that has failed may wait by itself.
 func (s *partitionState) mayPark(a *agentSlot, rec plan.Rec, policy *plan.Policy) bool {
-	return policy.KeyOrder && rec.B != nil && (len(a.parked) < a.ranges || a.parkedAt(rec.B.Records[rec.I].Offset) >= 0)
+	return policy.KeyOrder && rec.B != nil && a.source >= 0 && (len(a.parked) < a.ranges || a.parkedAt(rec.B.Records[rec.I].Offset) >= 0)
 }
 
 // park lets a record wait, in the order of offsets.

@@ -121,7 +121,7 @@ func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 		return
 	case plan.ByPolicy, plan.Retry, plan.Skip, plan.DeadLetter:
 	}
-	s.pass(a, rec)
+	s.pass(i, rec)
 	a.failed, a.attempts = -1, 0
 	s.seek(a)
 	a.backing, a.retry = true, s.now // the actor restarts at once
@@ -133,9 +133,12 @@ func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 }
 
 // pass marks what was given up as done.
-func (s *partitionState) pass(a *agentSlot, rec plan.Rec) {
+func (s *partitionState) pass(i int, rec plan.Rec) {
+	a := s.agents[i]
 	s.dry, s.fill.moved = false, true
 	switch {
+	case a.agent.Fires != nil:
+		s.dropTimer(i, rec)
 	case rec.B != nil:
 		at := rec.B.Records[rec.I].Offset
 		a.done.add(at, at+1)
@@ -179,12 +182,15 @@ func (s *partitionState) rests() bool {
 	if s.halt != nil {
 		return true
 	}
+	if s.firing != nil || s.firstDue() != nil {
+		return false
+	}
 	waits := false
 	for _, a := range s.agents {
 		switch {
 		case a.backing && a.retry.After(s.now):
 			waits = true
-		case a.backing || a.source >= 0 && len(a.works) > 0:
+		case a.backing || (a.source >= 0 || a.agent.Fires != nil) && len(a.works) > 0:
 			return false
 		case !a.nextParked(s.now).IsZero():
 			waits = true
@@ -219,7 +225,7 @@ func roleName(r plan.Role) string {
 		return "timer"
 	case plan.Task:
 		return "task"
-	case plan.Processor:
+	case plan.Processor, plan.OnTimer:
 	}
 	return "agent"
 }

@@ -71,6 +71,7 @@ type probe struct {
 	held   bool          // it is ours
 	failed bool          // the record was failed for the deaths: what comes now is up to the policy
 	tried  map[trial]bool
+	fired  []int     // by agent: timers called since it is ours
 	until  time.Time // patience, or the window's time, ends; zero: nothing is waited for
 	calm   time.Time // until then the process has to live first; zero: not known yet
 }
@@ -107,7 +108,7 @@ func (s *partitionState) suspect(begin []startAt) {
 	n := len(s.agents)
 	p := &probe{
 		level: t.Level, deaths: t.Deaths, mark: t, size: wideFirst, tried: map[trial]bool{},
-		span: make([]offsets, n), need: make([]int64, n), open: make([]int64, n), narrow: make([]int64, n),
+		span: make([]offsets, n), need: make([]int64, n), open: make([]int64, n), narrow: make([]int64, n), fired: make([]int, n),
 	}
 	for i, a := range s.agents {
 		to, named := t.Of(a.agent.Name)
@@ -171,6 +172,9 @@ func (s *partitionState) nextSuspect(i int) (offset int64, ok bool) {
 	if p.span[i].to == 0 || a.backing || s.halt != nil || s.leavesOut(i) {
 		return 0, false
 	}
+	if a.agent.Fires != nil {
+		return 0, len(a.works) == 0 && s.isDue(s.slotOf(i))
+	}
 	if a.source < 0 {
 		return 0, len(a.works) == 0 && !s.now.Before(a.due)
 	}
@@ -201,7 +205,7 @@ func (s *partitionState) isPassed(i int) bool {
 	p, a := s.probe, s.agents[i]
 	x := p.span[i]
 	if a.source < 0 {
-		return x.to == 0
+		return x.to == 0 || a.agent.Fires != nil && s.isQuiet(i)
 	}
 	for _, w := range a.works {
 		if r := w.records[min(w.done, len(w.records)-1)]; r.B.Records[r.I].Offset < x.to {
@@ -227,7 +231,7 @@ func (p *probe) isOver() bool {
 
 // maybeProbe decides what is announced next. It is called before anything is given out.
 func (s *partitionState) maybeProbe() {
-	if s.probe == nil || s.phase != running || s.probe.asking != nil {
+	if s.probe == nil || s.phase != running || s.probe.asking != nil || s.firing != nil && s.firing.exit != nil {
 		return
 	}
 	if s.probe.level == 0 {
@@ -500,6 +504,11 @@ func (s *partitionState) onTurn(m Turn) {
 func (s *partitionState) failExit(i int, at int64) {
 	p, a := s.probe, s.agents[i]
 	p.failed = true
+	if x := s.slotOf(i); x != nil {
+		s.firing = &firing{slot: x, upTo: s.now.UnixMilli(), exit: processExitError{p.deaths}}
+		s.collect()
+		return
+	}
 	rec := plan.Rec{}
 	if a.source >= 0 {
 		q := s.sources[a.source]

@@ -80,6 +80,9 @@ func (s *partitionState) trim() {
 // seek puts an agent's cursor at the first record that it has not done.
 func (s *partitionState) seek(a *agentSlot) {
 	a.works, a.records, a.ran = nil, 0, false
+	if f := s.firing; f != nil && s.agents[f.slot.agent] == a {
+		s.firing = nil
+	}
 	for i := range a.parked {
 		a.parked[i].given = a.done.has(a.parked[i].offset) // else it is to be given again
 	}

@@ -95,7 +95,8 @@ func (s *partitionState) onApplied(m Applied) {
 	if m.Undo != s.undo || s.phase == undoing {
 		return
 	}
-	s.tables[m.Table].applied, s.tables[m.Table].due = m.Count, m.Due
+	s.tables[m.Table].applied = m.Count
+	s.noteMoments(m.Table, m.Expires, m.Due)
 	if m.Out != nil && m.Out.Len() > 0 {
 		s.tables[m.Table].out += int64(m.Out.Len())
 		s.rateOut.add(m.Out.Len(), s.now)
@@ -263,6 +264,7 @@ func (s *partitionState) onLeave(m Leave) {
 	}
 	s.now = m.Now
 	s.leaveBy, s.flushed = m.Now.Add(m.Grace), 0
+	s.firing = nil
 	wasUndoing := s.phase == undoing
 	s.phase = stopping
 	if wasUndoing || s.careful != nil { // what is whole is committed, the rest is the next owner's
@@ -338,6 +340,6 @@ func (s *partitionState) finish() {
 // isBusy says whether the partition has anything that is not committed.
 func (s *partitionState) isBusy() bool {
 	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || s.flows() || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
-		return a.backing || len(a.parked) > 0 || a.source >= 0 && len(a.works) > 0
-	})
+		return a.backing || len(a.parked) > 0 || (a.source >= 0 || a.agent.Fires != nil) && len(a.works) > 0
+	}) || s.firing != nil || s.phase == running && s.firstDue() != nil
 }

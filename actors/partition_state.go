@@ -122,22 +122,24 @@ type agentSlot struct {
 	done        progress
 	whole       progress // as of the last whole epoch
 	committed   progress
-	failed      int64       // offset of the record that failed last
-	attempts    int         // failures of that record
-	retry       time.Time   // not before
-	backing     bool        // waits for retry, then for Begin
-	recent      []time.Time // failures that the breaker counts
-	half        bool        // the breaker is open or half open: one record at a time
-	single      int64       // up to this offset, records are given one by one
-	pace        int         // how many records it is given at once: what it is given beyond one that fails is in vain
-	due         time.Time   // of a timer
-	first       time.Time   // when the timer was due first
-	ran         bool        // a task: given already
-	refused     bool        // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
-	parked      []parked    // wait while others go on, by offset
-	ranges      int         // of done offsets beyond a gap that there may be
-	flush       int64       // waiting for the answer to this round
-	in, out     int64       // records done and sent, for those who look
+	failed      int64        // offset of the record that failed last
+	attempts    int          // failures of that record
+	failedKey   string       // of a timer: its key, since the offset is its moment
+	retry       time.Time    // not before
+	backing     bool         // waits for retry, then for Begin
+	recent      []time.Time  // failures that the breaker counts
+	half        bool         // the breaker is open or half open: one record at a time
+	single      int64        // up to this offset, records are given one by one
+	pace        int          // how many records it is given at once: what it is given beyond one that fails is in vain
+	due         time.Time    // of a timer
+	first       time.Time    // when the timer was due first
+	ran         bool         // a task: given already
+	refused     bool         // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
+	parked      []parked     // wait while others go on, by offset
+	ranges      int          // of done offsets beyond a gap that there may be
+	flush       int64        // waiting for the answer to this round
+	in, out     int64        // records done and sent, for those who look
+	rivals      []*timerSlot // timers during whose calls it must have nothing under way
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -148,7 +150,7 @@ type tableSlot struct {
 	touched bool // in the epoch being filled
 	ready   bool
 	undone  bool
-	due     int64     // when its next entry expires by the wall clock, in milliseconds; 0: none does
+	expires int64     // when its next entry expires by the wall clock, in milliseconds; 0: none does
 	ticked  time.Time // when it was last told the time for that alone
 	// For those who look: records sent by functions inside it, and journaled.
 	out, journaled int64
@@ -237,6 +239,9 @@ type partitionState struct {
 	tables  []*tableSlot
 	timers  map[string]int64 // committed firings
 	clocks  map[string]int64 // and times of tables
+	durable []*timerSlot     // durable timers
+	firing  *firing          // some that are due; nil: none are under way
+	resting bool             // records have their turn first
 	nextID  int64
 	ordered bool // some agents take turns: see turnInOrder
 
@@ -302,6 +307,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 		}
 		s.agents = append(s.agents, x)
 	}
+	s.findTimers()
 	s.ordered = slices.ContainsFunc(stage.Agents, func(a *plan.Agent) bool { return a.InOrder })
 	for _, a := range s.agents {
 		if a.ranges = maxRanges(s.agents, a.source); s.isFed(a) { // nothing of it is in the metadata
@@ -400,6 +406,8 @@ func (s *partitionState) handle(m partitionMessage) {
 		s.onShardLate(m)
 	case Undone:
 		s.onUndone(m)
+	case Collected:
+		s.onCollected(m)
 	case SealRound:
 		s.onSealRound(m)
 	case Decided:
@@ -435,7 +443,8 @@ func (s *partitionState) onShardReady(m ShardReady) {
 		s.emit(failNode{newOffsetsGone(s.plan.Name, t.table, s.partition)})
 		return
 	}
-	t.ready, t.due = true, m.Due
+	t.ready = true
+	s.noteMoments(m.Table, m.Expires, m.Due)
 	s.maybeRun()
 }
 
@@ -495,6 +504,7 @@ func (s *partitionState) askWake() {
 		if s.probe != nil && s.probe.calm.After(s.now) {
 			earliest(s.probe.calm)
 		}
+		earliest(s.nextTimer())
 		for i, a := range s.agents {
 			if a.backing {
 				earliest(a.retry)
@@ -543,7 +553,7 @@ func (s *partitionState) onAsk(m Ask) {
 		s.emit(answerAsk{m.Reply, errUndone})
 		return
 	}
-	if t := s.tables[m.Table]; t.due > 0 && t.due <= s.now.UnixMilli() { // what has expired is not seen
+	if t := s.tables[m.Table]; t.expires > 0 && t.expires <= s.now.UnixMilli() { // what has expired is not seen
 		s.tick(m.Table)
 	}
 	s.emit(toShard{m.Table, Answer{m.Query, m.Reply}})

@@ -364,6 +364,9 @@ func (t *rawTurn) Context() context.Context { return t.of.run.worker.ctx }
 // Ask implements plan.Input.
 func (t *rawTurn) Ask(table *plan.Table, q tables.Query) error { return t.of.run.worker.Ask(table, q) }
 
+// Now implements plan.Input.
+func (t *rawTurn) Now() time.Time { return t.of.run.worker.now() }
+
 // Partition implements plan.Input.
 func (t *rawTurn) Partition() int32 { return t.of.run.worker.partition }
 

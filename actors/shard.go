@@ -166,9 +166,9 @@ func (a *shardActor) step(c actor.Context, m shardMessage) {
 		a.gauge.ready.Store(true)
 		a.measure()
 		crashpoint.Hit("restore.done")
-		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries, Due: a.state.Due()})
+		c.Send(c.Parent(), ShardReady{Table: a.index, Records: a.replayed, Entries: a.state.Stats().Entries, Expires: a.state.NextExpiry(), Due: a.state.NextDue()})
 		a.later(a.site.checkpoint)
-	case Apply, Seal, Undo, Settle, Answer:
+	case Apply, Seal, Collect, Undo, Settle, Answer:
 		shardStep(m)
 		if reply := a.machine.step(m); reply != nil {
 			c.Send(c.Parent(), reply)

@@ -111,6 +111,9 @@ func (s *partitionState) giveWay(m ShardFailed) {
 		if c := s.careful; c != nil {
 			mem.until[a.agent.Name] = max(mem.until[a.agent.Name], c.until[i])
 		}
+		if a.agent.Fires != nil { // its successor counts from nothing
+			mem.until[a.agent.Name] -= a.committed.upTo
+		}
 	}
 	if c := s.careful; c != nil && c.agent >= 0 {
 		a := s.agents[c.agent]
@@ -142,7 +145,7 @@ func (s *partitionState) blamed(a *agentSlot, rec plan.Rec) bool {
 	}
 	b := s.blame
 	s.blame = nil
-	a.failed, a.attempts = b.offset, b.attempts
+	a.failed, a.failedKey, a.attempts = b.offset, string(rec.B.Key(rec.I)), b.attempts
 	s.failRecord(s.careful.agent, rec, b.policy, recordFailure{step: kafka.StepTable, err: b.err, stack: b.stack}, false)
 	return true
 }

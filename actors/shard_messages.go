@@ -13,6 +13,7 @@ import (
 //	Restored  | restorer  | ShardReady to the partition | restoring
 //	Apply     | partition | Applied, or ShardFailed     | running; failed: dropped
 //	Seal      | partition | Sealed, or ShardFailed      | running; failed: dropped
+//	Collect   | partition | Collected                   | running; failed: dropped
 //	Undo      | partition | Undone                      | running, failed
 //	Settle    | partition | -                           | running, failed
 //	Answer    | partition | by its Reply                | any
@@ -45,6 +46,14 @@ type Seal struct {
 	Epoch int64
 }
 
+// Collect asks a table of timers for the first ones, Limit of them at most, that are due up to a moment in milliseconds. They stay pending.
+type Collect struct {
+	Undo   int64
+	Number int64
+	UpTo   int64
+	Limit  int
+}
+
 // Undo asks for the state at the end of an epoch. Number is this undo's: what was sent under an older one is stale.
 type Undo struct {
 	Number int64
@@ -65,5 +74,6 @@ func (Restored) isShardMessage() {}
 func (Apply) isShardMessage()    {}
 func (Seal) isShardMessage()     {}
 func (Undo) isShardMessage()     {}
+func (Collect) isShardMessage()  {}
 func (Settle) isShardMessage()   {}
 func (Answer) isShardMessage()   {}

@@ -38,7 +38,12 @@ func (s *shardState) step(m shardMessage) partitionMessage {
 		s.undo, s.failed = m.Number, false
 		s.state.Undo(m.Epoch)
 		s.sealed = min(s.sealed, m.Epoch)
-		return Undone{s.table, s.undo, s.state.Due()}
+		return Undone{s.table, s.undo, s.state.NextExpiry(), s.state.NextDue()}
+	case Collect:
+		if m.Undo != s.undo || s.failed {
+			return nil
+		}
+		return Collected{s.table, s.undo, m.Number, s.state.CollectDue(m.UpTo, m.Limit), s.state.NextDue()}
 	case Settle:
 		s.state.Committed(m.Epoch)
 		s.committed = max(s.committed, m.Epoch)
@@ -61,7 +66,7 @@ func (s *shardState) onApply(m Apply) partitionMessage {
 	if stack, err := s.guard(func() error { return s.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
 		return s.fail(err, stack)
 	}
-	return Applied{s.table, s.undo, m.Count, out, s.state.Due()}
+	return Applied{s.table, s.undo, m.Count, out, s.state.NextExpiry(), s.state.NextDue()}
 }
 
 func (s *shardState) onSeal(m Seal) partitionMessage {

@@ -176,7 +176,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		}
 		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
 		s.post(p.lane("shard", "partition", i), func() {
-			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Due: sh.Due()})
+			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Expires: sh.NextExpiry(), Due: sh.NextDue()})
 		})
 	}
 	linkShards(st, func(i int) tables.Shard { return p.shards[i].state })

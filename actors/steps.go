@@ -12,7 +12,7 @@ func shardStep(m shardMessage) {
 		crashpoint.Hit("decide.shard-told")
 	case Undo:
 		crashpoint.Hit("undo.shard-asked")
-	case Answer, Apply, Replay, Restored:
+	case Answer, Apply, Collect, Replay, Restored:
 	}
 }
 
@@ -32,7 +32,7 @@ func partitionStep(m partitionMessage) {
 		crashpoint.Hit("own.leave-told")
 	case Announced:
 		crashpoint.Hit("probe.told")
-	case AgentFailed, Applied, Arrived, Ask, Resume, ShardFailed, ShardLate, Turn, Wake, Worked:
+	case AgentFailed, Applied, Arrived, Ask, Collected, Resume, ShardFailed, ShardLate, Turn, Wake, Worked:
 	}
 }
 

@@ -331,6 +331,9 @@ func (k *worker) Effects() *plan.Effects {
 // Context implements plan.Input.
 func (k *worker) Context() context.Context { return k.ctx }
 
+// Now implements plan.Input.
+func (k *worker) Now() time.Time { return k.now() }
+
 // Partition implements plan.Input.
 func (k *worker) Partition() int32 { return k.partition }
 

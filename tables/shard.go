@@ -31,12 +31,17 @@ type Shard interface {
 	// Replay applies a batch of the shard's changelog while restoring: the last record of a key wins, a null value deletes.
 	// It returns how many records it took: records of an older generation after those of a newer one are ignored.
 	Replay(b *kafka.Batch) (applied int, err error)
+	// NextDue is when the first timer of a table of timers is due, NeverDue if none is pending. As applied, committed or not.
+	NextDue() int64
+	// CollectDue returns the first n timers that are due up to a moment, in the order of moments and keys: each as a record, with the moment
+	// as its offset and timestamp, the key and the payload. It takes none away.
+	CollectDue(upTo int64, n int) *kafka.Batch
 	// Clear empties the shard: for a restore that starts over.
 	Clear()
-	// Clock is the time as of which entries have expired, in milliseconds; Due is when the next one expires by the wall clock. 0: there is
+	// Clock is the time as of which entries have expired, in milliseconds; NextExpiry is when the next one expires by the wall clock. 0: there is
 	// none.
 	Clock() int64
-	Due() int64
+	NextExpiry() int64
 	// Digest goes over all that is committed. It takes some 0.2 s for a million entries.
 	Digest() (Digest, error)
 	// Stats returns sizes, cheaply.
@@ -60,6 +65,8 @@ type Stats struct {
 // implementation.
 type Ops interface {
 	Len() int
+	// Delete deletes a key, encoded.
+	Delete(key []byte)
 	// AppendAll adds all operations of another batch of the same table.
 	AppendAll(other Ops)
 	// Size is the number of bytes of keys and values.

@@ -71,8 +71,9 @@ type ShardOf[V any] struct {
 	free    []int32
 	slab    []byte // keys are cut from it
 	order   *btree.Map[string, int32]
-	logs    []epochLog[V] // oldest first
-	spare   [][]undo[V]   // empty lists that were used before
+	due     *btree.BTreeG[pending] // of a table of timers; nil otherwise
+	logs    []epochLog[V]          // oldest first
+	spare   [][]undo[V]            // empty lists that were used before
 	failed  bool
 	newest  uint64 // generation seen while restoring
 	bytes   int64
@@ -114,6 +115,9 @@ func (s *ShardOf[V]) Clear() {
 	s.indexes = nil
 	for range s.spec.Indexes {
 		s.indexes = append(s.indexes, newSide[string]())
+	}
+	if s.due = nil; s.spec.Timer != nil {
+		s.due = newPending()
 	}
 	s.buckets.reset(minBuckets)
 }
@@ -286,6 +290,7 @@ func (s *ShardOf[V]) lives(epoch int64, key []byte, ms int64) {
 // store puts a value into an entry; encoded bytes are copied.
 func (s *ShardOf[V]) store(i int32, v V, enc []byte) {
 	e := &s.entries[i]
+	s.disarm(e)
 	if !e.live {
 		e.live = true
 		s.live++
@@ -296,6 +301,7 @@ func (s *ShardOf[V]) store(i int32, v V, enc []byte) {
 		return
 	}
 	e.val = v
+	s.arm(e)
 }
 
 func (s *ShardOf[V]) delete(epoch int64, key []byte) {
@@ -305,6 +311,7 @@ func (s *ShardOf[V]) delete(epoch int64, key []byte) {
 	}
 	s.touch(epoch, key)
 	e := &s.entries[i]
+	s.disarm(e)
 	s.bytes -= int64(len(e.enc))
 	e.live, e.enc = false, nil
 	var zero V
@@ -534,6 +541,7 @@ func (s *ShardOf[V]) Undo(to int64) {
 
 func (s *ShardOf[V]) revert(u *undo[V]) {
 	e := &s.entries[u.entry]
+	s.disarm(e)
 	if e.live != u.live {
 		if u.live {
 			s.live++
@@ -543,6 +551,7 @@ func (s *ShardOf[V]) revert(u *undo[V]) {
 	}
 	s.bytes += int64(len(u.enc) - len(e.enc))
 	e.live, e.val, e.enc, e.epoch = u.live, u.val, u.enc, u.epoch
+	s.arm(e)
 	e.pins--
 	s.undos--
 	if u.had {
@@ -658,6 +667,7 @@ func (s *ShardOf[V]) load(key, value []byte, expires int64) (err error) {
 	if value == nil {
 		if ok {
 			e := &s.entries[i]
+			s.disarm(e)
 			s.buckets.touch(e.hash)
 			s.live--
 			s.bytes -= int64(len(e.enc))

@@ -19,6 +19,8 @@ type Spec[V any] struct {
 	// Version is that of the codec: changelog records tell it, unless it is 0. Migrate makes values of what other versions have written.
 	Version uint64
 	Migrate map[uint64]func([]byte) (V, error)
+	// Timer makes a table one of timers, whose values know when they are due. They hold no references. Nil: it is none.
+	Timer func(V) Timer
 	// Stamped keeps the time of each row's last change with it: see Row.Time. In the changelog it is the record's timestamp, so that
 	// values look there as those of any table.
 	Stamped bool

@@ -125,8 +125,8 @@ func (s *ShardOf[V]) expire(epoch int64) {
 	}
 }
 
-// Due implements Shard.
-func (s *ShardOf[V]) Due() int64 {
+// NextExpiry implements Shard.
+func (s *ShardOf[V]) NextExpiry() int64 {
 	if s.ttl == nil || !s.ttl.wall {
 		return 0
 	}

@@ -175,7 +175,7 @@ func (t *Topology) checkEdges() (faults []error) {
 				continue
 			}
 			written[d] = true
-			if a.role != plan.Processor {
+			if a.role == plan.Timer || a.role == plan.Task {
 				add("%s %s writes table %s: only agents write tables; let it send to a topic, and an agent write", roleOf(a), a.name, d.name)
 			}
 		}

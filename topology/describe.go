@@ -33,7 +33,7 @@ var kindNames = map[plan.Kind]string{
 	plan.Slots: "slots", plan.Leader: "leader", plan.Replies: "replies",
 }
 
-var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task"}
+var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task", plan.OnTimer: "agent"}
 
 func describeText(p *plan.Plan) string {
 	var b strings.Builder
@@ -79,7 +79,9 @@ func describeText(p *plan.Plan) string {
 }
 
 func tableNotes(t *plan.Table) (notes string) {
-	if t.Split != nil {
+	if t.Timers {
+		notes = ", durable timers"
+	} else if t.Split != nil {
 		notes = ", set"
 	} else if t.Ordered {
 		notes = ", ordered"
@@ -120,6 +122,8 @@ func agentNotes(a *plan.Agent) string {
 		n = append(n, "reads channel "+a.Channel.Name)
 	}
 	switch {
+	case a.Fires != nil:
+		n = append(n, "called for timers "+a.Fires.Name)
 	case a.Cron != nil:
 		n = append(n, "at "+a.Cron.Line)
 	case a.Role == plan.Timer:
@@ -191,6 +195,9 @@ func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 			} else {
 				edges = append(edges, edge{fmt.Sprintf("s%d", t.ID), id, "reads"})
 			}
+		}
+		if a.Fires != nil {
+			edges = append(edges, edge{fmt.Sprintf("s%d", a.Fires.ID), id, "calls"})
 		}
 		for _, t := range a.Sends {
 			edges = append(edges, edge{id, fmt.Sprintf("t%d", t.ID), ""})

@@ -35,6 +35,7 @@ type (
 		Into        []string `json:"into,omitempty"`    // channels that it sends to
 		Every       string   `json:"every,omitempty"`
 		Cron        string   `json:"cron,omitempty"`
+		Fires       string   `json:"fires,omitempty"`
 		Concurrency int      `json:"concurrency,omitempty"`
 		Props       bool     `json:"props,omitempty"`
 		Sends       []string `json:"sends,omitempty"`
@@ -51,6 +52,7 @@ type (
 		Changelog string   `json:"changelog"`
 		Ordered   bool     `json:"ordered,omitempty"`
 		Local     bool     `json:"local,omitempty"`
+		Timers    bool     `json:"timers,omitempty"`
 		Set       bool     `json:"set,omitempty"` // of values, for each key
 		Expires   string   `json:"expires,omitempty"`
 		Indexes   []string `json:"indexes,omitempty"`
@@ -79,7 +81,7 @@ func describeJSON(p *plan.Plan) (string, error) {
 			x.Agents = append(x.Agents, describeAgent(a))
 		}
 		for _, t := range st.Tables {
-			d := describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Split != nil, "", t.Indexes, t.Version}
+			d := describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Timers, t.Split != nil, "", t.Indexes, t.Version}
 			if t.TTL != nil {
 				d.Expires = expiresText(t.TTL)
 			}

@@ -199,6 +199,35 @@ func ExampleCron() {
 	// 2026-03-30 02:30:00 +0000 UTC
 }
 
+// A durable timer per key, which each record sets anew: it is due once none has come for ten minutes.
+func ExampleOnTimer() {
+	t := topology.New("sensors")
+	readings := topology.NewTopic(t, "readings", codec.String, codec.Float64)
+	alarms := topology.NewTopic(t, "alarms", codec.String, codec.String)
+	silence := topology.NewTimers(t, "silence", codec.String, codec.Float64)
+
+	topology.Each(t, "watch", readings, func(ctx *topology.Context, r topology.Event[string, float64]) error {
+		silence.After(ctx, r.Key, 10*time.Minute, r.Value)
+		return nil
+	}, topology.Writes(silence))
+	topology.OnTimer(t, "alarm", silence, func(ctx *topology.Context, s topology.Timer[string, float64]) error {
+		alarms.Send(ctx, s.Key, fmt.Sprintf("silent for ten minutes; the last reading was %g", s.Payload))
+		return nil
+	}, topology.Sends(alarms))
+
+	p, err := t.Plan()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, a := range p.Stages[1].Agents {
+		fmt.Println(a.Name)
+	}
+	// Output:
+	// watch
+	// alarm
+}
+
 // A handler that waits for something else may do so for several records of a partition at once: those of a key stay in order.
 func ExampleConcurrency() {
 	t := topology.New("shop")

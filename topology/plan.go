@@ -19,7 +19,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	}
 	t.adopt()
 	stages := t.findStages()
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers())
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -183,6 +183,11 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	if d.policy != nil {
 		a.Policy = d.policy.Complete(d.role)
 	}
+	if d.fires != nil {
+		a.Fires = b.tables[d.fires.id]
+		d.spread = b.t.topics[st.Sources[0].ID]
+		a.Policy.KeyOrder = false
+	}
 	if d.source != nil && d.source.memory {
 		a.Channel = b.plan.Channels[d.source.id]
 	} else if d.source != nil {
@@ -228,7 +233,7 @@ func roleOf(d *agentDef) string {
 		return "timer"
 	case plan.Task:
 		return "task"
-	case plan.Processor:
+	case plan.Processor, plan.OnTimer:
 	}
 	return "agent"
 }

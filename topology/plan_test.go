@@ -283,6 +283,26 @@ func faults() []fault {
 			"agent each-a is declared OnLeader: it reads topic a, whose partitions are on all nodes; the option is for timers and tasks",
 			"timer sum is declared OnLeader and reads table ta, of which the leader has nothing: its partitions are where those of topics a are; remove OnLeader, and it runs once per partition",
 		}},
+		{"durable timers", func(t *topology.Topology) {
+			in := topicsOf(t, "in")[0]
+			timers := func(name string) *topology.Timers[string, string] {
+				return topology.NewTimers(t, name, codec.String, codec.String)
+			}
+			call := func(*topology.Context, topology.Timer[string, string]) error { return nil }
+			lonely, unset, twice, own := timers("lonely"), timers("unset"), timers("twice"), timers("own")
+			topology.Each(t, "set", in, nothing, topology.Writes(lonely, twice))
+			topology.OnTimer(t, "of-unset", unset, call)
+			topology.OnTimer(t, "one", twice, call, topology.OnLeader(), topology.Sends(topology.NewChannel[string, string](t, "pipe")))
+			topology.OnTimer(t, "two", twice, call, topology.OnFailure(topology.Policy{KeyOrder: true}))
+			topology.OnTimer(t, "of-own", own, nil, topology.Writes(own))
+			topology.OnTimer[string, string](t, "of-nil", nil, call)
+			topology.NewTimers[string, string](t, "bare", nil, nil)
+		}, []string{
+			"timers lonely have no agent that is called for them: define topology.OnTimer", "timers unset are set by no agent that reads a topic: declare topology.Writes(unset)",
+			"timers twice have two agents, one and two", "agent one is called for timers and sends to channel pipe", "agent one is declared OnLeader: it is called for timers twice", "agent two: its policy has KeyOrder",
+			"agent of-own has no function", "timers own are set by no agent that reads a topic", "agent of-nil was given nil timers", "timers bare have no codec for their payloads",
+			"table bare has no codec for its keys",
+		}},
 		{"nil", func(t *topology.Topology) {
 			var topic texts
 			var table *topology.Table[string, string]

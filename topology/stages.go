@@ -34,6 +34,13 @@ type stages struct {
 func (t *Topology) findStages() *stages {
 	group := union{}
 	for _, a := range t.agents {
+		if a.fires != nil && a.fires.t == t { // what it is called for decides where it runs, once topics do for that
+			for x := range a.reads {
+				if x.t == t {
+					group.join(a.fires, x)
+				}
+			}
+		}
 		if a.source == nil || a.source.t != t {
 			continue
 		}
@@ -90,6 +97,9 @@ func (s *stages) ofAgent(a *agentDef) *stageDef {
 	if a.source != nil {
 		return s.of[a.source]
 	}
+	if a.fires != nil {
+		return s.of[a.fires]
+	}
 	for _, x := range a.order {
 		if st := s.of[x]; st != nil {
 			if _, ok := x.(*tableDef); ok {
@@ -127,6 +137,9 @@ func (t *Topology) checkStages(s *stages) (faults []error) {
 
 // checkLeader finds what cannot run on the leader.
 func (t *Topology) checkLeader(a *agentDef, s *stages) (faults []error) {
+	if a.fires != nil {
+		return []error{fmt.Errorf("agent %s is declared OnLeader: it is called for timers %s in the partitions of their keys; the option is for timers and tasks", a.name, a.fires.name)}
+	}
 	if a.source != nil {
 		return []error{fmt.Errorf("agent %s is declared OnLeader: it reads topic %s, whose partitions are on all nodes; the option is for timers and tasks", a.name, a.source.name)}
 	}

@@ -220,6 +220,9 @@ func (d *tableDef) here(s *scope, key []byte) error {
 	if source != nil && source.memory { // its records stay in the partition of those that they come from
 		source = source.origin.Load()
 	}
+	if source == nil {
+		source = s.agent.spread
+	}
 	if d.local || source == nil {
 		return nil
 	}
@@ -252,7 +255,7 @@ func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
 	if int(t.def.id) < len(e.Ops) && e.Ops[t.def.id] != nil && e.Ops[t.def.id].Len() > 0 {
 		own = e.Ops[t.def.id]
 	}
-	return t.def.plan.Load(), own, s.agent.role != plan.Processor, nil
+	return t.def.plan.Load(), own, s.agent.role == plan.Timer || s.agent.role == plan.Task, nil
 }
 
 // Get returns the value of a key, with what the turn at hand has written; ok is false if there is none, and the value then the zero

@@ -87,6 +87,7 @@ type tableDef struct {
 	version    uint64      // of the codec of the values
 	migrations []migration
 	initial    any                        // func() V; nil: none
+	timers     bool                       // durable timers
 	part       func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
 	policy     *Policy                    // nil: that of the agent
 	followers  []*agentDef                // of its changes
@@ -105,7 +106,9 @@ type agentDef struct {
 	source  *topicDef
 	every   time.Duration
 	cron    *plan.Cron
-	leader  bool // declared so
+	leader  bool      // declared so
+	fires   *tableDef // the timers that it is called for
+	spread  *topicDef // of an agent that is called for timers: the topic that its keys are spread as
 	start   plan.Start
 	policy  *Policy // nil: the topology's
 	sends   map[*topicDef]bool

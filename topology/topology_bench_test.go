@@ -40,6 +40,7 @@ func (e *endless) NextMany(int, time.Duration) []plan.Rec  { return nil }
 func (e *endless) Effects() *plan.Effects                  { return &e.effects }
 func (e *endless) Context() context.Context                { return context.Background() }
 func (e *endless) Ask(_ *plan.Table, _ tables.Query) error { return nil }
+func (e *endless) Now() time.Time                          { return time.Time{} }
 func (e *endless) Partition() int32                        { return 0 }
 func (e *endless) Env() *plan.Env                          { return &e.env }
 

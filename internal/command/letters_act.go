@@ -198,6 +198,9 @@ func (d *deed) checkAgent(l *letter) error {
 	if slices.Contains(readers, d.agent(l)) {
 		return nil
 	}
+	if slices.ContainsFunc(d.plan.Tables, func(t *plan.Table) bool { return t.Timers && t.Name == l.Topic }) {
+		return fmt.Errorf("letter %s: it is a timer of %s, which no record can be redriven as: send what sets it anew, and drop the letter", l.place, l.Topic)
+	}
 	if len(readers) == 0 {
 		return fmt.Errorf("letter %s: no agent of topology %s reads topic %s any more: select others, or drop it", l.place, d.plan.Name, l.Topic)
 	}

@@ -93,6 +93,7 @@ type Table struct {
 	Value     Text
 	Ordered   bool
 	Local     bool // keys need not hash to their partition
+	Timers    bool // durable timers
 	// Group is the same number for tables that functions inside shards go on between, since they are joined; 0: alone. Their shards
 	// are one actor's.
 	Group int32
@@ -164,6 +165,7 @@ const (
 	Processor Role = iota // for each record of its source
 	Timer                 // at each interval or moment of a crontab line, in its stage's epochs
 	Task                  // once, when its partition starts running
+	OnTimer               // for each timer of a table of timers that is due
 )
 
 // Agent is one agent, timer or task.
@@ -183,6 +185,7 @@ type Agent struct {
 	Sends   []*Topic
 	Reads   []*Table // Writes included
 	Writes  []*Table
+	Fires   *Table    // of an OnTimer: the timers that it is called for, which it need not have declared
 	Globals []*Global // that it reads
 	// Concurrency is how many workers it has in a partition; 0 and 1: one.
 	Concurrency int
@@ -252,7 +255,7 @@ type Program interface {
 	Run(in Input) error
 }
 
-// Rec is a record in a batch. B is nil for the turn of a timer or task, whose Time is set instead.
+// Rec is a record in a batch, or a timer that is due in one that a shard has made. B is nil for the turn of a timer or task, whose Time is set instead.
 type Rec struct {
 	B    *kafka.Batch
 	I    int       // in the batch; of a timer's turn: how many were missed before it
@@ -274,6 +277,8 @@ type Input interface {
 	// Ask sends a query to the shard of a table in this partition, behind all operations of this agent so far, and waits for
 	// the answer. committed: see committed values only.
 	Ask(table *Table, q tables.Query) error
+	// Now is the node's clock.
+	Now() time.Time
 	// Partition is the partition that the agent works for, Env the node's surroundings.
 	Partition() int32
 	Env() *Env

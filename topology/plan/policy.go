@@ -128,7 +128,7 @@ func (p Policy) Faults() []string {
 
 // Complete returns the policy with its defaults filled in; for records, or for a timer or task.
 func (p Policy) Complete(role Role) *Policy {
-	if p.Attempts == 0 && role == Processor {
+	if p.Attempts == 0 && (role == Processor || role == OnTimer) {
 		p.Attempts = defaultAttempts
 	}
 	if p.Then == ByPolicy {

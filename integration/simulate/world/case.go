@@ -42,6 +42,8 @@ type Case struct {
 	Busy int
 	// Compaction is how often, in 10,000 steps, the changelogs are compacted; 0: now and then; negative: never.
 	Compaction int
+	// Done says whether all has come that comes by itself, once all that was sent is committed; nil: it has.
+	Done func(o *Oracle) bool
 	// Settled checks, once all is committed, what is beside it; it may let the world go on. Nil: nothing.
 	Settled func(w *World) error
 	// Watch checks what must hold at every moment; nil: nothing.
@@ -154,7 +156,7 @@ func (h *Hooks) Seen(partition int32, counted int64) {
 // Cases are all topologies of the simulation.
 func Cases() []*Case {
 	return []*Case{
-		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
+		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), durable(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), expiry(), lapse(), raw(),
 		globals(),
 		joins(),

@@ -161,7 +161,7 @@ func (w *World) sources() (topics []*plan.Topic) {
 }
 
 // isDone says whether everything that was read is committed for all agents, and nothing is open.
-func (w *World) isDone() bool { return w.lag() == "" }
+func (w *World) isDone() bool { return w.lag() == "" && (w.c.Done == nil || w.c.Done(w.o)) }
 
 // lag says what is not done; empty: nothing.
 func (w *World) lag() string {

@@ -21,6 +21,7 @@ func partitionMessages() []any {
 		actors.ShardFailed{},
 		actors.ShardLate{},
 		actors.Undone{},
+		actors.Collected{},
 		actors.SealRound{},
 		actors.Decided{},
 		actors.Wake{},

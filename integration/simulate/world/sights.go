@@ -22,6 +22,7 @@ const (
 	sawDenied     = "a record that its topic was not to be written with became a dead letter"
 	sawRange      = "a process reads on where retention has taken the log, after another has committed that"
 	sawExpired    = "offsets have expired, and no node counts again what is in the tables"
+	sawCalled     = "a durable timer was called"
 	sawTwice      = "at-least-once: a record was done twice"
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
 	sawLapse      = "an entry has expired by the wall clock, and its key was counted anew"
@@ -33,7 +34,7 @@ const (
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView}
 }
 
 // Saw implements Store.

@@ -1,0 +1,73 @@
+package actors_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/plan"
+)
+
+// A durable timer that kills its process each time is given up as a record would be, and the others are called, once.
+func TestADurableTimerThatKills(t *testing.T) {
+	t.Parallel()
+	var sim *actors.Sim
+	topo := topology.New("alarms")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	out := topology.NewTopic(topo, "out", codec.String, codec.String)
+	alarms := topology.NewTimers(topo, "alarms", codec.String, codec.String)
+	topology.Each(topo, "set", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
+		alarms.After(ctx, e.Key, time.Minute, e.Value)
+		return nil
+	}, topology.Writes(alarms))
+	topology.OnTimer(topo, "alarm", alarms, func(ctx *topology.Context, x topology.Timer[string, string]) error {
+		out.Send(ctx, x.Key, x.Payload)
+		if x.Payload == "kills" {
+			sim.Exit()
+			return errors.New("nobody sees this")
+		}
+		return nil
+	}, topology.Sends(out))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, time.UnixMilli(1_700_000_000_000))
+	require.NoError(t, err)
+	defer sim.Close()
+	var want []string
+	for i := range 40 {
+		value := fmt.Sprintf("%02d", i)
+		if want = append(want, value); i == 20 {
+			value = "kills"
+			want = want[:20]
+		}
+		require.NoError(t, sim.Produce(p.Topics[0], 0, int64(i+1), fmt.Appendf(nil, "%02d", i), []byte(value), nil))
+	}
+	require.NoError(t, sim.Settle())
+	require.NoError(t, sim.Advance(time.Minute))
+	for range 20 {
+		require.NoError(t, sim.Advance(10*time.Second))
+	}
+	d := &deaths{sim: sim}
+	require.Equal(t, want, d.values(p, "out"))
+	require.GreaterOrEqual(t, sim.Exits(), 5)
+	require.LessOrEqual(t, sim.Exits(), 10)
+	for _, x := range p.Topics {
+		if x.Kind != plan.DeadLetters {
+			continue
+		}
+		log := sim.Log(x, 0)
+		require.Len(t, log, 1)
+		require.Equal(t, "kills", string(log[0].Value))
+		letter, _, ok, err := kafka.ParseLetter(log[0].RawHeaders)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, kafka.StepProcess, letter.Step)
+	}
+}
