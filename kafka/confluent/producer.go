@@ -101,11 +101,16 @@ func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error
 	return t.explained(t.produceAll(ctx, bundles))
 }
 
-// produceBatched tells at once why a record was not delivered: that is reported whether or not it was asked for.
+// produceBatched tells at once why a record was not delivered: that is reported whether or not it was asked for. Records that were
+// purged say only that the transaction has failed; it tells why itself, when the offsets are sent.
 func (t *transactor) produceBatched(ctx context.Context, bundles []*kafka.Bundle) error {
 	_ = t.failures(ctx) // of a transaction before, which was aborted
 	err := t.produceAll(ctx, bundles)
-	return classify(errors.Join(t.failures(ctx), err))
+	failed := t.failures(ctx)
+	if isPurged(failed) {
+		failed = nil
+	}
+	return classify(errors.Join(failed, err))
 }
 
 // SendOffsets implements protocol.Transactor.

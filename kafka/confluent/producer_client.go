@@ -146,8 +146,9 @@ func (c *client) serve() {
 		case *rdk.Message:
 			if err := e.TopicPartition.Error; err != nil {
 				err = c.undelivered(e.TopicPartition)
-				c.why.Store(&err)
-				c.failed.Add(1)
+				if c.failed.Add(1) == 1 || !isPurged(err) { // what is purged is so since others have failed
+					c.why.Store(&err)
+				}
 				continue
 			}
 			c.acked.Add(1)
@@ -250,6 +251,12 @@ func isSick(err error) bool {
 		return true
 	}
 	return false
+}
+
+// isPurged says whether a record was given up with its transaction, and not for itself.
+func isPurged(err error) bool {
+	code := codeOf(err)
+	return code == rdk.ErrPurgeQueue || code == rdk.ErrPurgeInflight
 }
 
 // isFenced says whether another producer has taken this one's transactional id.
