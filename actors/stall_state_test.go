@@ -206,3 +206,21 @@ func (p *fakeParcel) Batch(topic string, partition int32, from int64) *kafka.Bat
 	}
 	return b
 }
+
+// A record may be parked by the policy of the agent that reads the channel it is sent to: then what comes before the one that is counted
+// may be what kills.
+func TestWhatAChannelHasParkedIsSuspect(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	pipe := topology.NewChannel[string, string](topo, "pipe")
+	none := func(*topology.Context, topology.Event[string, string]) error { return nil }
+	topology.Each(topo, "send", in, none, topology.Sends(pipe))
+	topology.Each(topo, "read", pipe, none, topology.OnFailure(topology.Policy{KeyOrder: true}))
+	s := stateOf(t, topo, "in", kafka.Meta{})
+	suspects := kafka.Trying{Level: kafka.FinestLevel, Deaths: 1, Open: true}
+	require.True(t, suspects.Add("send", 11))
+	s.grant.Careful, s.grant.Suspects = true, suspects
+	s.suspect([]startAt{{0, 100}})
+	require.Equal(t, offsets{0, 11}, s.probe.span[0])
+}
