@@ -118,6 +118,9 @@ func (s *partitionState) room(a *agentSlot) int {
 		q := s.sources[c]
 		left := q.channel.Capacity - int(q.position-s.oldest(c))
 		for _, x := range s.agents {
+			if s.drains() && s.feeds(x) { // what it has in hand comes after the cut, which is waited for
+				continue
+			}
 			for _, to := range x.into {
 				if to == c {
 					left -= x.records * x.fan

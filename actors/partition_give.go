@@ -56,7 +56,9 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.records > 0 && s.isSingle(a) || s.isHeld(a) {
 		return false
 	}
-	if !a.inOrder() && len(a.done.beyond)+a.records >= a.ranges { // each may be done before the one before it
+	// Each may be done before the one before it. One goes in any case: what is done beyond a gap is closed only by what is in the gap, which
+	// may be parked, or not given out again since a restart.
+	if !a.inOrder() && a.records > 0 && len(a.done.beyond)+a.records >= a.ranges {
 		return false
 	}
 	for _, t := range s.tables {
@@ -185,8 +187,13 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		return
 	}
 	a.works, a.records = append(a.works, w), a.records+len(w.records)
-	hurry := s.isFed(a) && (s.drains() || s.careful != nil || s.phase == stopping)
-	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records, Hurry: hurry}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records, Hurry: s.hurries(a)}})
+}
+
+// hurries says whether an agent that gathers a batch would wait in vain: no others come before it is through with what it is given, or
+// a seal waits for it.
+func (s *partitionState) hurries(a *agentSlot) bool {
+	return s.careful != nil || s.isSingle(a) || s.probe != nil && s.probe.level > 0 || s.isFed(a) && (s.drains() || s.phase == stopping)
 }
 
 // giveTurns gives timers that are due and tasks their turns.

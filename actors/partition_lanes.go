@@ -41,7 +41,7 @@ func (s *partitionState) giveLanes(i int, w *given) {
 	for lane, x := range works {
 		if x != nil {
 			a.works, a.records = append(a.works, x), a.records+len(x.records)
-			s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: x.id, Lane: lane, Records: x.records}})
+			s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: x.id, Lane: lane, Records: x.records, Hurry: s.hurries(a)}})
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (s *partitionState) giveParked(i, at int) {
 		lane = laneOf(p.rec, a.lanes)
 	}
 	a.works, a.records = append(a.works, w), a.records+1
-	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Lane: lane, Records: w.records}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Lane: lane, Records: w.records, Hurry: s.hurries(a)}})
 }
 
 // giveDue gives out the parked records whose turn has come.

@@ -124,7 +124,7 @@ func (s *partitionState) suspect(begin []startAt) {
 			}
 			if p.span[i].to = to; p.deaths > 0 {
 				p.counts = trial{i, max(to-1, 0)}
-				if !a.agent.Policy.KeyOrder && a.inOrder() { // else what comes before it may still wait, and be what kills
+				if !s.parks(a) && a.inOrder() { // else what comes before it may still wait, and be what kills
 					p.span[i].from = max(to-1, 0)
 				}
 			}
@@ -135,6 +135,12 @@ func (s *partitionState) suspect(begin []startAt) {
 		}
 	}
 	s.probe = p
+}
+
+// parks says whether a record of an agent may be parked: by its own policy, by that of a table, or of an agent that reads a channel.
+func (s *partitionState) parks(a *agentSlot) bool {
+	return a.agent.Policy.KeyOrder || slices.ContainsFunc(s.tables, func(t *tableSlot) bool { return t.table.Policy != nil && t.table.Policy.KeyOrder }) ||
+		s.feeds(a) && slices.ContainsFunc(s.agents, func(x *agentSlot) bool { return s.isFed(x) && x.agent.Policy.KeyOrder })
 }
 
 // isSuspect says whether a record may be why processes have died, as far as is known.
