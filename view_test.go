@@ -128,6 +128,8 @@ func TestViewFaults(t *testing.T) {
 	var none *topology.Table[string, string]
 	_, err = troupe.OpenView(t.Context(), cfg, none)
 	require.ErrorContains(t, err, "there is no table or topic to view")
+	_, err = troupe.OpenView[string, int64](t.Context(), cfg, nil)
+	require.ErrorContains(t, err, "there is no table or topic to view")
 	_, err = troupe.OpenView(t.Context(), troupe.Config{Brokers: []string{""}}, in)
 	require.ErrorContains(t, err, "broker 0 is empty")
 }

@@ -162,8 +162,12 @@ func (e *AskError) Error() string {
 	if e.Letter {
 		what = "it is in the dead letters"
 	}
-	return fmt.Sprintf("agent %s has given the request %s/%d@%d up at the step %s, after %d attempts: %s; %s",
-		e.Agent, e.Topic, e.Partition, e.Offset, e.Step, e.Attempts, e.ReplyFailure.Error, what)
+	attempts := fmt.Sprintf("%d attempts", e.Attempts)
+	if e.Attempts == 1 {
+		attempts = "1 attempt"
+	}
+	return fmt.Sprintf("agent %s has given the request %s/%d@%d up at the step %s, after %s: %s; %s",
+		e.Agent, e.Topic, e.Partition, e.Offset, e.Step, attempts, e.ReplyFailure.Error, what)
 }
 
 // Ask sends a record to the agent and waits for what it makes of it. ctx must have a deadline. The error is an *AskError if the agent has

@@ -81,7 +81,7 @@ func GlobalTableOf[K, V any](t *Topology, name string) *GlobalTable[K, V] {
 			panic(fmt.Sprintf("topology: global table %s of topology %s is a %T", name, t.name, t.typed[d]))
 		}
 	}
-	panic(fmt.Sprintf("topology: topology %s has no global table %s", t.name, name))
+	panic(lacks(t, "global table", name, t.globals, func(d *globalDef) string { return d.name }))
 }
 
 // Name returns the global table's name.

@@ -62,7 +62,7 @@ func SetTableOf[K, E any](t *Topology, name string) *SetTable[K, E] {
 			panic(fmt.Sprintf("topology: table %s of topology %s is a %T", name, t.name, t.typed[d]))
 		}
 	}
-	panic(fmt.Sprintf("topology: topology %s has no table %s", t.name, name))
+	panic(lacks(t, "table", name, t.tables, func(d *tableDef) string { return d.name }))
 }
 
 // table returns nil for a nil handle, which the options turn into a fault.

@@ -119,7 +119,7 @@ func TableOf[K, V any](t *Topology, name string) *Table[K, V] {
 			panic(fmt.Sprintf("topology: table %s of topology %s is a %T", name, t.name, t.typed[d]))
 		}
 	}
-	panic(fmt.Sprintf("topology: topology %s has no table %s", t.name, name))
+	panic(lacks(t, "table", name, t.tables, func(d *tableDef) string { return d.name }))
 }
 
 // Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.

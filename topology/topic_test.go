@@ -227,8 +227,8 @@ func TestTools(t *testing.T) {
 	require.Equal(t, "test", topo.Name())
 	require.Same(t, topic, topology.TopicOf[string, int32](topo, "in"))
 	require.Same(t, table, topology.TableOf[int32, string](topo, "table"))
-	require.PanicsWithValue(t, "topology: topology test has no topic out", func() { topology.TopicOf[string, int32](topo, "out") })
-	require.PanicsWithValue(t, "topology: topology test has no table in", func() { topology.TableOf[string, int32](topo, "in") })
+	require.PanicsWithValue(t, "topology: topology test has no topic out: there are in", func() { topology.TopicOf[string, int32](topo, "out") })
+	require.PanicsWithValue(t, "topology: topology test has no table in: there are table", func() { topology.TableOf[string, int32](topo, "in") })
 	require.Panics(t, func() { topology.TopicOf[string, int64](topo, "in") })
 	require.Panics(t, func() { topology.TableOf[int32, int64](topo, "table") })
 }

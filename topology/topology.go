@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -334,7 +335,19 @@ func TopicOf[K, V any](t *Topology, name string) *Topic[K, V] {
 			panic(fmt.Sprintf("topology: topic %s of topology %s is a %T", name, t.name, t.typed[d]))
 		}
 	}
-	panic(fmt.Sprintf("topology: topology %s has no topic %s", t.name, name))
+	panic(lacks(t, "topic", name, t.topics, func(d *topicDef) string { return d.name }))
+}
+
+// lacks says that a topology has nothing of a kind under a name, and what it has.
+func lacks[D any](t *Topology, kind, name string, defs []D, nameOf func(D) string) string {
+	var names []string
+	for _, d := range defs {
+		names = append(names, nameOf(d))
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("topology: topology %s has no %s %s: it has none", t.name, kind, name)
+	}
+	return fmt.Sprintf("topology: topology %s has no %s %s: there are %s", t.name, kind, name, strings.Join(names, ", "))
 }
 
 // AgentOption says what an agent, timer or task touches, and how it runs.

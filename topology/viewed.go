@@ -24,6 +24,9 @@ type Copy[K, V any] struct {
 
 // CopyOf says how a table or topic is copied: for tools. The error holds all faults of its topology.
 func CopyOf[K, V any](x Viewed[K, V]) (Copy[K, V], error) {
+	if x == nil {
+		return Copy[K, V]{}, errNothingToView
+	}
 	t, c, err := x.viewed()
 	if err != nil {
 		return c, err

@@ -215,5 +215,10 @@ func tableOf(p *plan.Plan, name string) (*plan.Table, error) {
 		}
 		names = append(names, t.Name)
 	}
+	for _, g := range p.Globals {
+		if g.Name == name {
+			return nil, wrongUse("%s is a global table, a copy of topic %s: look at that with tail %s --once", name, g.Topic.Name, g.Topic.Name)
+		}
+	}
 	return nil, unknown("table", name, names)
 }

@@ -57,3 +57,18 @@ func TestSetTablesAreShown(t *testing.T) {
 	_, err = get("tsv", "c")
 	require.EqualError(t, err, `table members has no key "c"`)
 }
+
+// A global table has no entries of its own to show: the command says where they are.
+func TestGlobalTablesAreTopics(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("shop")
+	in := topology.NewTopic(topo, "in", codec.String, codec.Int64)
+	all := topology.NewGlobalTable(topo, "all", topology.NewTopic(topo, "catalog", codec.String, codec.Int64))
+	topology.Each(topo, "look", in, func(*topology.Context, topology.Event[string, int64]) error { return nil }, topology.Reads(all))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	_, err = tableOf(p, "all")
+	require.EqualError(t, err, "all is a global table, a copy of topic catalog: look at that with tail catalog --once")
+	_, err = tableOf(p, "al")
+	require.EqualError(t, err, `unknown table "al": there is none`)
+}

@@ -184,16 +184,15 @@ func inspect(path string) (_ *tables.Inspected, err error) {
 
 // usable says whether a checkpoint is one of this partition of this table.
 func (c *tableCheck) usable(of, path string, file *tables.Inspected, p int32) bool {
-	want := tables.Identity{Topology: c.plan.Name, Table: c.table.Name, Partition: p, ChangelogID: c.changelog.ID, Version: c.table.Version, Expiring: c.table.TTL != nil}
+	want := tables.Identity{Topology: c.plan.Name, Table: c.table.Name, Partition: p, ChangelogID: c.changelog.ID, Version: c.table.Version, Expiring: c.table.TTL != nil, Stamped: c.table.Stamped}
 	got := file.Identity
 	if got == want {
 		return true
 	}
-	if as := got; as.Version != want.Version || as.Expiring != want.Expiring {
-		if as.Version, as.Expiring = want.Version, want.Expiring; as == want {
-			c.note(of, "checkpoint %s was written by another version of the table (topology.Version, TTL): a node drops it and replays", path)
-			return false
-		}
+	as := got
+	if as.Version, as.Expiring, as.Stamped = want.Version, want.Expiring, want.Stamped; as == want {
+		c.note(of, "checkpoint %s was written by another version of the table (topology.Version, TTL, joins, Changes): a node drops it and replays", path)
+		return false
 	}
 	if got.ChangelogID != want.ChangelogID && got.Topology == want.Topology && got.Table == want.Table && got.Partition == p {
 		c.note(of, "checkpoint %s is of a changelog that was deleted since: a node drops it and replays", path)

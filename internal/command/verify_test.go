@@ -14,6 +14,7 @@ import (
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -90,6 +91,21 @@ func TestVerifySound(t *testing.T) {
 	require.Contains(t, out, "note   topics: the topology has none of its own here")
 }
 
+// TestVerifyTakesItsOwnCheckpoints: a checkpoint as a node writes it is its table's, whatever the table is declared with.
+func TestVerifyTakesItsOwnCheckpoints(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("shop")
+	in := topology.NewTopic(topo, "in", codec.String, codec.Int64)
+	out := topology.NewTopic(topo, "out", codec.String, codec.Int64)
+	last := topology.TableFrom(topo, "last", in, topology.Version(2))
+	topology.To(topology.ToStream(last), out)
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	c := tableCheck{verify: &verify{plan: p}, table: p.Tables[0]}
+	id := tables.Identity{Topology: "shop", Table: "last", Version: 2, Stamped: true}
+	require.True(t, c.usable("", "", &tables.Inspected{Identity: id}, 0))
+}
+
 // TestVerifyFinds: each fault that is made by hand is found, with its mend.
 func TestVerifyFinds(t *testing.T) {
 	t.Parallel()
@@ -132,6 +148,10 @@ func TestVerifyFinds(t *testing.T) {
 		"checkpoint of a changelog that is gone": {
 			func(s state) { s.forge(at, func(id *tables.Identity) { id.ChangelogID = "gone" }, 0, nil) }, true,
 			[]string{"is of a changelog that was deleted since"},
+		},
+		"checkpoint of a table that was followed": {
+			func(s state) { s.forge(at, func(id *tables.Identity) { id.Stamped = true }, 0, nil) }, true,
+			[]string{"was written by another version of the table (topology.Version, TTL, joins, Changes)"},
 		},
 		"checkpoint of no table": {func(s state) {
 			require.NoError(t, os.WriteFile(strings.Replace(checkpoint(s), "counts", "sums", 1), nil, 0o600))

@@ -102,6 +102,9 @@ func (b *Broker) start(cfg Config, data string) error {
 		cfg.Logger.Info("the embedded broker did not stop in order last time; open transactions were aborted",
 			"transactions", mended.aborted, "torn_bytes", mended.torn, "data_dir", data)
 	}
+	if err := keepEmptied(data); err != nil {
+		return fmt.Errorf("keep the ends of what was emptied in %s: %w", data, err)
+	}
 	listen, err := listener(cfg, b.lastAddr())
 	if err != nil {
 		return err

@@ -143,6 +143,37 @@ func TestABrokerKeepsItsData(t *testing.T) {
 	require.Equal(t, map[int32][]string{3: {"x"}}, committed(t, b.Addr(), 4))
 }
 
+// A topic that is purged goes on where it was, however often the broker is stopped and started.
+func TestABrokerKeepsTheEndsOfWhatWasDeleted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for run := range int64(4) {
+		b := start(t, dir)
+		cl := client(t, b.Addr())
+		if run == 0 {
+			create(t, cl, 2)
+		}
+		if run != 2 { // that one writes nothing
+			end := min(run, 2)
+			require.Equal(t, map[int32]int64{0: end, 1: 0}, ends(t, cl, 0, "a", 2))
+			r, err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "a", Value: []byte("x")}).First()
+			require.NoError(t, err)
+			require.Equal(t, end, r.Offset)
+			rp := kmsg.NewDeleteRecordsRequestTopicPartition()
+			rp.Offset = -1
+			rt := kmsg.NewDeleteRecordsRequestTopic()
+			rt.Topic, rt.Partitions = "a", append(rt.Partitions, rp)
+			rq := kmsg.NewPtrDeleteRecordsRequest()
+			rq.Topics = append(rq.Topics, rt)
+			deleted, err := rq.RequestWith(t.Context(), cl)
+			require.NoError(t, err)
+			require.Zero(t, deleted.Topics[0].Partitions[0].ErrorCode)
+		}
+		cl.Close()
+		require.NoError(t, b.Close())
+	}
+}
+
 func TestFind(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
