@@ -13,21 +13,21 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// stateOf is a running partition of the stage of a topic.
-func stateOf(t *testing.T, topo *topology.Topology, key string, meta kafka.Meta) *partitionState {
+// stateOf is a running partition of the stage that reads in.
+func stateOf(t *testing.T, topo *topology.Topology, meta kafka.Meta) *partitionState {
 	t.Helper()
 	p, err := topo.Plan()
 	require.NoError(t, err)
 	var stage *plan.Stage
 	for _, x := range p.Stages {
-		if x.Key == key {
+		if x.Key == "in" {
 			stage = x
 		}
 	}
 	require.NotNil(t, stage)
 	grant := kafka.Grant{Slot: 1, Incarnation: 1}
 	if meta.Seq > 0 {
-		grant.Sources = []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: key}, Metadata: meta.Encode()}}
+		grant.Sources = []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: "in"}, Metadata: meta.Encode()}}
 	}
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
 	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 100_000}}, "test", time.UnixMilli(1_700_000_000_000),
@@ -61,7 +61,7 @@ func TestParkedRecordsOfLanesAreTriedAgain(t *testing.T) {
 	in := topology.NewTopic(topo, "in", codec.String, codec.String)
 	topology.Each(topo, "work", in, func(*topology.Context, topology.Event[string, string]) error { return nil },
 		topology.Concurrency(4), topology.OnFailure(topology.Policy{KeyOrder: true, Attempts: 5}))
-	s := stateOf(t, topo, "in", kafka.Meta{})
+	s := stateOf(t, topo, kafka.Meta{})
 	const n = 1000
 	b := &kafka.Batch{Topic: "in", Next: n}
 	for i := range int64(n) {
@@ -122,7 +122,7 @@ func TestLanesGoOnWithMoreRangesThanRoom(t *testing.T) {
 	for i := range int64(100) {
 		ahead.Beyond = append(ahead.Beyond, 2*i+1, 2*i+2)
 	}
-	s := stateOf(t, topo, "in", kafka.Meta{Seq: 1, Agents: map[string]kafka.Ahead{"work": ahead}})
+	s := stateOf(t, topo, kafka.Meta{Seq: 1, Agents: map[string]kafka.Ahead{"work": ahead}})
 	b := &kafka.Batch{Topic: "in", Next: 300}
 	for i := range int64(300) {
 		b.Append(i, 1, fmt.Appendf(nil, "k%d", i), []byte("v"), nil)
@@ -148,7 +148,7 @@ func TestADrainIsNotHeldUpByWhoWaitsForIt(t *testing.T) {
 		return nil
 	}, topology.Sends(two))
 	topology.Each(topo, "end", two, func(*topology.Context, topology.Event[string, string]) error { return nil })
-	s := stateOf(t, topo, "in", kafka.Meta{})
+	s := stateOf(t, topo, kafka.Meta{})
 	b := &kafka.Batch{Topic: "in", Next: 1000}
 	for i := range int64(1000) {
 		b.Append(i, 1, []byte("k"), []byte("v"), nil)
@@ -217,7 +217,7 @@ func TestWhatAChannelHasParkedIsSuspect(t *testing.T) {
 	none := func(*topology.Context, topology.Event[string, string]) error { return nil }
 	topology.Each(topo, "send", in, none, topology.Sends(pipe))
 	topology.Each(topo, "read", pipe, none, topology.OnFailure(topology.Policy{KeyOrder: true}))
-	s := stateOf(t, topo, "in", kafka.Meta{})
+	s := stateOf(t, topo, kafka.Meta{})
 	suspects := kafka.Trying{Level: kafka.FinestLevel, Deaths: 1, Open: true}
 	require.True(t, suspects.Add("send", 11))
 	s.grant.Careful, s.grant.Suspects = true, suspects

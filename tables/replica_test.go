@@ -154,7 +154,9 @@ func TestReplicaReadsOtherVersions(t *testing.T) {
 		}},
 	}
 	r := tables.NewReplica(&tables.ReplicaSpec[int64]{Name: "view of table prices", Decode: int64Codec{}.Decode, Current: spec.Current})
-	of := func(version byte) []byte { return kafka.AppendHeaders(nil, kafka.Header{Key: "v", Value: []byte{version}}) }
+	of := func(version byte) []byte {
+		return kafka.AppendHeaders(nil, kafka.Header{Key: "v", Value: []byte{version}})
+	}
 	b := &kafka.Batch{Topic: "prices-changelog"}
 	b.Append(0, 0, []byte("old"), number(7), nil)
 	b.Append(1, 0, []byte("new"), number(7), of(2))

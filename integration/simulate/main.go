@@ -155,6 +155,8 @@ func (s *summary) printMet() bool {
 			note, ok = "  IT CANNOT BE: "+c.Never, false
 		case c.Never != "":
 			note = "  it cannot be: " + c.Never
+		case c.Count == 0 && c.Rare != "":
+			note = "  it is rare: " + c.Rare
 		case c.Count == 0 && many:
 			note, ok = "  NEVER: a defect of the simulation", false
 		}

@@ -71,7 +71,7 @@ func create(t *testing.T, cl *kgo.Client, partitions int32) {
 }
 
 // ends returns the ends of a topic's partitions.
-func ends(t *testing.T, cl *kgo.Client, isolation int8, topic string, partitions int32) map[int32]int64 {
+func ends(t *testing.T, cl *kgo.Client, isolation int8, topic string, partitions int32) map[int32]int64 { //nolint:unparam // so far it is one topic
 	t.Helper()
 	rt := kmsg.NewListOffsetsRequestTopic()
 	rt.Topic = topic

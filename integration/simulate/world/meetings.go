@@ -39,6 +39,7 @@ type Cell struct {
 	Name  string
 	Count int
 	Never string // why it cannot be; empty: it can
+	Rare  string // why thousands of runs may not see it; empty: they do
 }
 
 // Table is how often each message of a partition met each of its phases.
@@ -54,10 +55,18 @@ func Table(met map[ground.Meeting]int) []Cell {
 		t := reflect.TypeOf(m)
 		for _, phase := range phases {
 			name := fmt.Sprintf("%s in %s", t.Name(), phase)
-			all = append(all, Cell{name, met[ground.Meeting{Message: t, Phase: phase}], impossible(t.Name(), phase)})
+			all = append(all, Cell{name, met[ground.Meeting{Message: t, Phase: phase}], impossible(t.Name(), phase), rare(t.Name(), phase)})
 		}
 	}
 	return append(all, gone)
+}
+
+// rare says why a message seldom comes in a phase; empty: it does.
+func rare(message, phase string) string {
+	if message+" in "+phase == "Collected in finishing" {
+		return "a partition must be asked to leave in careful mode, or while it undoes, between a shard's answer and its way here"
+	}
+	return ""
 }
 
 // impossible says why a message cannot come in a phase; empty: it can.
@@ -69,7 +78,7 @@ func impossible(message, phase string) string {
 		return "reading begins when the partition runs"
 	case "Worked in restoring", "AgentFailed in restoring", "Ask in restoring":
 		return "its agents are told to begin when it runs"
-	case "Applied in restoring", "Sealed in restoring", "ShardFailed in restoring", "ShardLate in restoring", "Undone in restoring":
+	case "Applied in restoring", "Sealed in restoring", "ShardFailed in restoring", "ShardLate in restoring", "Undone in restoring", "Collected in restoring":
 		return "nothing is sent to a shard before the partition runs"
 	case "Decided in restoring":
 		return "it has offered nothing yet"
