@@ -101,7 +101,8 @@ type Writer interface {
 }
 
 // Context is what an agent's handler works with: a context.Context that ends when the handler should give up, and the key
-// to sends, reads and writes. It belongs to the turn at hand and to one goroutine.
+// to sends, reads and writes. It belongs to the turn at hand and to one goroutine: an effect that is asked for outside that
+// turn, as from a goroutine that outlives it, panics there, and ends the process if nobody recovers.
 type Context struct{ *scope }
 
 func (*Context) reads()  {}
