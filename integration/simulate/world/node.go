@@ -106,6 +106,13 @@ func (n *node) pause(d time.Duration) {
 	n.w.s.Pause(n.proc)
 }
 
+// wake lets a process go on that stands still, once its time is over, or now.
+func (n *node) wake(now bool) {
+	if !n.until.IsZero() && (now || !n.w.s.Now().Before(n.until)) {
+		n.resume()
+	}
+}
+
 func (n *node) resume() {
 	n.until = time.Time{}
 	n.w.s.Logf("%s goes on", n.proc.Name)

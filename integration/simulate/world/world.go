@@ -199,9 +199,10 @@ func (w *World) step() bool {
 	ok := w.s.Step()
 	w.b.SetNow(w.s.Now())
 	for _, n := range w.nodes {
-		if !n.until.IsZero() && !w.s.Now().Before(n.until) {
-			n.resume()
-		}
+		n.wake(false)
+	}
+	if w.view != nil {
+		w.view.node.wake(false)
 	}
 	if w.c.Watch != nil && w.s.Steps()%50 == 0 {
 		if err := w.c.Watch(w.o); err != nil {
@@ -242,10 +243,11 @@ func (w *World) calm() {
 	for w.sent < w.inputs {
 		w.send(w.s.Rand())
 	}
+	if w.view != nil {
+		w.view.node.wake(true)
+	}
 	for _, n := range w.nodes {
-		if !n.until.IsZero() {
-			n.resume()
-		}
+		n.wake(true)
 		if n.twin && n.running() {
 			n.kill()
 		}
