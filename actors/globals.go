@@ -73,9 +73,8 @@ func (a *globals) locate(c actor.Context) {
 	g.Go(func() {
 		ctx, cancel := g.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		starts, err := a.admin.Starts(ctx, tps...)
-		ends, err2 := a.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
-		g.Send(self, locatedGlobals{starts, ends, errors.Join(err, err2)})
+		starts, ends, err := bounds(ctx, a.admin, kafka.ReadUncommitted, tps...)
+		g.Send(self, locatedGlobals{starts, ends, err})
 	})
 }
 
@@ -89,15 +88,23 @@ func (a *globals) onLocated(c actor.Context, m locatedGlobals) {
 		a.fail(c, fmt.Errorf("global tables: %w", err))
 		return
 	}
-	for _, p := range from {
-		if err := errors.Join(a.reader.Remove(p.TopicPartition), a.reader.Assign(p.TopicPartition, p.Offset)); err != nil {
-			a.retry(c, err)
-			return
-		}
+	if err := readFrom(a.reader, from); err != nil {
+		a.retry(c, err)
+		return
 	}
 	a.reading, a.why = true, ""
 	a.tell()
 	c.Send(c.Self(), pollGlobals{})
+}
+
+// readFrom has a reader read from these positions on, wherever it was.
+func readFrom(r kafka.Reader, from []kafka.Position) error {
+	for _, p := range from {
+		if err := errors.Join(r.Remove(p.TopicPartition), r.Assign(p.TopicPartition, p.Offset)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // retry reads again after a while: the brokers are away, or librdkafka has met something that it cannot get over.

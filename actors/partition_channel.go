@@ -219,10 +219,7 @@ func (s *partitionState) emptyChannels() {
 // one by one. If they do, that one has failed, by the policy of the agent that has.
 func (s *partitionState) failTree(a *agentSlot, m AgentFailed) {
 	if s.phase == stopping {
-		s.dropUnsealed()
-		s.flushed = 0
-		s.maybeOffer()
-		s.maybeFinish()
+		s.leaveRest()
 		return
 	}
 	s.rollBack(s.wholeEpoch, recordFailure{step: stepOf(m.Err), err: m.Err, stack: m.Stack, failedIn: a.agent.Name}, a.agent.Policy, false)

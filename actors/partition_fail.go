@@ -320,10 +320,7 @@ func (s *partitionState) onShardFailed(m ShardFailed) {
 		return
 	}
 	if s.phase == stopping {
-		s.dropUnsealed()
-		s.flushed = 0
-		s.maybeOffer()
-		s.maybeFinish()
+		s.leaveRest()
 		return
 	}
 	s.rollBack(s.wholeEpoch, recordFailure{step: kafka.StepTable, err: m.Err, stack: m.Stack}, s.tables[m.Table].table.Policy, false)

@@ -267,10 +267,8 @@ func (s *partitionState) onLeave(m Leave) {
 	s.firing = nil
 	wasUndoing := s.phase == undoing
 	s.phase = stopping
-	if wasUndoing || s.careful != nil { // what is whole is committed, the rest is the next owner's
-		s.dropUnsealed()
-		s.maybeOffer()
-		s.maybeFinish()
+	if wasUndoing || s.careful != nil {
+		s.leaveRest()
 		return
 	}
 	for i, a := range s.agents {
@@ -286,14 +284,20 @@ func (s *partitionState) onLeave(m Leave) {
 	}
 }
 
+// leaveRest goes on with a stop: what is whole is committed, the rest is the next owner's.
+func (s *partitionState) leaveRest() {
+	s.dropUnsealed()
+	s.flushed = 0
+	s.maybeOffer()
+	s.maybeFinish()
+}
+
 // abandon goes on without the handlers that have not ended in time: their records are for the next owner.
 func (s *partitionState) abandon() {
 	s.flushed = 0
 	if s.flows() { // a tree that is half done
 		s.leaveBy = time.Time{}
-		s.dropUnsealed()
-		s.maybeOffer()
-		s.maybeFinish()
+		s.leaveRest()
 		return
 	}
 	for _, a := range s.agents {

@@ -91,6 +91,13 @@ func (r *restorer) Receive(c actor.Context) {
 	}
 }
 
+// bounds asks where the logs of topic-partitions begin and end.
+func bounds(ctx context.Context, a kafka.Admin, level kafka.Isolation, tps ...kafka.TopicPartition) (starts, ends map[kafka.TopicPartition]int64, err error) {
+	starts, err = a.Starts(ctx, tps...)
+	ends, err2 := a.Ends(ctx, level, tps...)
+	return starts, ends, errors.Join(err, err2)
+}
+
 // locate asks for the changelog's start and its read-uncommitted end: under read_committed a commit whose markers are
 // on their way would be missed.
 func (r *restorer) locate(c actor.Context, m restore) {
@@ -98,13 +105,12 @@ func (r *restorer) locate(c actor.Context, m restore) {
 	g.Go(func() {
 		ctx, cancel := g.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		starts, err := r.admin.Starts(ctx, m.tp)
 		level := kafka.ReadUncommitted
 		if plant.Is("restore ends at the last stable offset") {
 			level = kafka.ReadCommitted
 		}
-		ends, err2 := r.admin.Ends(ctx, level, m.tp)
-		g.Send(self, located{m, starts[m.tp], ends[m.tp], errors.Join(err, err2)})
+		starts, ends, err := bounds(ctx, r.admin, level, m.tp)
+		g.Send(self, located{m, starts[m.tp], ends[m.tp], err})
 	})
 }
 

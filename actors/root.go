@@ -175,13 +175,12 @@ func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
 	for _, t := range st.Sources {
 		tps = append(tps, kafka.TopicPartition{Topic: t.Name, Partition: partition})
 	}
-	starts, err := r.admin.Starts(ctx, tps...)
-	ends, err2 := r.admin.Ends(ctx, kafka.ReadCommitted, tps...)
+	starts, ends, err := bounds(ctx, r.admin, kafka.ReadCommitted, tps...)
 	begin := make([]startAt, 0, len(tps))
 	for _, tp := range tps {
 		begin = append(begin, startAt{starts[tp], ends[tp]})
 	}
-	return begin, errors.Join(err, err2)
+	return begin, err
 }
 
 func (r *root) onPrepared(c actor.Context, m prepared) {

@@ -91,19 +91,16 @@ func (f *Follower) note(err error, broken bool) {
 func (f *Follower) read(ctx context.Context, state *globalsState, partitions int32) error {
 	ask, cancel := f.runtime.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	starts, err := f.admin.Starts(ask, state.order...)
-	ends, err2 := f.admin.Ends(ask, kafka.ReadUncommitted, state.order...)
-	if err := errors.Join(err, err2); err != nil {
+	starts, ends, err := bounds(ask, f.admin, kafka.ReadUncommitted, state.order...)
+	if err != nil {
 		return err
 	}
 	from, err := state.locate(starts, ends)
 	if err != nil {
 		return brokenError{err}
 	}
-	for _, p := range from {
-		if err := errors.Join(f.reader.Remove(p.TopicPartition), f.reader.Assign(p.TopicPartition, p.Offset)); err != nil {
-			return err
-		}
+	if err := readFrom(f.reader, from); err != nil {
+		return err
 	}
 	f.note(nil, false)
 	for looked := f.runtime.Now(); ctx.Err() == nil; {

@@ -143,21 +143,27 @@ func Each[K, V any](t *Topology, name string, source Source[K, V], fn func(ctx *
 	a.check(fn == nil)
 	a.program = func() plan.Program {
 		c := &Context{a.newScope()}
-		return program(func(in plan.Input) error {
-			c.begin(in)
-			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-				c.rec = rec
-				ev, err := source.event(rec)
-				if err != nil {
-					return err
-				}
-				if err := fn(c, ev); err != nil {
-					return err
-				}
+		turn := func(_ *scope, rec plan.Rec) error {
+			ev, err := source.event(rec)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
+			return fn(c, ev)
+		}
+		return program(func(in plan.Input) error { return runTurns(c.scope, in, turn) })
 	}
+}
+
+// runTurns takes the records of an agent that is no loop, one turn each.
+func runTurns(s *scope, in plan.Input, turn func(*scope, plan.Rec) error) error {
+	s.begin(in)
+	for rec, ok := in.Next(); ok; rec, ok = in.Next() {
+		s.rec = rec
+		if err := turn(s, rec); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // program is a plan.Program made of a function.

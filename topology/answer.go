@@ -40,31 +40,15 @@ func Answer[K, V, R any](t *Topology, name string, source *Topic[K, V], fn func(
 	a.reply = &replyDef{topic: ref.replies, value: textOf(reply)}
 	a.sends[ref.replies] = true
 	a.order = append(a.order, ref.replies)
-	a.program = func() plan.Program {
-		c := &Context{a.newScope()}
-		out := ref.outlet(c)
-		return program(func(in plan.Input) error {
-			c.begin(in)
-			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-				c.rec = rec
-				ev, err := source.event(rec)
-				if err != nil {
-					return err
-				}
-				out.begin(ev.Key, ev.NullKey)
-				r, err := fn(c, ev)
-				if err != nil {
-					return err
-				}
-				ref.answer(c.scope, r)
-				out.emit(r)
-				if err := out.end(); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	a.program = programOf(ref.Results, Source[K, V](source), func(ctx *Context, ev Event[K, V], emit func(R)) error {
+		r, err := fn(ctx, ev)
+		if err != nil {
+			return err
+		}
+		ref.answer(ctx.scope, r)
+		emit(r)
+		return nil
+	})
 	return ref
 }
 

@@ -135,20 +135,14 @@ func OnTimer[K, P any](t *Topology, name string, timers *Timers[K, P], fn func(c
 	}
 	a.program = func() plan.Program {
 		c := &Context{a.newScope()}
-		return program(func(in plan.Input) error {
-			c.begin(in)
-			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-				c.rec = rec
-				timer, err := timers.due(c.scope)
-				if err != nil {
-					return err
-				}
-				if err := fn(c, timer); err != nil {
-					return err
-				}
+		turn := func(s *scope, _ plan.Rec) error {
+			timer, err := timers.due(s)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
+			return fn(c, timer)
+		}
+		return program(func(in plan.Input) error { return runTurns(c.scope, in, turn) })
 	}
 }
 

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"fmt"
 	"iter"
 	"reflect"
 
@@ -73,15 +72,7 @@ func (t *Topic[K, V]) replica(name string, skip bool) *tables.ReplicaSpec[V] {
 // GlobalTableOf finds a global table by name and types: for tests of a topology that keeps its handles to itself. It panics, naming what
 // there is, if there is none or its types are others.
 func GlobalTableOf[K, V any](t *Topology, name string) *GlobalTable[K, V] {
-	for _, d := range t.globals {
-		if d.name == name {
-			if x, ok := t.typed[d].(*GlobalTable[K, V]); ok {
-				return x
-			}
-			panic(fmt.Sprintf("topology: global table %s of topology %s is a %T", name, t.name, t.typed[d]))
-		}
-	}
-	panic(lacks(t, "global table", name, t.globals, func(d *globalDef) string { return d.name }))
+	return handleOf[*GlobalTable[K, V]](t, "global table", name, t.globals, func(d *globalDef) string { return d.name })
 }
 
 // Name returns the global table's name.

@@ -158,23 +158,11 @@ func begin[K, V any](f Flow[K, V], name, last string, down func() func(*scope, E
 		a = f.t.newAgent(name, plan.Processor, f.source, append(opts, Reads(f.reads...)))
 		a.program = func() plan.Program {
 			s, run := a.newScope(), f.bind(down())
-			return program(func(in plan.Input) error { return runFlow(s, in, run) })
+			return program(func(in plan.Input) error { return runTurns(s, in, run) })
 		}
 	}
 	a.steps = append(slices.Clone(f.steps), last)
 	a.enter(f.joins...)
-}
-
-// runFlow takes records through the steps of a flow.
-func runFlow(s *scope, in plan.Input, run func(*scope, plan.Rec) error) error {
-	s.begin(in)
-	for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-		s.rec = rec
-		if err := run(s, rec); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // To sends the flow's records to a topic, with the times of their sources; headers are not passed on.

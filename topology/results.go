@@ -139,28 +139,27 @@ func Process[K, V, R any](t *Topology, name string, source Source[K, V], fn func
 	a.check(fn == nil)
 	a.results = true
 	results := &Results[K, R]{agent: a}
-	a.program = func() plan.Program {
-		c := &Context{a.newScope()}
+	a.program = programOf(results, source, fn)
+	return results
+}
+
+// programOf makes the programs of an agent whose function has results.
+func programOf[K, V, R any](results *Results[K, R], source Source[K, V], fn func(ctx *Context, ev Event[K, V], emit func(R)) error) func() plan.Program {
+	return func() plan.Program {
+		c := &Context{results.agent.newScope()}
 		out := results.outlet(c)
 		emit := out.emit
-		return program(func(in plan.Input) error {
-			c.begin(in)
-			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-				c.rec = rec
-				ev, err := source.event(rec)
-				if err != nil {
-					return err
-				}
-				out.begin(ev.Key, ev.NullKey)
-				if err := fn(c, ev, emit); err != nil {
-					return err
-				}
-				if err := out.end(); err != nil {
-					return err
-				}
+		turn := func(_ *scope, rec plan.Rec) error {
+			ev, err := source.event(rec)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
+			out.begin(ev.Key, ev.NullKey)
+			if err := fn(c, ev, emit); err != nil {
+				return err
+			}
+			return out.end()
+		}
+		return program(func(in plan.Input) error { return runTurns(c.scope, in, turn) })
 	}
-	return results
 }

@@ -54,15 +54,7 @@ func NewSetTable[K, E any](t *Topology, name string, keys codec.Codec[K], elemen
 
 // SetTableOf is TableOf for a set table.
 func SetTableOf[K, E any](t *Topology, name string) *SetTable[K, E] {
-	for _, d := range t.tables {
-		if d.name == name {
-			if x, ok := t.typed[d].(*SetTable[K, E]); ok {
-				return x
-			}
-			panic(fmt.Sprintf("topology: table %s of topology %s is a %T", name, t.name, t.typed[d]))
-		}
-	}
-	panic(lacks(t, "table", name, t.tables, func(d *tableDef) string { return d.name }))
+	return handleOf[*SetTable[K, E]](t, "table", name, t.tables, func(d *tableDef) string { return d.name })
 }
 
 // table returns nil for a nil handle, which the options turn into a fault.

@@ -111,15 +111,7 @@ func makeTable[K, V any](d *tableDef, keys codec.Codec[K], values codec.Codec[V]
 // TableOf finds a table by name and types: for tests of a topology that keeps its handles to itself. It panics, naming what
 // there is, if there is none or its types are others.
 func TableOf[K, V any](t *Topology, name string) *Table[K, V] {
-	for _, d := range t.tables {
-		if d.name == name {
-			if x, ok := t.typed[d].(*Table[K, V]); ok {
-				return x
-			}
-			panic(fmt.Sprintf("topology: table %s of topology %s is a %T", name, t.name, t.typed[d]))
-		}
-	}
-	panic(lacks(t, "table", name, t.tables, func(d *tableDef) string { return d.name }))
+	return handleOf[*Table[K, V]](t, "table", name, t.tables, func(d *tableDef) string { return d.name })
 }
 
 // Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.

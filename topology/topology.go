@@ -327,27 +327,26 @@ func (t *Topology) checkCodec(of string, err error) {
 // TopicOf finds a topic by name and types: for tests of a topology that keeps its handles to itself. It panics, naming what
 // there is, if there is none or its types are others.
 func TopicOf[K, V any](t *Topology, name string) *Topic[K, V] {
-	for _, d := range t.topics {
-		if d.name == name {
-			if x, ok := t.typed[d].(*Topic[K, V]); ok {
-				return x
-			}
-			panic(fmt.Sprintf("topology: topic %s of topology %s is a %T", name, t.name, t.typed[d]))
-		}
-	}
-	panic(lacks(t, "topic", name, t.topics, func(d *topicDef) string { return d.name }))
+	return handleOf[*Topic[K, V]](t, "topic", name, t.topics, func(d *topicDef) string { return d.name })
 }
 
-// lacks says that a topology has nothing of a kind under a name, and what it has.
-func lacks[D any](t *Topology, kind, name string, defs []D, nameOf func(D) string) string {
+// handleOf finds the handle of a definition by name. It panics, naming what there is, if there is none or it has other types.
+func handleOf[X, D any](t *Topology, kind, name string, defs []D, nameOf func(D) string) X {
 	var names []string
 	for _, d := range defs {
+		if nameOf(d) == name {
+			x, ok := t.typed[d].(X)
+			if !ok {
+				panic(fmt.Sprintf("topology: %s %s of topology %s is a %T", kind, name, t.name, t.typed[d]))
+			}
+			return x
+		}
 		names = append(names, nameOf(d))
 	}
 	if len(names) == 0 {
-		return fmt.Sprintf("topology: topology %s has no %s %s: it has none", t.name, kind, name)
+		panic(fmt.Sprintf("topology: topology %s has no %s %s: it has none", t.name, kind, name))
 	}
-	return fmt.Sprintf("topology: topology %s has no %s %s: there are %s", t.name, kind, name, strings.Join(names, ", "))
+	panic(fmt.Sprintf("topology: topology %s has no %s %s: there are %s", t.name, kind, name, strings.Join(names, ", ")))
 }
 
 // AgentOption says what an agent, timer or task touches, and how it runs.

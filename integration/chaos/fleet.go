@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/troupe-stream/troupe/integration/chaos/work"
 	"github.com/troupe-stream/troupe/integration/proc"
+	"github.com/troupe-stream/troupe/internal/gateway"
+	"github.com/troupe-stream/troupe/internal/host"
 )
 
 const (
@@ -224,22 +225,22 @@ func (m *member) quit() error {
 
 // treeOf asks the node of a data directory for its actors.
 func treeOf(dir string) ([]byte, error) {
-	address, err := os.ReadFile(filepath.Join(dir, "address"))
+	at, _, err := host.AddressIn(dir)
 	if err != nil {
 		return nil, err
 	}
+	client, err := gateway.NewClient(gateway.Security{})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), killWait)
 	defer cancel()
-	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSpace(string(address))+"/tree", nil)
+	trees, err := client.Trees(ctx, at, gateway.Query{Local: true})
 	if err != nil {
 		return nil, err
 	}
-	answer, err := http.DefaultClient.Do(rq)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close() //nolint:errcheck // it was only read
-	return io.ReadAll(answer.Body)
+	return json.Marshal(trees)
 }
 
 // now returns the member's process and what it has said.
