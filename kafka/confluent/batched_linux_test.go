@@ -63,12 +63,7 @@ func TestMemoryOfCStays(t *testing.T) {
 	_, err := a.Produce(t.Context(), []string{"a"}, out)
 	require.NoError(t, err)
 	r := readerOf(t, d)
-	client, err := openPlain(d, logger(t))
-	require.NoError(t, err)
-	s, err := openSender(client, []string{"out"})
-	require.NoError(t, err)
-	p := &plainSender{s}
-	defer func() { require.NoError(t, p.Close()) }()
+	p := plainOf(t, d, "out")
 	small := new(kafka.Outputs)
 	for i := range 1000 {
 		small.Append(0, int32(i%2), 0, out.Key(i), out.Value(i), out.RawHeaders(i))

@@ -66,12 +66,7 @@ func TestFailedDeliveriesAreCounted(t *testing.T) {
 		r.Topics = append(r.Topics, topic)
 		return r, nil, true
 	})
-	client, err := openPlain(d, logger(t))
-	require.NoError(t, err)
-	s, err := openSender(client, []string{"out"})
-	require.NoError(t, err)
-	p := &plainSender{s}
-	defer func() { require.NoError(t, p.Close()) }()
+	p := plainOf(t, d, "out")
 	out := new(kafka.Outputs)
 	for i := range 4000 {
 		out.Append(0, int32(i%4), 0, fmt.Appendf(nil, "%d", i), nil, kafka.AppendHeaders(nil, kafka.Header{Key: "h", Value: []byte("x")}))
@@ -79,7 +74,7 @@ func TestFailedDeliveriesAreCounted(t *testing.T) {
 	bundles := []*kafka.Bundle{{Outputs: []*kafka.Outputs{out}}}
 	require.NoError(t, p.Produce(t.Context(), bundles))
 	refuse.Store(true)
-	err = p.Produce(t.Context(), bundles)
+	err := p.Produce(t.Context(), bundles)
 	require.ErrorContains(t, err, "1000 records were not delivered: topic out, partition 1")
 	require.Equal(t, rdk.ErrInvalidRecord, codeOf(err))
 	refuse.Store(false)
@@ -108,12 +103,7 @@ func TestAFullQueueIsWaitedFor(t *testing.T) {
 	c := cluster(t, 1)
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{"queue.buffering.max.messages": "100"}})
 	require.NoError(t, err)
-	client, err := openPlain(d, logger(t))
-	require.NoError(t, err)
-	s, err := openSender(client, []string{"out"})
-	require.NoError(t, err)
-	p := &plainSender{s}
-	defer func() { require.NoError(t, p.Close()) }()
+	p := plainOf(t, d, "out")
 	out := new(kafka.Outputs)
 	for i := range 5000 {
 		out.Append(0, 0, 0, nil, fmt.Appendf(nil, "%d", i), nil)
@@ -159,4 +149,16 @@ func TestLargeAndSmallRecordsInOneTopic(t *testing.T) {
 		}
 		return next == out.Len()
 	})
+}
+
+// plainOf is a sender without transactions to topics, closed with the test.
+func plainOf(t *testing.T, d *Driver, topics ...string) *plainSender {
+	t.Helper()
+	client, err := openPlain(d, logger(t))
+	require.NoError(t, err)
+	s, err := openSender(client, topics)
+	require.NoError(t, err)
+	p := &plainSender{s}
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
 }
