@@ -99,12 +99,36 @@ public final class Reference {
             case "group-table-aggregate" ->
                 b.table("left", in, as("left-store")).groupBy((k, v) -> KeyValue.pair(group(v), v), grouped)
                     .aggregate(() -> "", (k, v, x) -> x + "+" + v, (k, v, x) -> x + "-" + v, as("sums")).toStream().to("out", out);
+            case "group-table-gone" -> // rows without a group, groups that are deleted
+                b.table("left", in, as("left-store")).groupBy((k, v) -> KeyValue.pair(foreign(v), k + v), grouped)
+                    .aggregate(() -> "", (k, v, x) -> x + "+" + v, (k, v, x) -> x.length() > 12 ? null : x + "-" + v, as("sums")).toStream().to("out", out);
+            case "group-table-reduce-gone" ->
+                b.table("left", in, as("left-store")).groupBy((k, v) -> KeyValue.pair(foreign(v), k + v), grouped)
+                    .reduce((x, y) -> x + "+" + y, (x, y) -> x.length() > 12 ? null : x + "-" + y, as("sums")).toStream().to("out", out);
+            case "group-table-chain" -> // what groups are made of is grouped again; 0 is what the first count of a key is said to have been before
+                b.stream("left", in).groupByKey(grouped).count(as("counts", Serdes.Long()))
+                    .groupBy((k, n) -> KeyValue.pair(n == 0 ? null : Long.toString(n % 3), k), grouped).count(as("per-count", Serdes.Long()))
+                    .groupBy((k, n) -> KeyValue.pair(Long.toString(n % 2), k), grouped)
+                    .reduce((x, y) -> x + "+" + y, (x, y) -> x + "-" + y, as("sums")).toStream().to("out", out);
             case "foreign" ->
                 b.table("left", in, as("left-store")).join(b.table("right", in, as("right-store")), Reference::foreign, (l, r) -> l + "+" + r, as("joined"))
                     .toStream().to("out", out);
             case "foreign-left" ->
                 b.table("left", in, as("left-store")).leftJoin(b.table("right", in, as("right-store")), Reference::foreign, (l, r) -> l + "+" + r, as("joined"))
                     .toStream().to("out", out);
+            case "foreign-chain" -> // both sides are made of others, and so is what comes of the result
+                b.table("left", in, as("left-store")).leftJoin(
+                        b.stream("right", in).groupByKey(grouped).reduce((x, y) -> x + y, as("right-store")), Reference::foreign, (l, r) -> l + "+" + r, as("joined"))
+                    .join(b.table("third", in, as("third-store")), Reference::foreign, (l, r) -> l + "+" + r, as("joined-again"))
+                    .toStream().to("out", out);
+            case "foreign-self" -> {
+                KTable<String, String> left = b.table("left", in, as("left-store"));
+                left.leftJoin(left, Reference::foreign, (l, r) -> l + "+" + r, as("joined")).toStream().to("out", out);
+            }
+            case "foreign-group" ->
+                b.table("left", in, as("left-store")).join(b.table("right", in, as("right-store")), Reference::foreign, (l, r) -> l + "+" + r, as("joined"))
+                    .groupBy((k, v) -> KeyValue.pair(group(v), v), grouped)
+                    .reduce((x, y) -> x + "+" + y, (x, y) -> x + "-" + y, as("sums")).toStream().to("out", out);
             default -> throw new IllegalArgumentException("no kind " + kind);
         }
     }

@@ -20,24 +20,32 @@ type record struct {
 type kind struct {
 	name   string
 	topics []string
+	// ordered says that one record makes several of different keys whose order matters further on: with several partitions there is none.
+	ordered bool
 }
 
 // kinds are all topologies. Each has seedsPerKind scripts.
 var kinds = []kind{
-	{"stream-table", []string{"left", "right"}},
-	{"stream-table-left", []string{"left", "right"}},
-	{"stream-table-table", []string{"left", "right", "third"}},
-	{"stream-table-count", []string{"left", "right"}},
-	{"table-stream", []string{"left"}},
-	{"table-table", []string{"left", "right"}},
-	{"table-table-left", []string{"left", "right"}},
-	{"table-table-outer", []string{"left", "right"}},
-	{"table-table-table", []string{"left", "right", "third"}},
-	{"count", []string{"left"}},
-	{"count-by", []string{"left"}},
-	{"reduce", []string{"left"}},
-	{"aggregate", []string{"left"}},
-	{"count-table", []string{"left", "right"}},
+	{name: "stream-table", topics: []string{"left", "right"}},
+	{name: "stream-table-left", topics: []string{"left", "right"}},
+	{name: "stream-table-table", topics: []string{"left", "right", "third"}},
+	{name: "stream-table-count", topics: []string{"left", "right"}},
+	{name: "table-stream", topics: []string{"left"}},
+	{name: "table-table", topics: []string{"left", "right"}},
+	{name: "table-table-left", topics: []string{"left", "right"}},
+	{name: "table-table-outer", topics: []string{"left", "right"}},
+	{name: "table-table-table", topics: []string{"left", "right", "third"}},
+	{name: "count", topics: []string{"left"}},
+	{name: "count-by", topics: []string{"left"}},
+	{name: "reduce", topics: []string{"left"}},
+	{name: "aggregate", topics: []string{"left"}},
+	{name: "count-table", topics: []string{"left", "right"}},
+	{name: "group-table-count", topics: []string{"left"}},
+	{name: "group-table-reduce", topics: []string{"left"}},
+	{name: "group-table-aggregate", topics: []string{"left"}},
+	{name: "group-table-gone", topics: []string{"left"}},
+	{name: "group-table-reduce-gone", topics: []string{"left"}},
+	{name: "group-table-chain", topics: []string{"left"}, ordered: true},
 }
 
 const seedsPerKind = 150
