@@ -19,9 +19,9 @@ import (
 
 // The topics of the topologies: what the load writes, what nodes write, and where records that were given up are.
 var (
-	inputs  = []string{"lines", "transfers", "jobs", "orders"}
-	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered", "served", "keyed"}
-	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters", troublesLetters}
+	inputs  = []string{"lines", "transfers", "jobs", "orders", "errands"}
+	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered", "served", "keyed", "questions", "walked", "told", "reminded"}
+	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters", "errands-dead-letters", troublesLetters}
 	// sources are what each group reads, upstream first.
 	sources = []struct {
 		group  string
@@ -31,6 +31,7 @@ var (
 		{"ledger", []string{"transfers", "postings"}},
 		{"jobs", []string{"jobs"}},
 		{"troubles", []string{"orders"}},
+		{"errands", []string{"errands", "questions"}},
 	}
 )
 
@@ -68,8 +69,9 @@ type audit struct {
 	statements          map[string][]work.Statement
 	jobs                map[string][]int64
 	orders              map[string][]int64
+	errands             map[string][]int64
 	ordersAt            map[int64]string              // topic/partition@offset
-	results             map[string]map[string][]int64 // of quickly, slowly, gathered, served, keyed, by key
+	results             map[string]map[string][]int64 // of topics with numbers, by key
 	poisoned            map[string]map[int64]int64    // dead letters of troubles, by agent and order
 	letterFrom          []letterOrigin
 	deadLetters         []string // that should not be there
@@ -89,9 +91,9 @@ func startAudit(c *cluster) (*audit, error) {
 		client: client, done: make(chan struct{}), next: map[place]int64{}, data: map[place]int64{},
 		wantWords: map[string]int64{}, gotWords: map[string]int64{}, transfers: map[int64]origin{}, postings: map[string][]work.Posting{},
 		halves: map[int64]int64{}, statements: map[string][]work.Statement{}, jobs: map[string][]int64{}, results: map[string]map[string][]int64{},
-		orders: map[string][]int64{}, ordersAt: map[int64]string{}, poisoned: map[string]map[int64]int64{work.Serve: {}, work.Keyed: {}},
+		orders: map[string][]int64{}, errands: map[string][]int64{}, ordersAt: map[int64]string{}, poisoned: map[string]map[int64]int64{work.Serve: {}, work.Keyed: {}},
 	}
-	for _, t := range []string{"quickly", "slowly", "gathered", "served", "keyed"} {
+	for _, t := range []string{"quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded"} {
 		a.results[t] = map[string][]int64{}
 	}
 	go a.read()
@@ -167,7 +169,8 @@ func (a *audit) take(r *kgo.Record) error {
 			return err
 		}
 		a.statements[key] = append(a.statements[key], s)
-	case "jobs", "orders", "quickly", "slowly", "gathered", "served", "keyed":
+	case "questions": // what becomes of them is told
+	case "jobs", "orders", "errands", "quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded":
 		id, err := codec.Int64.Decode(r.Value)
 		if err != nil {
 			return err
@@ -175,6 +178,8 @@ func (a *audit) take(r *kgo.Record) error {
 		switch r.Topic {
 		case "jobs":
 			a.jobs[key] = append(a.jobs[key], id)
+		case "errands":
+			a.errands[key] = append(a.errands[key], id)
 		case "orders":
 			a.orders[key] = append(a.orders[key], id)
 			a.ordersAt[id] = fmt.Sprintf("orders/%d@%d", r.Partition, r.Offset)
@@ -247,6 +252,13 @@ func letterText(r *kgo.Record) string {
 		}
 	}
 	return text.String()
+}
+
+// outstanding is how many errands have not been told and reminded of yet: their answers and timers come after their records are done.
+func (a *audit) outstanding() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return max(len(a.errands)-len(a.results["reminded"]), len(a.errands)-len(a.results["told"]))
 }
 
 // position is how far partitions have been read.

@@ -149,6 +149,9 @@ func (a *audit) outputs() *verdict {
 	for _, topic := range []string{"quickly", "slowly", "gathered"} {
 		lists(v, "topic "+topic, a.jobs, a.results[topic])
 	}
+	for _, topic := range []string{"walked", "told", "reminded"} {
+		lists(v, "topic "+topic, a.errands, a.results[topic])
+	}
 	a.troubles(v)
 	v.Letters = int64(len(a.deadLetters))
 	for _, l := range a.deadLetters[:min(len(a.deadLetters), detailLines)] {

@@ -86,6 +86,7 @@ func (l *load) run(ctx context.Context) {
 			value, _ = codec.Int64.Append(nil, id)
 			l.put(ctx, "jobs", "job-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
 			l.put(ctx, "orders", "customer-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
+			l.put(ctx, "errands", "errand-"+strconv.FormatInt(id, 10), value)
 		}
 		l.mu.Unlock()
 	}

@@ -56,7 +56,13 @@ func (c *cluster) behind(ctx context.Context, a *audit) error {
 			}
 		}
 	}
-	return c.unread(ctx, a, append(places(outputs...), place{troublesLetters, 0}))
+	if err := c.unread(ctx, a, append(places(outputs...), place{troublesLetters, 0})); err != nil {
+		return err
+	}
+	if n := a.outstanding(); n > 0 {
+		return fmt.Errorf("%d errands have not been told and reminded of", n)
+	}
+	return nil
 }
 
 // unread says which partition the audit has not read to its end: of all that is written, transactions in flight included.
@@ -112,6 +118,9 @@ func (r *run) compareTables(ctx context.Context, v *verdict) error {
 		}
 	}
 	if err := compareTable(ctx, r, v, "troubles", "serves", serves, number); err != nil {
+		return err
+	}
+	if err := compareTable(ctx, r, v, "errands", "open", nil, number); err != nil { // each has been reminded of
 		return err
 	}
 	return compareTable(ctx, r, v, "ledger", "balances", balances, func(s string) (b work.Balance, err error) {

@@ -258,6 +258,8 @@ func (w *world) Fence(ctx context.Context, instance string) error {
 }
 
 func (w *world) Describe(context.Context) (protocol.GroupState, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.state, nil
 }
 

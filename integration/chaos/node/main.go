@@ -1,6 +1,6 @@
 //go:build unix
 
-// Command node is the node that the chaos command starts and harms: the command line of any node for its three topologies,
+// Command node is the node that the chaos command starts and harms: the command line of any node for its topologies,
 // and besides it
 //
 //	node all BROKERS DIR SETTING...
@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles()}
+	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles(), work.Errands()}
 	if len(os.Args) < 4 || os.Args[1] != "all" {
 		troupe.Main(topologies...)
 	}

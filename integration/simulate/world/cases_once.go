@@ -1,11 +1,14 @@
 package world
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 
 	"github.com/troupe-stream/troupe/integration/simulate/broker"
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -169,4 +172,61 @@ func (w *World) allow(name string) {
 	w.s.Logf("topic %s is allowed", name)
 	w.b.Deny(name, broker.None)
 	w.deniedUntil[name] = 0
+}
+
+// take is when a slot was marked as taken in a generation, at-least-once: how long the changelog was by then.
+type take struct {
+	slot       int32
+	generation uint64 // as it stands in the changelog
+	end        int64
+}
+
+// noteTake notes that a slot is marked. The slots of the case at-least-once are the leader's, and then one for each partition of its table.
+func (w *World) noteTake(slot, generation int32) {
+	if slot == 0 {
+		return
+	}
+	end, err := w.b.End(kafka.TopicPartition{Topic: w.c.Name + "-counts-changelog", Partition: slot - 1}, kafka.ReadUncommitted)
+	if err != nil { // not made yet
+		end = 0
+	}
+	w.takes = append(w.takes, take{slot, uint64(generation) + 1, end}) //nolint:gosec // a member's is not negative
+}
+
+// late returns the keys of which a changelog has at last what a process has written that had lost the slot by then, to the owner of a generation. Who has it
+// now may have read the changelog before, and a restore from its checkpoint does without; one from the beginning cannot tell, until that owner
+// has written something. Nothing of it was committed.
+func (w *World) late(tp kafka.TopicPartition, generation uint64) map[string]bool {
+	late := map[string]bool{}
+	if generation == 0 {
+		return late
+	}
+	end := int64(math.MaxInt64)
+	for _, t := range w.takes {
+		if t.slot == tp.Partition+1 && t.generation == generation {
+			end = min(end, t.end)
+		}
+	}
+	for _, r := range w.o.Committed(tp.Topic) {
+		if r.Partition != tp.Partition {
+			continue
+		}
+		delete(late, r.Key)
+		if r.Offset >= end && generationOf(r) < generation {
+			late[r.Key] = true
+		}
+	}
+	return late
+}
+
+// generationOf is that of the owner that wrote a record of a changelog.
+func generationOf(r Record) (g uint64) {
+	b := new(kafka.Batch)
+	b.Append(r.Offset, 0, nil, nil, r.headers)
+	for h := range b.Headers(0) {
+		if h.Key == "g" {
+			g, _ = binary.Uvarint(h.Value)
+		}
+	}
+	return g
 }

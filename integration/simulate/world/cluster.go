@@ -243,6 +243,8 @@ func (w *World) watchMarks() {
 		case m.Released:
 		case !slices.Contains(w.b.Assigned(group, as.ID), pos.Partition):
 			w.s.Fail(fmt.Errorf("slot %d is marked %q by %s, generation %d, which has not got it", pos.Partition, pos.Metadata, as.ID, as.Generation))
+		case w.c.AtLeastOnce:
+			w.noteTake(pos.Partition, as.Generation)
 		}
 	}
 }

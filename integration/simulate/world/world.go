@@ -69,6 +69,8 @@ type World struct {
 
 	view *view // of a table, in a process of its own; nil: none
 
+	takes []take // at-least-once: see late
+
 	deniedUntil map[string]int // topics that may not be written, until which step
 
 	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
