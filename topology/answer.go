@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
+	"slices"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -49,7 +51,15 @@ func Answer[K, V, R any](t *Topology, name string, source *Topic[K, V], fn func(
 		emit(r)
 		return nil
 	})
+	t.typed[a] = ref
 	return ref
+}
+
+// AgentOf finds an agent that answers by name and types: for tests and clients of a topology that keeps its handles to itself. It panics, naming
+// what there is, if there is none or its types are others.
+func AgentOf[K, V, R any](t *Topology, name string) *AgentRef[K, V, R] {
+	answering := slices.DeleteFunc(slices.Clone(t.agents), func(a *agentDef) bool { return a.reply == nil })
+	return handleOf[*AgentRef[K, V, R]](t, "agent that answers", name, answering, func(a *agentDef) string { return a.name })
 }
 
 // repliesTopic is the topic of answers of all agents of a topology.
@@ -193,6 +203,9 @@ func (r *AgentRef[K, V, R]) request(ctx context.Context, via Asker, key K, value
 	if _, ok := ctx.Deadline(); !ok {
 		return fmt.Errorf("ask agent %s: %w", r.agent.name, ErrNoDeadline)
 	}
+	if err := checkAsker(via); err != nil {
+		return r.failed(err)
+	}
 	rq, err := r.encoded(key, value)
 	if err != nil {
 		return err
@@ -211,6 +224,14 @@ func (r *AgentRef[K, V, R]) failed(err error) error {
 		return err // it names the agent
 	}
 	return fmt.Errorf("ask agent %s of topology %s: %w", r.agent.name, r.agent.t.name, err)
+}
+
+// checkAsker refuses a client that is nil, also one of a type: what would be a panic somewhere below says here what is missing.
+func checkAsker(via Asker) error {
+	if v := reflect.ValueOf(via); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return errors.New("there is no client to ask through, it is nil: open one with troupe.OpenClient")
+	}
+	return nil
 }
 
 // encoded makes a request of a key and a value.
@@ -245,9 +266,12 @@ func (r *AgentRef[K, V, R]) isOwn(s *scope, rq plan.Request) bool {
 
 // Cast sends a record to the agent and does not wait for what it makes of it. It returns when the brokers have the record.
 func (r *AgentRef[K, V, R]) Cast(ctx context.Context, via Asker, key K, value V) error {
-	rq, err := r.encoded(key, value)
+	err := checkAsker(via)
 	if err == nil {
-		err = via.Cast(ctx, rq)
+		var rq plan.Request
+		if rq, err = r.encoded(key, value); err == nil {
+			err = via.Cast(ctx, rq)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("cast to agent %s of topology %s: %w", r.agent.name, r.agent.t.name, err)

@@ -337,3 +337,28 @@ func TestRepliesInAPlan(t *testing.T) {
 		require.Contains(t, text, want)
 	}
 }
+
+// A client that is nil, also one of a type, is an error that says what is missing.
+func TestNilClients(t *testing.T) {
+	t.Parallel()
+	a := newAsked()
+	for _, client := range []topology.Asker{nil, (*topologytest.Driver)(nil)} {
+		_, err := a.upper.Ask(soon(t), client, "k", "v")
+		require.EqualError(t, err, "ask agent upper of topology asked: there is no client to ask through, it is nil: open one with troupe.OpenClient")
+		require.EqualError(t, a.upper.Cast(soon(t), client, "k", "v"),
+			"cast to agent upper of topology asked: there is no client to ask through, it is nil: open one with troupe.OpenClient")
+		_, err = a.upper.AskAll(soon(t), client, maps.All(map[string]string{"k": "v"}))
+		require.ErrorContains(t, err, "it is nil")
+	}
+}
+
+func TestAgentOf(t *testing.T) {
+	t.Parallel()
+	a := newAsked()
+	topology.Each(a.t, "silent", a.in, func(*topology.Context, event) error { return nil })
+	require.Same(t, a.upper, topology.AgentOf[string, string, string](a.t, "upper"))
+	require.PanicsWithValue(t, "topology: topology asked has no agent that answers silent: there are upper", func() {
+		topology.AgentOf[string, string, string](a.t, "silent")
+	})
+	require.Panics(t, func() { topology.AgentOf[string, string, int64](a.t, "upper") })
+}

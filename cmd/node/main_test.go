@@ -17,9 +17,14 @@ import (
 
 	"github.com/troupe-stream/troupe/examples/audit"
 	"github.com/troupe-stream/troupe/examples/bank"
+	"github.com/troupe-stream/troupe/examples/chat"
+	"github.com/troupe-stream/troupe/examples/enrich"
 	"github.com/troupe-stream/troupe/examples/flaky"
+	"github.com/troupe-stream/troupe/examples/fraud"
+	"github.com/troupe-stream/troupe/examples/inventory"
 	"github.com/troupe-stream/troupe/examples/orders"
 	"github.com/troupe-stream/troupe/examples/pageviews"
+	"github.com/troupe-stream/troupe/examples/sensor"
 	"github.com/troupe-stream/troupe/examples/wordcount"
 	"github.com/troupe-stream/troupe/internal/command"
 )
@@ -37,17 +42,21 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/tidwall/buntdb.(*DB).backgroundManager"))
 }
 
+// topologies are those of main.
+func topologies() []command.Topology {
+	return []command.Topology{
+		wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology(), orders.Topology(), bank.Topology(),
+		enrich.Topology(), fraud.Topology(), chat.Topology(), sensor.Topology(), inventory.Topology(),
+	}
+}
+
 // node runs the command inside this process, for a minute at most.
 func node(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	app := &command.App{
-		Name:       "node",
-		Topologies: []command.Topology{wordcount.Topology(), audit.Topology(), flaky.Topology(), pageviews.Topology(), orders.Topology(), bank.Topology()},
-		In:         strings.NewReader(""), Out: &stdout, Err: &stderr,
-	}
+	app := &command.App{Name: "node", Topologies: topologies(), In: strings.NewReader(""), Out: &stdout, Err: &stderr}
 	code = app.Run(ctx, args)
 	require.NoError(t, ctx.Err(), "not within a minute: %s", &stderr)
 	return code, stdout.String(), stderr.String()
@@ -112,7 +121,8 @@ func TestCommandsOfAllExamples(t *testing.T) {
 	t.Parallel()
 	code, out, errs := node(t, "topologies")
 	require.Zero(t, code, errs)
-	for _, name := range []string{"wordcount", "audit", "flaky", "pageviews", "orders", "bank"} {
+	for _, topo := range topologies() {
+		name := topo.Name()
 		require.Contains(t, out, name)
 		for _, format := range []string{"text", "mermaid", "dot", "json"} {
 			code, out, errs := node(t, "describe", name, "--format", format)
