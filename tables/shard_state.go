@@ -135,7 +135,7 @@ func (s *ShardOf[V]) Apply(epoch int64, ops Ops, out *kafka.Outputs) error {
 	if err := s.apply(epoch, o, out); err != nil {
 		return err
 	}
-	s.expire(epoch)
+	s.expire(epoch, o.Len())
 	s.failed = false
 	return nil
 }

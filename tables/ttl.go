@@ -8,8 +8,20 @@ type TTL struct {
 	Wall  bool          // by the wall clock, which Ops.Tick brings; else by the times of the records that write and read the table
 }
 
-// maxExpired is how many entries are deleted after one batch of operations. What is left is not seen any more, and goes with the next.
-const maxExpired = 1000
+// How many entries are deleted after one batch of operations at most: so many, and twice as many as there are operations, so that those that
+// expire do not get ahead of it however long the load lasts. What is left is not seen any more, and goes with the next.
+const (
+	maxExpired       = 1000
+	maxExpiredAtRest = 10_000 // where the batch only brings the time
+)
+
+// mayExpire is how many entries may be deleted after a batch of so many operations.
+func mayExpire(ops int) int {
+	if ops == 0 {
+		return maxExpiredAtRest
+	}
+	return max(maxExpired, 2*ops)
+}
 
 // expiry knows when the entries of a shard expire. What is decided by time is decided by the shard's own clock, which operations
 // bring forward, undo takes back, and whoever restores the shard is given (Config.Clock): so it comes to the same again.
@@ -116,11 +128,11 @@ func (x *expiry) begin(epoch, at int64) {
 }
 
 // expire deletes what has expired.
-func (s *ShardOf[V]) expire(epoch int64) {
+func (s *ShardOf[V]) expire(epoch int64, ops int) {
 	if s.ttl == nil {
 		return
 	}
-	for _, key := range s.ttl.due(maxExpired) {
+	for _, key := range s.ttl.due(mayExpire(ops)) {
 		s.delete(epoch, keyBytes(key))
 	}
 }
