@@ -76,7 +76,7 @@ func (x *settingsCheck) danger(format string, args ...any) {
 
 // broker checks settings of the brokers, and returns those that do not show theirs.
 func (x *settingsCheck) broker() (hidden []string) {
-	retention, longest := map[string][]string{}, map[string][]string{}
+	retention, longest, small := map[string][]string{}, map[string][]string{}, map[string][]string{}
 	for _, b := range x.brokers {
 		id := strconv.Itoa(int(b.ID))
 		if b.Config == nil {
@@ -86,9 +86,16 @@ func (x *settingsCheck) broker() (hidden []string) {
 		if s := b.Config["offsets.retention.minutes"]; s != "" && time.Duration(atoi(s, 1<<30))*time.Minute < leastOffsetsRetention {
 			retention[s] = append(retention[s], id)
 		}
+		if s := b.Config["offset.metadata.max.bytes"]; s != "" && atoi(s, 1<<30) < kafka.MaxMetadata {
+			small[s] = append(small[s], id)
+		}
 		if s := b.Config["transaction.max.timeout.ms"]; s != "" && time.Duration(atoi(s, 1<<30))*time.Millisecond < kafka.TransactionTimeout {
 			longest[s] = append(longest[s], id)
 		}
+	}
+	for _, s := range slices.Sorted(maps.Keys(small)) {
+		x.danger("brokers %s keep offset.metadata.max.bytes=%s beside a committed offset, and nodes count on %d: records that are done out of order may end a node; set it to that or more",
+			strings.Join(small[s], ", "), s, kafka.MaxMetadata)
 	}
 	for _, s := range slices.Sorted(maps.Keys(retention)) {
 		x.danger("brokers %s forget offsets after offsets.retention.minutes=%s: those of idle partitions are committed again every %d hours only, and tables without offsets are refused; set it to %d or more, better to 10080 (7 days)",

@@ -105,6 +105,9 @@ func TestDangers(t *testing.T) {
 		"short transactions": {func(a *settingsAdmin) { a.brokers[2].Config["transaction.max.timeout.ms"] = "30000" }, []string{
 			"brokers 2 refuse transactions of more than transaction.max.timeout.ms=30000", "60000", "--guarantee at-least-once",
 		}},
+		"little metadata": {func(a *settingsAdmin) { a.brokers[0].Config["offset.metadata.max.bytes"] = "1024" }, []string{
+			"offset.metadata.max.bytes=1024", "count on 4096",
+		}},
 		"changelog by time": {func(a *settingsAdmin) {
 			set(a, "wordcount-counts-changelog", "cleanup.policy", "compact,delete")
 			set(a, "wordcount-counts-changelog", "retention.ms", "86400000")

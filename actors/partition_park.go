@@ -1,7 +1,9 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -18,17 +20,40 @@ type parked struct {
 }
 
 // maxRanges is how many ranges of done offsets beyond the first gap the metadata of a committed offset has room for, for each of the
-// agents of a source.
-func maxRanges(agents []*agentSlot, source int) int {
-	const perRange, perAgent = 20, 24 // characters, of offsets up to a hundred million behind each other
-	n, room := 0, kafka.MaxMetadata-512
-	for _, a := range agents {
-		if a.source == source {
-			n++
-			room -= len(a.agent.Name) + perAgent
+// agents of a source: one at least, or there is no such plan.
+func maxRanges(stage *plan.Stage, source int) int {
+	if source < 0 || source >= len(stage.Sources) {
+		return 1
+	}
+	agents, room := stage.Metadata(source)
+	return max(room/kafka.RangeSize/max(len(agents), 1), 1)
+}
+
+// checkRoom refuses progress that does not fit into the metadata of offsets any more: what the agents had done out of order before others were
+// added to the topology.
+func (s *partitionState) checkRoom() error {
+	for i, p := range s.positions(s.snapshot(), nil, nil) {
+		meta, err := kafka.ParseMeta(p.Metadata)
+		if err != nil {
+			return err
+		}
+		_, room := s.stage.Metadata(i)
+		most, ranges := "", 0
+		for name, a := range meta.Agents {
+			for _, x := range a.Beyond {
+				room -= len(strconv.FormatInt(x, 10)) + 1
+			}
+			if len(a.Beyond)/2 > ranges || ranges == 0 {
+				most, ranges = name, len(a.Beyond)/2
+			}
+		}
+		if room < 0 {
+			return fmt.Errorf("topic %s/%d: %w (%d characters): agent %s has done %d ranges of records beyond others that wait, and the topology names more agents or timers now; "+
+				"run it as it was until `node status` shows no record that waits for its next attempt, then add them, or add them with topology.StartAt(topology.Latest)",
+				p.Topic, p.Partition, kafka.ErrMetadata, kafka.MaxMetadata, most, ranges)
 		}
 	}
-	return max(room/perRange/max(n, 1), 4)
+	return nil
 }
 
 // mayPark says whether a record that has failed may wait by itself.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -172,6 +173,10 @@ func (s *partitionState) maybeOffer() {
 	maps.Copy(clocks, s.clocks)
 	maps.Copy(clocks, w.clocks)
 	b.Offsets = s.positions(done, timers, clocks)
+	if at := slices.IndexFunc(b.Offsets, func(p kafka.Position) bool { return len(p.Metadata) > kafka.MaxMetadata }); at >= 0 { // the broker would refuse it, which is no record's fault
+		s.emit(failNode{fmt.Errorf("topic %s/%d: %w (%d of %d characters): give the topology fewer agents at this topic, or shorter names; when it starts again, it goes on where it was",
+			b.Offsets[at].Topic, s.partition, kafka.ErrMetadata, len(b.Offsets[at].Metadata), kafka.MaxMetadata)})
+	}
 	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers, clocks: clocks}
 	s.emit(toCommitter{Offer{Bundle: b, Round: s.asked, Alone: alone}})
 	s.asked = 0

@@ -199,6 +199,10 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	}
 	log := r.log.With("stage", st.Key, "partition", number)
 	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, r.site.ground.Now(), pauses(rand.New(rand.NewPCG(r.site.ground.Random(), 0))))
+	if errors.Is(err, kafka.ErrMetadata) {
+		r.failed(fmt.Errorf("slot %d (%s/%d): %w", m.grant.Slot, st.Key, number, err))
+		return
+	}
 	if err != nil {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w; was the group used by another program? To start over, %s", m.grant.Slot, st.Key, number, err, kafka.StartOver(r.site.plan.Name)))
 		return

@@ -2,8 +2,12 @@ package kafka
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
+
+// ErrMetadata is matched by errors of progress that does not fit MaxMetadata. Nothing is lost: it is not committed.
+var ErrMetadata = errors.New("what is done out of order does not fit the metadata of a committed offset")
 
 // MaxMetadata is how many bytes of metadata a broker takes beside a committed offset, by default
 // (offset.metadata.max.bytes).
@@ -16,7 +20,8 @@ type Meta struct {
 	Seq int64 `json:"s"`
 	// Agents holds each agent that reads the topic. One that is missing is new to the topology.
 	Agents map[string]Ahead `json:"a,omitempty"`
-	// Timers holds the last firing of each timer of the partition, in milliseconds since the Unix epoch.
+	// Timers holds the last firing of each timer of the partition, in milliseconds since the Unix epoch. One that has never fired has the
+	// negative of when it was there first.
 	Timers map[string]int64 `json:"t,omitempty"`
 	// Clocks holds the time of each table of the partition whose entries expire, in milliseconds since the Unix epoch.
 	Clocks map[string]int64 `json:"c,omitempty"`
@@ -27,6 +32,26 @@ type Meta struct {
 type Ahead struct {
 	UpTo   int64   `json:"u,omitempty"`
 	Beyond []int64 `json:"b,omitempty"`
+}
+
+// RangeSize is how many characters a range of Ahead.Beyond takes at most: two numbers of ten digits.
+const RangeSize = 22
+
+// MetaRoom is how many characters MaxMetadata leaves for what agents have done beyond an offset, where the metadata names these agents, timers,
+// and tables with a clock, with any progress. It may be negative.
+func MetaRoom(agents, timers, clocks []string) int {
+	const (
+		frame  = len(`{"s":9223372036854775807,"a":{},"t":{},"c":{}}`)
+		agent  = len(`"":{"u":9999999999999,"b":[]},`)
+		moment = len(`"":-9999999999999,`)
+	)
+	room := MaxMetadata - frame - len(agents)*agent - (len(timers)+len(clocks))*moment
+	for _, names := range [][]string{agents, timers, clocks} {
+		for _, name := range names {
+			room -= len(name)
+		}
+	}
+	return room
 }
 
 // Encode returns the metadata as text.

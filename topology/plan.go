@@ -2,6 +2,7 @@ package topology
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -28,8 +29,26 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	b.channels()
 	b.stages(stages)
 	b.repartitions(stages)
+	if faults := checkMetadata(b.plan); len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
 	t.planned = b.plan
 	return b.plan, nil
+}
+
+// checkMetadata finds stages whose progress does not fit beside a committed offset.
+func checkMetadata(p *plan.Plan) (faults []error) {
+	for _, st := range p.Stages {
+		for i, source := range st.Sources {
+			agents, room := st.Metadata(i)
+			if over := len(agents)*kafka.RangeSize - room; over > 0 {
+				faults = append(faults, fmt.Errorf("topic %s is read by %d agents, and how far each of them is, with the timers and the tables with a TTL that live in its partitions, takes up to %d characters more than the %d that Kafka keeps "+
+					"beside a committed offset: have fewer agents read it, for example by one that sends to others through a channel or a topic of theirs, or give them shorter names",
+					source.Name, len(agents), over, kafka.MaxMetadata))
+			}
+		}
+	}
+	return faults
 }
 
 // builder makes a plan of a topology that has passed all checks.

@@ -459,3 +459,21 @@ func requireSound(t require.TestingT, p *plan.Plan) {
 		require.Equal(t, plan.Changelog, tb.Changelog.Kind)
 	}
 }
+
+// More agents than how far they are fits beside an offset.
+func TestTooManyAgentsOfATopic(t *testing.T) {
+	t.Parallel()
+	define := func(n int) (*plan.Plan, error) {
+		topo := topology.New("test")
+		in := topology.NewTopic(topo, "in", codec.String, codec.String)
+		for i := range n {
+			topology.Each(topo, fmt.Sprint(strings.Repeat("a", 100), i), in, func(*topology.Context, topology.Event[string, string]) error { return nil })
+		}
+		return topo.Plan()
+	}
+	_, err := define(20)
+	require.NoError(t, err)
+	_, err = define(40)
+	require.ErrorContains(t, err, "topic in is read by 40 agents")
+	require.ErrorContains(t, err, "give them shorter names")
+}

@@ -148,6 +148,26 @@ type Stage struct {
 	Channels []*Channel
 }
 
+// Metadata returns the agents whose progress is kept beside the committed offset of a source, and how many characters there are for what they do
+// out of order. Beside the first one stand the timers as well, and the clocks of tables whose entries expire.
+func (s *Stage) Metadata(source int) (agents []string, room int) {
+	var timers, clocks []string
+	for _, a := range s.Agents {
+		switch {
+		case a.Source == s.Sources[source]:
+			agents = append(agents, a.Name)
+		case a.Role == Timer && source == 0:
+			timers = append(timers, a.Name)
+		}
+	}
+	for _, t := range s.Tables {
+		if t.TTL != nil && source == 0 {
+			clocks = append(clocks, t.Name)
+		}
+	}
+	return agents, kafka.MetaRoom(agents, timers, clocks)
+}
+
 // Start says from where an agent reads a topic of which it has no committed offset.
 type Start uint8
 
