@@ -177,9 +177,7 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 		return
 	}
 	if w == nil || m.Done >= len(w.records) {
-		a.attempts++
-		s.backOff(m.Agent, plan.Rec{}, recordFailure{agent: a.agent.Name, offset: -1, attempts: a.attempts, decision: plan.Retry, err: m.Err, stack: m.Stack}, a.agent.Policy, false, false)
-		s.seek(a)
+		s.failBetween(m)
 		return
 	}
 	rec := w.records[m.Done]
@@ -198,6 +196,55 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 	s.failRecord(m.Agent, rec, a.agent.Policy, recordFailure{step: stepOf(m.Err), err: m.Err, stack: m.Stack}, m.Turn > 1)
 }
 
+// failBetween takes the failure of an agent that has no record in hand: there is nothing to give up, so it is tried again without end, unless
+// its policy says that its partition or the node is to stop.
+func (s *partitionState) failBetween(m AgentFailed) {
+	a := s.agents[m.Agent]
+	if s.halt != nil && s.halt.agent == m.Agent { // it has been begun anew with the others, after a rollback
+		s.parkAgent(m.Agent)
+		return
+	}
+	a.failsIn(-1)
+	f := recordFailure{agent: a.agent.Name, offset: -1, attempts: a.attempts + 1, step: stepOf(m.Err), err: m.Err, stack: m.Stack}
+	d, opens := s.decide(a, plan.Rec{}, a.agent.Policy, &f, false)
+	if !opens {
+		a.attempts++
+	}
+	if d == plan.StopPartition || d == plan.StopNode {
+		if s.isFed(a) && s.flows() && s.phase == running { // what is in its channel would be waited for
+			s.rollBack(s.wholeEpoch, f, nil, false)
+			s.culprit = nil // no record is at fault
+		}
+		f.decision = d
+		s.giveUp(m.Agent, plan.Rec{}, f)
+	} else {
+		f.decision = plan.Retry
+		s.backOff(m.Agent, plan.Rec{}, f, a.agent.Policy, opens, false)
+	}
+	s.seek(a)
+}
+
+// failsIn makes a record the one that its agent has failed in last; -1: it had none in hand. Others in which it has failed, and is not
+// through with yet, keep their count: several may be in hand at once.
+func (a *agentSlot) failsIn(offset int64) {
+	if a.failed == offset {
+		return
+	}
+	for at := range a.tried {
+		if a.done.has(at) {
+			delete(a.tried, at)
+		}
+	}
+	if a.failed >= 0 && a.attempts > 0 && !a.done.has(a.failed) {
+		if a.tried == nil {
+			a.tried = map[int64]int{}
+		}
+		a.tried[a.failed] = a.attempts
+	}
+	a.failed, a.attempts = offset, a.tried[offset]
+	delete(a.tried, offset)
+}
+
 func (a *agentSlot) find(id int64) *given {
 	for _, w := range a.works {
 		if w.id == id {
@@ -213,8 +260,11 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 	f.agent, f.offset, f.rec = a.agent.Name, -1, rec
 	if rec.B != nil {
 		f.topic, f.offset = rec.B.Topic, rec.B.Records[rec.I].Offset
-		if a.failed != f.offset || a.agent.Fires != nil && !a.failedIn(rec) {
+		switch {
+		case a.agent.Fires != nil && !a.failedIn(rec):
 			a.failed, a.attempts = f.offset, 0
+		case a.failed != f.offset:
+			a.failsIn(f.offset)
 		}
 		if a.agent.Fires != nil {
 			a.failedKey = string(rec.B.Key(rec.I))

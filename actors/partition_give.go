@@ -345,7 +345,7 @@ func (s *partitionState) advance(a *agentSlot, w *given, was int) {
 			s.fill.moved = true
 		}
 	}
-	if s.careful == nil && a.failed >= 0 && a.done.has(a.failed) { // carefully, a shard may still fail it: see carefulWhole
+	if s.careful == nil && a.failed >= 0 && a.done.has(a.failed) || a.failed < 0 && a.attempts > 0 { // carefully, a shard may still fail it: see carefulWhole
 		s.succeeded(a)
 	} else if a.half {
 		a.half = false

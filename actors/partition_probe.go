@@ -184,7 +184,7 @@ func (s *partitionState) nextSuspect(i int) (offset int64, ok bool) {
 	if a.source < 0 {
 		return 0, len(a.works) == 0 && !s.now.Before(a.due)
 	}
-	if !s.canTake(a) {
+	if !s.canTake(a) || p.level == 0 && a.agent.InOrder && s.turnInOrder() != i {
 		return 0, false
 	}
 	if at := s.dueParked(a); at >= 0 && p.isSuspect(i, a.parked[at].offset) {

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -122,24 +121,25 @@ type agentSlot struct {
 	done        progress
 	whole       progress // as of the last whole epoch
 	committed   progress
-	failed      int64        // offset of the record that failed last
-	attempts    int          // failures of that record
-	failedKey   string       // of a timer: its key, since the offset is its moment
-	retry       time.Time    // not before
-	backing     bool         // waits for retry, then for Begin
-	recent      []time.Time  // failures that the breaker counts
-	half        bool         // the breaker is open or half open: one record at a time
-	single      int64        // up to this offset, records are given one by one
-	pace        int          // how many records it is given at once: what it is given beyond one that fails is in vain
-	due         time.Time    // of a timer
-	first       time.Time    // when the timer was due first
-	ran         bool         // a task: given already
-	refused     bool         // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
-	parked      []parked     // wait while others go on, by offset
-	ranges      int          // of done offsets beyond a gap that there may be
-	flush       int64        // waiting for the answer to this round
-	in, out     int64        // records done and sent, for those who look
-	rivals      []*timerSlot // timers during whose calls it must have nothing under way
+	failed      int64         // offset of the record that failed last
+	attempts    int           // failures of that record
+	tried       map[int64]int // the same of others, by offset, that it is not through with
+	failedKey   string        // of a timer: its key, since the offset is its moment
+	retry       time.Time     // not before
+	backing     bool          // waits for retry, then for Begin
+	recent      []time.Time   // failures that the breaker counts
+	half        bool          // the breaker is open or half open: one record at a time
+	single      int64         // up to this offset, records are given one by one
+	pace        int           // how many records it is given at once: what it is given beyond one that fails is in vain
+	due         time.Time     // of a timer
+	first       time.Time     // when the timer was due first
+	ran         bool          // a task: given already
+	refused     bool          // a timer or task: what its last turn sent was refused by the broker, and no turn was committed since
+	parked      []parked      // wait while others go on, by offset
+	ranges      int           // of done offsets beyond a gap that there may be
+	flush       int64         // waiting for the answer to this round
+	in, out     int64         // records done and sent, for those who look
+	rivals      []*timerSlot  // timers during whose calls it must have nothing under way
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -310,11 +310,14 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	s.findTimers()
 	s.ordered = slices.ContainsFunc(stage.Agents, func(a *plan.Agent) bool { return a.InOrder })
 	for _, a := range s.agents {
-		if a.ranges = maxRanges(s.agents, a.source); s.isFed(a) { // nothing of it is in the metadata
+		if a.ranges = maxRanges(stage, a.source); s.isFed(a) { // nothing of it is in the metadata
 			a.ranges = maxGiven
 		}
 	}
 	if err := s.place(begin); err != nil {
+		return nil, err
+	}
+	if err := s.checkRoom(); err != nil {
 		return nil, err
 	}
 	s.suspect(begin)
@@ -338,8 +341,16 @@ func (s *partitionState) place(begin []startAt) error {
 			return err
 		}
 		s.seq = max(s.seq, meta.Seq)
-		maps.Copy(s.timers, meta.Timers)
-		maps.Copy(s.clocks, meta.Clocks)
+		for _, a := range s.agents { // others are gone from the topology
+			if at, ok := meta.Timers[a.agent.Name]; ok && a.agent.Role == plan.Timer {
+				s.timers[a.agent.Name] = at
+			}
+		}
+		for _, t := range s.tables {
+			if at, ok := meta.Clocks[t.table.Name]; ok {
+				s.clocks[t.table.Name] = at
+			}
+		}
 		q.from, q.idle = -1, max(pos.Offset, 0)
 		for _, a := range s.agents {
 			if a.source != i {
@@ -467,12 +478,7 @@ func (s *partitionState) maybeRun() {
 	for i, a := range s.agents {
 		s.emit(toAgent{i, Begin{a.incarnation}})
 		if a.agent.Role == plan.Timer {
-			a.due = a.agent.Next(s.now)
-			if last, ok := s.timers[a.agent.Name]; ok {
-				a.due = a.agent.Next(time.UnixMilli(last))
-			} else if p := s.probe; p != nil && p.level > 0 && p.span[i].to > 0 {
-				a.due = s.now // it was in the process before, but nobody knows since when
-			}
+			a.due = s.dueFirst(a)
 			a.first = a.due
 		}
 	}
@@ -483,6 +489,17 @@ func (s *partitionState) maybeRun() {
 		}
 	}
 	s.emit(fetchFrom{from})
+}
+
+// dueFirst is when a timer is due first. One that was never called is due behind the moment at which it was there first, which is kept: else
+// restarts would put it off, and a process that it has killed would not know that it was due.
+func (s *partitionState) dueFirst(a *agentSlot) time.Time {
+	last, known := s.timers[a.agent.Name]
+	if !known {
+		last = -max(s.now.UnixMilli(), 1)
+		s.timers[a.agent.Name], s.fill.moved = last, true
+	}
+	return a.agent.Next(time.UnixMilli(max(last, -last)))
 }
 
 // askWake asks to be woken at the next moment that something is due.

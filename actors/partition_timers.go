@@ -187,7 +187,7 @@ func (s *partitionState) fired(a *agentSlot, done []plan.Rec) {
 	if s.probe != nil {
 		s.probe.noteFired(slices.Index(s.agents, a))
 	}
-	if s.careful == nil && a.failed >= 0 && slices.ContainsFunc(done, a.failedIn) { // carefully, a shard may still fail it: see carefulWhole
+	if s.careful == nil && a.failed >= 0 && slices.ContainsFunc(done, a.failedIn) || a.failed < 0 && a.attempts > 0 { // carefully, a shard may still fail it: see carefulWhole
 		s.succeeded(a)
 	} else if a.half {
 		a.half = false

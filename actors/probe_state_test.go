@@ -21,6 +21,7 @@ type seeker struct {
 	ended int
 	acked kafka.Trying // what the mark says
 	given map[string][]int64
+	times []int64 // of what was given out
 	queue []any
 	busy  bool
 }
@@ -99,7 +100,7 @@ func (x *seeker) work(agent int, w Work) {
 	name := x.s.agents[agent].agent.Name
 	for _, r := range w.Records {
 		at := r.B.Records[r.I].Offset
-		x.given[name] = append(x.given[name], at)
+		x.given[name], x.times = append(x.given[name], at), append(x.times, r.B.Records[r.I].Timestamp)
 		if p := x.s.probe; p != nil && p.isSuspect(agent, at) {
 			to, ok := x.acked.Of(name)
 			require.True(x.t, ok && x.acked.Open && at < to, "record %d is given to %s, and the mark says %+v", at, name, x.acked)

@@ -249,15 +249,57 @@ func TestATimerThatKills(t *testing.T) {
 	d := &deaths{sim: sim}
 	d.send(t, p, 0, "before")
 	require.NoError(t, sim.Advance(time.Minute))
-	require.Equal(t, 1, sim.Exits(), "nobody knows when it would have been due")
+	require.Equal(t, 4, sim.Exits(), "it is due at once in each process, but for the calm before it")
 	for range 10 {
 		require.NoError(t, sim.Advance(10*time.Second))
 	}
-	require.Equal(t, 8, sim.Exits(), "from the second death on it is due at once, but for the calm before it")
+	require.Equal(t, 8, sim.Exits())
 	d.send(t, p, 0, "after")
 	require.NoError(t, sim.Settle())
-	require.Equal(t, []string{"after", "before"}, d.values(p, "out"))
+	require.Equal(t, []string{"after", "before", "tick"}, d.values(p, "out"), "the first one is given up")
 	require.NoError(t, sim.Advance(time.Minute))
-	require.Equal(t, []string{"after", "before", "tick"}, d.values(p, "out"))
+	require.Equal(t, []string{"after", "before", "tick", "tick"}, d.values(p, "out"))
 	require.Equal(t, 8, sim.Exits())
+}
+
+// A timer that has never been called is due when it would have been without the deaths: the moments of a crontab line stay such moments.
+func TestFirstFiringBehindADeath(t *testing.T) {
+	t.Parallel()
+	for _, begins := range []time.Duration{0, 20 * time.Second, 59 * time.Second} {
+		t.Run(begins.String(), func(t *testing.T) {
+			t.Parallel()
+			var sim *actors.Sim
+			var minutes, hours []string
+			calls := 0
+			topo := topology.New("ticking")
+			topology.Cron(topo, "minute", "* * * * *", func(ctx *topology.TaskContext) error {
+				if calls++; calls <= 3 {
+					sim.Exit()
+					return errors.New("nobody sees this")
+				}
+				minutes = append(minutes, ctx.Due.UTC().Format(time.TimeOnly))
+				return nil
+			})
+			topology.Every(topo, "hour", time.Hour, func(ctx *topology.TaskContext) error {
+				hours = append(hours, ctx.Due.UTC().Format(time.TimeOnly))
+				return nil
+			})
+			p, err := topo.Plan()
+			require.NoError(t, err)
+			start := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC).Add(begins)
+			sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, start)
+			require.NoError(t, err)
+			defer sim.Close()
+			for range 25 {
+				require.NoError(t, sim.Advance(5*time.Second))
+			}
+			require.Equal(t, 3, sim.Exits())
+			require.Subset(t, []string{"12:01:00", "12:02:00", "12:03:00"}, minutes)
+			require.NotEmpty(t, minutes)
+			require.NoError(t, sim.Advance(30*time.Minute))
+			require.NoError(t, sim.Crash())
+			require.NoError(t, sim.Advance(30*time.Minute))
+			require.Equal(t, []string{start.Add(time.Hour).Format(time.TimeOnly)}, hours, "restarts do not put it off")
+		})
+	}
 }

@@ -51,7 +51,7 @@ func TestTimerThatIsRefused(t *testing.T) {
 	require.ElementsMatch(t, []string{"a", "b", "c"}, valuesOf(w.read("out", 3)))
 	require.Contains(t, n.Look().LastErrors[0].Error, "the broker refuses its effects")
 	w.limit("big", "20000")
-	w.read("big", 1)
+	w.readSome("big", 1)
 }
 
 // The same for a task: after its attempts, it has ended.

@@ -106,7 +106,9 @@ func (s *partitionState) turnInOrder() int {
 		if len(a.works) > 0 {
 			busy = i
 		}
-		if ts, ok := s.head(a); ok && (turn < 0 || ts < first) && (a.backing || s.allows(i, s.cursor(a))) {
+		// In wide windows what is suspect is announced when its turn comes; in narrow ones others may have to go first.
+		mayCome := a.backing || s.probe != nil && s.probe.level == 0
+		if ts, ok := s.head(a); ok && (turn < 0 || ts < first) && (mayCome || s.allows(i, s.cursor(a))) {
 			turn, first = i, ts
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
@@ -65,4 +66,64 @@ func TestTurnsInOrder(t *testing.T) {
 		do(s.step(w))
 	}
 	require.Equal(t, []string{"left 10", "right 20", "left 25", "right 30", "left 31", "left 35", "right 40"}, given)
+}
+
+// Behind a death they still do, in the order of times, and nothing is given out before the mark says so.
+func TestTurnsInOrderAreAnnounced(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	left := topology.NewTopic(topo, "left", codec.String, codec.String)
+	right := topology.NewTopic(topo, "right", codec.String, codec.String)
+	out := topology.NewTopic(topo, "out", codec.String, codec.String)
+	table := topology.TableFrom(topo, "table", right)
+	topology.To(topology.Join(topology.From(left), table, func(l, r string) string { return l + r }), out)
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	stage := p.Stages[1]
+	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
+	rapid.Check(t, func(t *rapid.T) {
+		const n = 40 // of each side
+		grant := kafka.Grant{Slot: 1, Incarnation: 1, Careful: true}
+		if rapid.Bool().Draw(t, "two deaths") {
+			grant.Suspects.Level = 1
+			for _, a := range stage.Agents {
+				grant.Suspects.Add(a.Name, rapid.Int64Range(1, n).Draw(t, "suspect before"))
+			}
+		}
+		s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, n}, {0, n}}, "test", time.UnixMilli(1_700_000_000_000),
+			func(plan.Backoff, int) time.Duration { return 0 })
+		require.NoError(t, err)
+		x := &seeker{t: t, s: s, given: map[string][]int64{}, acked: grant.Suspects}
+		x.do(s.start())
+		x.do(s.step(ShardReady{Table: 0}))
+		for source, first := range []int64{10, 15} {
+			b := &kafka.Batch{Topic: stage.Sources[source].Name, Next: n}
+			for i := range int64(n) {
+				b.Append(i, first+10*i, []byte("k"), []byte("v"), nil)
+			}
+			x.do(s.step(Arrived{source, b}))
+		}
+		for steps := 0; s.probe != nil; steps++ {
+			require.Less(t, steps, 10_000, "%+v", s.probe)
+			s.now = s.now.Add(10 * time.Millisecond)
+			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			case 0:
+				if len(x.asked) > 0 {
+					x.answer()
+				}
+			case 1:
+				x.do(s.step(SealRound{1}))
+			case 2:
+				if len(x.turns) > 0 {
+					number := x.turns[0]
+					x.turns = x.turns[1:]
+					x.do(s.step(Turn{number}))
+				}
+			}
+		}
+		require.Len(t, x.times, 2*n)
+		if grant.Suspects.IsZero() { // what is suspect at a finer level goes first
+			require.IsIncreasing(t, x.times)
+		}
+	})
 }

@@ -237,7 +237,7 @@ func (o *Oracle) firings(topic, timer string) error {
 		if err != nil {
 			continue // a mark
 		}
-		if at, ok := m.Timers[timer]; ok {
+		if at := m.Timers[timer]; at > 0 { // else it has not fired
 			fired[p.Partition] = at
 		}
 	}
