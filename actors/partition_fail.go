@@ -273,12 +273,8 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 			a.attempts = a.parked[at].attempts
 		}
 	}
-	if s.probe != nil && !errors.Is(f.err, plan.ErrProcessExit) {
-		at := f.offset
-		if a.agent.Fires != nil {
-			at = -1
-		}
-		s.probe.noteTried(i, at)
+	if s.probe != nil && (rec.B == nil || a.agent.Fires != nil) && !errors.Is(f.err, plan.ErrProcessExit) { // a record stays suspect: it may kill at its next attempt
+		s.probe.noteTried(i, -1)
 	}
 	f.attempts = a.attempts + 1
 	d, opens := s.decide(a, rec, policy, &f, ofBatch)

@@ -53,8 +53,8 @@ func (processExitError) Permanent() bool { return true }
 // runs; a window is open only in the node's exclusive turn, and over when everything of it is committed; at the finest level it is one
 // record. A process that dies inside a window leaves it to the next, which is one level finer (kafka.Mark).
 //
-// What has failed with an error has not killed: it is passed, and its further attempts are like those of any record. What cannot be given
-// out for a while is suspect at level 0 from then on, so that the rest can go on.
+// A record that fails with an error stays suspect: each further attempt is announced as the first one. What cannot be given out for a while
+// is suspect at level 0 from then on, so that the rest can go on.
 type probe struct {
 	level  int
 	deaths int       // with the record that is counted; finest level only
@@ -64,16 +64,16 @@ type probe struct {
 	open   []int64   // by agent: announced, given out before this offset; 0: nothing is
 	narrow []int64   // by agent: offsets in a window of level 1
 	mark   kafka.Trying
-	asking *kafka.Trying // on its way into the mark
-	size   int64         // of the next window of level 0
-	number int64         // of the turn that was asked for
-	asked  bool          // for the exclusive turn
-	held   bool          // it is ours
-	failed bool          // the record was failed for the deaths: what comes now is up to the policy
-	tried  map[trial]bool
-	fired  []int     // by agent: timers called since it is ours
-	until  time.Time // patience, or the window's time, ends; zero: nothing is waited for
-	calm   time.Time // until then the process has to live first; zero: not known yet
+	asking *kafka.Trying  // on its way into the mark
+	size   int64          // of the next window of level 0
+	number int64          // of the turn that was asked for
+	asked  bool           // for the exclusive turn
+	held   bool           // it is ours
+	failed bool           // the record was failed for the deaths: what comes now is up to the policy
+	tried  map[trial]bool // was in hand for longer than anything waits for
+	fired  []int          // by agent: timers called since it is ours
+	until  time.Time      // patience, or the window's time, ends; zero: nothing is waited for
+	calm   time.Time      // until then the process has to live first; zero: not known yet
 }
 
 // why says what is going on, for those who look.
@@ -93,7 +93,7 @@ func (p *probe) why() string {
 	return s
 }
 
-// trial is a record that an agent has failed in, with an error.
+// trial is a record in the hands of an agent.
 type trial struct {
 	agent  int
 	offset int64
@@ -163,7 +163,7 @@ func (s *partitionState) allows(i int, offset int64) bool {
 	return offset < p.open[i]
 }
 
-// noteTried notes that a record, or a turn, has failed with an error, or ended.
+// noteTried notes that a record was in hand for long enough; with a negative offset, that a turn has failed with an error, or ended.
 func (p *probe) noteTried(i int, offset int64) {
 	if offset < 0 {
 		p.span[i] = offsets{}

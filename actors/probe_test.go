@@ -147,6 +147,50 @@ func TestWhatKillsIsFound(t *testing.T) {
 	})
 }
 
+// TestWhatFailsFirstAndThenKills: a record that fails with an error in each process before it kills it is found as one that kills at once.
+func TestWhatFailsFirstAndThenKills(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []topology.Policy{{}, {KeyOrder: true}, {Attempts: 9, Backoff: topology.Backoff{Min: 2 * time.Second}}} {
+		var d *deaths
+		failed := map[int]int{} // by process
+		topo := topology.New("mortal")
+		in, out := topology.NewTopic(topo, "in", codec.String, codec.String), topology.NewTopic(topo, "out", codec.String, codec.String)
+		topology.Each(topo, "copy", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
+			out.Send(ctx, e.Key, e.Value)
+			if e.Value == "kills copy" {
+				if failed[d.sim.Exits()]++; failed[d.sim.Exits()] < 3 {
+					return errors.New("not yet")
+				}
+			}
+			return d.strike("copy", e.Value)
+		}, topology.Sends(out), topology.OnFailure(policy))
+		p, err := topo.Plan()
+		require.NoError(t, err)
+		d = &deaths{of: map[string]int{}}
+		d.sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 2 }, time.UnixMilli(1_700_000_000_000))
+		require.NoError(t, err)
+		d.sim.Backoff = true
+		var want []string
+		for n := range 60 {
+			value := fmt.Sprint("r", n)
+			if n == 30 {
+				value = "kills copy"
+			} else {
+				want = append(want, value)
+			}
+			d.send(t, p, n, value)
+		}
+		for range 300 {
+			require.NoError(t, d.sim.Advance(time.Second))
+		}
+		slices.Sort(want)
+		require.Equal(t, []string{"kills copy"}, d.values(p, "mortal-dead-letters"), "%+v", policy)
+		require.Equal(t, want, d.values(p, "out"))
+		require.LessOrEqual(t, d.sim.Exits(), 10)
+		d.sim.Close()
+	}
+}
+
 // TestDeathsAreCounted: two deaths narrow the suspicion, five are counted.
 func TestDeathsAreCounted(t *testing.T) {
 	t.Parallel()
