@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/troupe-stream/troupe/kafka"
 )
@@ -60,9 +61,37 @@ func (r *Row[V]) Group() *Group { return r.shard.group }
 // Err returns the first error of the row's codec. The function that has gone on to the row fails with it.
 func (r *Row[V]) Err() error { return r.err }
 
+// RowsIn yields the rows of another table of the group whose keys begin with a prefix, in the order of keys: for a function that runs inside one of its shards. The table must be Ordered, and must not be changed meanwhile.
+func RowsIn[V any](g *Group, table int32, prefix []byte, yield func(key []byte, v V) error) (err error) {
+	s, err := shardIn[V](g, table)
+	if err != nil {
+		return err
+	}
+	s.each(prefix, nil, false, func(e *entry[V]) bool {
+		if !strings.HasPrefix(e.key, string(prefix)) {
+			return false
+		}
+		v, ok, fault := s.read(e, false)
+		if fault == nil && ok {
+			fault = yield(keyBytes(e.key), v)
+		}
+		err = fault
+		return err == nil
+	})
+	return err
+}
+
 // RowIn returns a row of another table of the group: for a function that runs inside one of its shards, and as long as that
 // runs. The key is copied.
 func RowIn[V any](g *Group, table int32, key []byte) (*Row[V], error) {
+	s, err := shardIn[V](g, table)
+	if err != nil {
+		return nil, err
+	}
+	return &Row[V]{Out: g.out, shard: s, key: append([]byte{}, key...), epoch: g.epoch}, nil
+}
+
+func shardIn[V any](g *Group, table int32) (*ShardOf[V], error) {
 	if g == nil {
 		return nil, fmt.Errorf("a function inside a shard goes on to table %d from a table that is in no group", table) // a bug of this module's
 	}
@@ -70,5 +99,5 @@ func RowIn[V any](g *Group, table int32, key []byte) (*Row[V], error) {
 	if !ok {
 		return nil, fmt.Errorf("a function inside a shard goes on to table %d, which is not in its group, or has values of another type", table)
 	}
-	return &Row[V]{Out: g.out, shard: s, key: append([]byte{}, key...), epoch: g.epoch}, nil
+	return s, nil
 }

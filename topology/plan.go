@@ -20,6 +20,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	}
 	t.adopt()
 	stages := t.findStages()
+	stages.spreadBeside(t)
 	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
@@ -108,8 +109,8 @@ func (b *builder) repartitions(found *stages) {
 		if d.likeTable == nil {
 			continue
 		}
-		if st := found.of[d.likeTable]; st != nil {
-			b.plan.Topics[d.id].Like = b.plan.Topics[st.sources[0].id]
+		if first := found.origin(d.likeTable); first != nil {
+			b.plan.Topics[d.id].Like = b.plan.Topics[first.id]
 		}
 	}
 }

@@ -70,6 +70,7 @@ type topicDef struct {
 	key, value  plan.Text
 	keyFault    error     // why its keys cannot be written with their codec
 	likeTable   *tableDef // the same, as that table has
+	beside      bool      // it is co-partitioned with likeTable: partitioner is that of what the table is written from
 	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
 	memory      bool      // it is a channel: its id is its index among those
 	capacity    int

@@ -22,6 +22,9 @@ type kind struct {
 	topics []string
 	// ordered says that one record makes several of different keys whose order matters further on: with several partitions there is none.
 	ordered bool
+	// mixed says that what one record makes of different keys comes in another order: a row that names no other is answered at once, and in
+	// Kafka Streams behind those that name it.
+	mixed bool
 }
 
 // kinds are all topologies. Each has seedsPerKind scripts.
@@ -46,6 +49,11 @@ var kinds = []kind{
 	{name: "group-table-gone", topics: []string{"left"}},
 	{name: "group-table-reduce-gone", topics: []string{"left"}},
 	{name: "group-table-chain", topics: []string{"left"}, ordered: true},
+	{name: "foreign", topics: []string{"left", "right"}},
+	{name: "foreign-left", topics: []string{"left", "right"}},
+	{name: "foreign-chain", topics: []string{"left", "right", "third"}},
+	{name: "foreign-self", topics: []string{"left"}, mixed: true},
+	{name: "foreign-group", topics: []string{"left", "right"}, ordered: true},
 }
 
 const seedsPerKind = 150

@@ -159,7 +159,7 @@ func Cases() []*Case {
 		stateless(), count(), repartition(), twoTables(), ledger(), doneSet(), batches(), timers(), durable(), deletes(), keyOrder(), exits(), hangs(), halts(), atLeastOnce(), refusals(),
 		sets(), expiry(), lapse(), raw(),
 		globals(),
-		joins(), grouped(),
+		joins(), grouped(), foreign(),
 		views(),
 		routes(),
 		answers(),
