@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -121,6 +122,15 @@ func (b *Broker) start(cfg Config, data string) error {
 	if b.cluster, err = kfake.NewCluster(opts...); err != nil {
 		return errors.Join(fmt.Errorf("start the embedded broker on %s: %w", data, err), ignoreClosed(listen.Close()))
 	}
+	b.cluster.ControlKey(int16(kmsg.DeleteRecords), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		if r, ok := req.(*kmsg.DeleteRecordsRequest); ok {
+			if err := noteDeleted(data, r); err != nil {
+				cfg.Logger.Error("the embedded broker cannot note what is deleted: partitions that are emptied may begin at offset 0 again if it is killed", "error", err)
+			}
+		}
+		return nil, nil, false
+	})
 	b.addr = listen.Addr().String()
 	if err := writeAtomically(filepath.Join(b.dir, addressFile), b.addr+"\n"); err != nil {
 		b.cluster.Close()

@@ -159,18 +159,51 @@ func TestABrokerKeepsTheEndsOfWhatWasDeleted(t *testing.T) {
 			r, err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "a", Value: []byte("x")}).First()
 			require.NoError(t, err)
 			require.Equal(t, end, r.Offset)
-			rp := kmsg.NewDeleteRecordsRequestTopicPartition()
-			rp.Offset = -1
-			rt := kmsg.NewDeleteRecordsRequestTopic()
-			rt.Topic, rt.Partitions = "a", append(rt.Partitions, rp)
-			rq := kmsg.NewPtrDeleteRecordsRequest()
-			rq.Topics = append(rq.Topics, rt)
-			deleted, err := rq.RequestWith(t.Context(), cl)
-			require.NoError(t, err)
-			require.Zero(t, deleted.Topics[0].Partitions[0].ErrorCode)
+			deleteRecords(t, cl, -1)
 		}
 		cl.Close()
 		require.NoError(t, b.Close())
+	}
+}
+
+// deleteRecords deletes what is before an offset of the first partition of topic a; -1: all of it.
+func deleteRecords(t *testing.T, cl *kgo.Client, before int64) {
+	t.Helper()
+	rp := kmsg.NewDeleteRecordsRequestTopicPartition()
+	rp.Offset = before
+	rt := kmsg.NewDeleteRecordsRequestTopic()
+	rt.Topic, rt.Partitions = "a", append(rt.Partitions, rp)
+	rq := kmsg.NewPtrDeleteRecordsRequest()
+	rq.Topics = append(rq.Topics, rt)
+	deleted, err := rq.RequestWith(t.Context(), cl)
+	require.NoError(t, err)
+	require.Zero(t, deleted.Topics[0].Partitions[0].ErrorCode)
+}
+
+// The same with a broker that is killed, and with one that has stopped in order before that.
+func TestAKilledBrokerKeepsTheEndsOfWhatWasDeleted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for run := range int64(4) {
+		if run == 2 {
+			require.NoError(t, start(t, dir).Close())
+		}
+		b := spawn(t, dir)
+		cl := client(t, b.addr)
+		if run == 0 {
+			create(t, cl, 2)
+		}
+		require.Equal(t, map[int32]int64{0: run, 1: 0}, ends(t, cl, 0, "a", 2))
+		r, err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "a", Value: []byte("x")}).First()
+		require.NoError(t, err)
+		require.Equal(t, run, r.Offset)
+		if run%2 == 0 {
+			deleteRecords(t, cl, -1)
+		} else {
+			deleteRecords(t, cl, run+1)
+		}
+		cl.Close()
+		b.kill(t)
 	}
 }
 
