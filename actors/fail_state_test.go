@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -155,4 +156,55 @@ func TestAgentThatFailsBetweenRecords(t *testing.T) {
 		require.Equal(t, 2, f[0].attempts)
 		require.Equal(t, plan.DeadLetter, f[0].decision)
 	})
+}
+
+// A record that waited behind another one of its key, and then met an outage, is told of when it is done, as any that has failed.
+func TestAParkedRecordThatMeetsAnOutage(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	topology.Each(topo, "work", in, func(*topology.Context, topology.Event[string, string]) error { return nil },
+		topology.OnFailure(topology.Policy{KeyOrder: true, Breaker: topology.Breaker{Pause: time.Minute}}))
+	s := stateOf(t, topo, kafka.Meta{Seq: 1})
+	b := &kafka.Batch{Topic: "in", Next: 2}
+	for i := range int64(2) {
+		b.Append(i, 1, []byte("k"), []byte("v"), nil)
+	}
+	var told []recovered
+	var works []Work
+	do := func(out []any) {
+		for len(out) > 0 {
+			works = append(works, worksOf(s, out[:1], "work")...)
+			x := out[0]
+			out = out[1:]
+			switch x := x.(type) {
+			case recovered:
+				told = append(told, x)
+			case toCommitter:
+				switch m := any(x.msg).(type) {
+				case Dry:
+					out = append(out, s.step(SealRound{1})...)
+				case Offer:
+					out = append(out, s.step(Decided{m.Bundle.Seq, nil})...)
+				}
+			}
+		}
+	}
+	do(s.step(Arrived{0, b}))
+	for _, err := range []error{errors.New("busy"), nil, topology.Unavailable(errors.New("down")), nil} {
+		for range 3 { // pauses end
+			if len(works) == 0 {
+				do(goOn(s))
+			}
+		}
+		require.NotEmpty(t, works)
+		w := works[len(works)-1]
+		works = nil
+		if err != nil {
+			do(s.step(AgentFailed{Agent: 0, Incarnation: w.Incarnation, Work: w.ID, Turn: 1, Err: err}))
+		} else {
+			do(s.step(Worked{Agent: 0, Incarnation: w.Incarnation, Work: w.ID, Done: len(w.Records), Finished: true}))
+		}
+	}
+	require.Equal(t, []recovered{{"work", "in", 0, 2}, {"work", "in", 1, 1}}, told)
 }

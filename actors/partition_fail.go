@@ -301,6 +301,9 @@ func (s *partitionState) backOff(i int, rec plan.Rec, f recordFailure, policy *p
 	if opens {
 		wait, f.paused, f.again = policy.Breaker.Pause, policy.Breaker.Pause, a.half
 		a.half = true
+		if at := a.parkedAt(f.offset); at >= 0 {
+			a.parked[at].held = true
+		}
 	}
 	a.backing, a.retry = true, s.now.Add(wait)
 	if c := s.careful; c != nil && c.agent == i {

@@ -17,6 +17,7 @@ type parked struct {
 	attempts int       // failures of it
 	retry    time.Time // not before
 	given    bool      // it is with the agent
+	held     bool      // it has failed in an outage, which counts for no record
 }
 
 // maxRanges is how many ranges of done offsets beyond the first gap the metadata of a committed offset has room for, for each of the
@@ -165,7 +166,7 @@ func (s *partitionState) unpark(a *agentSlot) {
 		if !a.committed.has(p.offset) {
 			return false
 		}
-		if p.attempts > 0 {
+		if p.attempts > 0 || p.held {
 			s.emit(recovered{a.agent.Name, s.sources[a.source].name(), p.offset, p.attempts + 1})
 		}
 		return true

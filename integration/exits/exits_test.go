@@ -17,46 +17,17 @@ import (
 	"github.com/troupe-stream/troupe"
 	"github.com/troupe-stream/troupe/integration/nodes"
 	"github.com/troupe-stream/troupe/kafka/embedded"
-	"github.com/troupe-stream/troupe/topology"
-	"github.com/troupe-stream/troupe/topology/codec"
 )
 
-// asNode in the environment makes the test's binary a node.
+// asNode in the environment makes the test's binary a node, of the topology in which user code of that place ends it.
 const asNode = "TROUPE_TEST_EXITS"
 
-// deadly ends the process whose handler gets it.
-const deadly = "deadly"
-
-// slow begins records that take a while.
-const slow = "slow"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asNode) != "" {
-		troupe.Main(define())
+	if place := os.Getenv(asNode); place != "" {
+		troupe.Main(define(place))
 		return
 	}
 	os.Exit(m.Run())
-}
-
-// define makes a topology that copies records, and counts them in a table.
-func define() *topology.Topology {
-	t := topology.New("exits")
-	in := topology.NewTopic(t, "in", codec.String, codec.String)
-	out := topology.NewTopic(t, "out", codec.String, codec.String)
-	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
-	topology.Each(t, "copy", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
-		if e.Value == deadly {
-			fmt.Fprintln(os.Stderr, "handler: os.Exit(1)")
-			os.Exit(1)
-		}
-		if strings.HasPrefix(e.Value, slow) {
-			<-time.After(20 * time.Millisecond)
-		}
-		counts.Update(ctx, e.Key, func(n int64, _ bool) (int64, error) { return n + 1, nil })
-		out.Send(ctx, e.Key, e.Value)
-		return nil
-	}, topology.Writes(counts), topology.Sends(out))
-	return t
 }
 
 // TestARecordThatExitsOnTwoNodes runs two nodes, each started again whenever it ends. The first that dies of the record stays away until
@@ -68,7 +39,7 @@ func TestARecordThatExitsOnTwoNodes(t *testing.T) {
 	b, err := embedded.Start(embedded.Config{DataDir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = b.Close() })
-	exitOnTwoNodes(t, b.Addr(), "2000")
+	exitOnTwoNodes(t, inHandler, b.Addr(), "2000")
 }
 
 // TestKillsFromOutsideFailNothing kills two nodes with -9 again and again, at once and alone, while each record takes a while: none of them is
@@ -82,7 +53,7 @@ func TestKillsFromOutsideFailNothing(t *testing.T) {
 	t.Cleanup(func() { _ = b.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	f := newFleet(b.Addr(), "2000")
+	f := newFleet(inHandler, b.Addr(), "2000")
 	dirs := []string{t.TempDir(), t.TempDir()}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -104,7 +75,7 @@ func TestKillsFromOutsideFailNothing(t *testing.T) {
 		if round == 0 { // the topics are made
 			require.NoError(t, running[0].Await(ctx, func(out string) bool { return strings.Contains(out, "partition running") }))
 		}
-		send(t, b.Addr(), records)
+		send(t, b.Addr(), inHandler, records)
 		select {
 		case <-time.After(time.Duration(300+r.IntN(1200)) * time.Millisecond): // a kill at any moment
 		case <-ctx.Done():
@@ -122,27 +93,27 @@ func TestKillsFromOutsideFailNothing(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	got := valuesOf(read(ctx, t, b.Addr(), "out", len(want)))
+	got := valuesOf(read(ctx, t, b.Addr(), inHandler+"-out", len(want)))
 	for _, n := range running {
 		require.NoError(t, n.Stop(ctx))
 	}
 	slices.Sort(want)
 	slices.Sort(got)
 	require.Equal(t, want, got)
-	require.Empty(t, read(ctx, t, b.Addr(), "exits-dead-letters", 0))
+	require.Empty(t, read(ctx, t, b.Addr(), inHandler+"-dead-letters", 0))
 }
 
-func newFleet(brokers, session string) *fleet {
-	return &fleet{args: func(dir string) []string {
+func newFleet(place, brokers, session string) *fleet {
+	return &fleet{place: place, args: func(dir string) []string {
 		return []string{"--brokers", brokers, "--data-dir", dir, "--create-topics", "--kafka", "session.timeout.ms=" + session, "--kafka", "heartbeat.interval.ms=500"}
 	}, died: map[string]int{}, stop: make(chan struct{}), changed: make(chan struct{})}
 }
 
-func exitOnTwoNodes(t *testing.T, brokers, session string) {
+func exitOnTwoNodes(t *testing.T, place, brokers, session string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	f := newFleet(brokers, session)
+	f := newFleet(place, brokers, session)
 	first, err := f.start(t.TempDir()) // it makes the topics
 	require.NoError(t, err)
 	require.NoError(t, first.Await(ctx, func(out string) bool { return strings.Contains(out, "partition running") }))
@@ -159,13 +130,13 @@ func exitOnTwoNodes(t *testing.T, brokers, session string) {
 		}
 		records = append(records, &kgo.Record{Key: fmt.Append(nil, "k", i%16), Value: []byte(v)})
 	}
-	send(t, brokers, records)
+	send(t, brokers, place, records)
 	var all sync.WaitGroup
 	for _, name := range []string{"a", "b"} {
 		dir := t.TempDir()
 		all.Go(func() { f.keep(ctx, name, dir) })
 	}
-	letter := read(ctx, t, brokers, "exits-dead-letters", 1)[0]
+	letter := read(ctx, t, brokers, place+"-dead-letters", 1)[0]
 	require.Equal(t, deadly, string(letter.Value))
 	headers := map[string]string{}
 	for _, h := range letter.Headers {
@@ -174,22 +145,22 @@ func exitOnTwoNodes(t *testing.T, brokers, session string) {
 	require.Contains(t, headers["troupe.error"], "process exit")
 	require.Equal(t, "process", headers["troupe.step"])
 	require.Equal(t, "5", headers["troupe.attempts"])
-	require.Equal(t, "copy", headers["troupe.agent"])
+	require.Equal(t, agent, headers["troupe.agent"])
 	records = nil
 	for i := range 100 {
 		v := fmt.Sprint("after", i)
 		want = append(want, v)
 		records = append(records, &kgo.Record{Key: fmt.Append(nil, "k", i%16), Value: []byte(v)})
 	}
-	send(t, brokers, records)
-	got := valuesOf(read(ctx, t, brokers, "out", len(want)))
+	send(t, brokers, place, records)
+	got := valuesOf(read(ctx, t, brokers, place+"-out", len(want)))
 	close(f.stop)
 	all.Wait()
 	require.NoError(t, f.err)
 	slices.Sort(want)
 	slices.Sort(got)
 	require.Equal(t, want, got)
-	require.Len(t, read(ctx, t, brokers, "exits-dead-letters", 1), 1)
+	require.Len(t, read(ctx, t, brokers, place+"-dead-letters", 1), 1)
 	t.Logf("deaths: %v", f.died)
 	require.GreaterOrEqual(t, f.died["a"], 1)
 	require.GreaterOrEqual(t, f.died["b"], 1)
@@ -199,8 +170,9 @@ func exitOnTwoNodes(t *testing.T, brokers, session string) {
 
 // fleet starts nodes, and starts again those that end.
 type fleet struct {
-	args func(dir string) []string
-	stop chan struct{} // ends them in order
+	place string
+	args  func(dir string) []string
+	stop  chan struct{} // ends them in order
 
 	mu      sync.Mutex
 	died    map[string]int
@@ -209,7 +181,7 @@ type fleet struct {
 }
 
 func (f *fleet) start(dir string) (*nodes.Node, error) {
-	return nodes.Start(os.Args[0], []string{asNode + "=1"}, f.args(dir)...)
+	return nodes.Start(os.Args[0], []string{asNode + "=" + f.place}, f.args(dir)...)
 }
 
 // keep has a node run until it is to stop.
@@ -266,9 +238,9 @@ func (f *fleet) fail(err error) {
 	}
 }
 
-func send(t *testing.T, brokers string, records []*kgo.Record) {
+func send(t *testing.T, brokers, place string, records []*kgo.Record) {
 	t.Helper()
-	c, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.DefaultProduceTopic("in"))
+	c, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.DefaultProduceTopic(place+"-in"))
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.ProduceSync(t.Context(), records...).FirstErr())

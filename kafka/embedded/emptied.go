@@ -31,7 +31,7 @@ func noteDeleted(data string, req *kmsg.DeleteRecordsRequest) error {
 			if before, err := deletedTo(folder); err != nil {
 				return err
 			} else if to > before {
-				if err := writeAtomically(filepath.Join(folder, deletedFile), strconv.FormatInt(to, 10)); err != nil {
+				if err := writeAtomically(filepath.Join(folder, deletedFile), strconv.FormatInt(to, 10)); err != nil && !errors.Is(err, os.ErrNotExist) { // nothing was ever there
 					return err
 				}
 			}
