@@ -129,7 +129,8 @@ type Asker interface {
 var (
 	// ErrNoDeadline: the context of an ask has no deadline. Nothing was sent.
 	ErrNoDeadline = errors.New("an ask needs a deadline: use context.WithTimeout")
-	// ErrOwnPartition: a handler asks an agent of its own partition, which would wait for itself. Nothing was sent.
+	// ErrOwnPartition: a handler asks an agent of its own partition, which would wait for itself. Nothing was sent. There is no way to have such
+	// an ask answered before the commit: the agent that is asked may be the asker itself, or may wait for records before this one.
 	ErrOwnPartition = errors.New("a handler cannot ask an agent of its own partition: the answer would wait for the handler; call the function directly, or use topology.AskThen")
 	// ErrNotRunning: no node runs the topology, and none has come up within a quarter of the time. Nothing was sent, unless the error is a context.DeadlineExceeded too: then the request
 	// waits in its topic, and is processed when a node starts.
