@@ -85,21 +85,36 @@ var (
 	codeOfDoc = regexp.MustCompile(`(?ms)^[ \t]*// doc: (\S+)\n(.*?)^[ \t]*// end$`)
 )
 
-// TestFromFaustIsTested: the Go code of the page is that of a test, letter by letter.
+// The Go code of these pages is that of tests, letter by letter.
 func TestFromFaustIsTested(t *testing.T) {
 	t.Parallel()
+	checkCode(t, "fromfaust", filepath.Join("docs", "from-faust.md"))
+}
+
+func TestGuideIsTested(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob(filepath.Join("docs", "guide", "*.md"))
+	require.NoError(t, err)
+	checkCode(t, "guide", pages...)
+}
+
+// checkCode compares the code of pages with that of an example's test.
+func checkCode(t *testing.T, example string, pages ...string) {
+	t.Helper()
 	have := map[string]string{}
-	for _, m := range codeOfDoc.FindAllStringSubmatch(readDoc(t, filepath.Join("examples", "fromfaust", "fromfaust_test.go")), -1) {
+	for _, m := range codeOfDoc.FindAllStringSubmatch(readDoc(t, filepath.Join("examples", example, example+"_test.go")), -1) {
 		have[m[1]] = dedent(m[2])
 	}
 	shown := map[string]bool{}
-	for _, m := range docCode.FindAllStringSubmatch(readDoc(t, filepath.Join("docs", "from-faust.md")), -1) {
-		require.NotEmpty(t, m[2], "docs/from-faust.md has Go code without the name of a test's: put <!-- NAME --> before it, and // doc: NAME … // end around it in examples/fromfaust\n%s", m[3])
-		require.Equal(t, have[m[2]], m[3], "docs/from-faust.md shows other code for %s than examples/fromfaust has", m[2])
-		shown[m[2]] = true
+	for _, page := range pages {
+		for _, m := range docCode.FindAllStringSubmatch(readDoc(t, page), -1) {
+			require.NotEmpty(t, m[2], "%s has Go code without the name of a test's: put <!-- NAME --> before it, and // doc: NAME … // end around it in examples/%s\n%s", page, example, m[3])
+			require.Equal(t, have[m[2]], m[3], "%s shows other code for %s than examples/%s has", page, m[2], example)
+			shown[m[2]] = true
+		}
 	}
 	for name := range have {
-		require.True(t, shown[name], "docs/from-faust.md does not show %s of examples/fromfaust", name)
+		require.True(t, shown[name], "no page shows %s of examples/%s", name, example)
 	}
 	require.Greater(t, len(shown), 10)
 }
