@@ -51,7 +51,7 @@ func Main(topologies ...Topology) int {
 	app := &App{
 		Name:       strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
 		Topologies: topologies,
-		In:         os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		In:         os.Stdin, Out: os.Stdout, Err: locked(os.Stderr),
 		Terminal: term.IsTerminal(int(os.Stdout.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		Asks:     term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())),
 		Environ:  os.Environ(),
@@ -90,7 +90,7 @@ func (a *App) watch(signals <-chan os.Signal, now func() time.Time, cancel conte
 	}
 }
 
-// Run runs one command and returns its exit code. An error is one line on Err.
+// Run runs one command and returns its exit code. An error is one line on Err, but for the faults of a topology, which are a line each.
 func (a *App) Run(ctx context.Context, args []string) int {
 	if err := host.CheckPlatform(); err != nil {
 		a.say("%s", err)
@@ -101,7 +101,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	if a.Exec == nil {
 		shared.Exec = becomeProgram
 	}
-	shared.Out, shared.Err = &lockedWriter{w: a.Out}, &lockedWriter{w: a.Err}
+	shared.Out, shared.Err = locked(a.Out), locked(a.Err)
 	c := &cli{app: &shared}
 	root := c.root()
 	root.SetArgs(args)
@@ -110,7 +110,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	root.SetErr(shared.Err)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		a.say("%s", oneLine(err))
+		a.say("%s", forPeople(err))
 	}
 	return exitCode(err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -15,16 +16,60 @@ import (
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer
+	to func(lines string) // takes what is written instead, while something else has the terminal; nil: it goes to w
+}
+
+// locked is a stream that several goroutines may write to.
+func locked(w io.Writer) *lockedWriter {
+	if l, ok := w.(*lockedWriter); ok {
+		return l
+	}
+	return &lockedWriter{w: w}
 }
 
 func (l *lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.to != nil {
+		l.to(strings.TrimRight(string(p), "\n"))
+		return len(p), nil
+	}
 	return l.w.Write(p)
 }
 
-// changes prints records of a changelog as lines: key<TAB>value, and key<TAB>(deleted) for tombstones; of a set table key<TAB>element,
-// with (deleted) behind one that was removed.
+// divert gives what is written from now on to a function; nil: back to the stream.
+func (l *lockedWriter) divert(to func(lines string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to = to
+}
+
+// deleted stands in the place of a value that is gone.
+const deleted = "(deleted)"
+
+// changed is what a record of a changelog tells of a row, as text: a set table's key and element, with (deleted) behind one that was removed;
+// of others key and value, or (deleted).
+func changed(t *plan.Table, b *kafka.Batch, i int) (key, value string) {
+	current, why := b.Value(i), error(nil)
+	if t.Current != nil && current != nil {
+		current, why = t.Current(tables.VersionOf(b, i), current)
+	}
+	k, v := t.Entry(b.Key(i), current)
+	value = text(t.Value, v)
+	if why != nil {
+		value = fmt.Sprintf("(%v)", why)
+	}
+	switch {
+	case b.Value(i) != nil:
+	case t.Split != nil:
+		value += " " + deleted
+	default:
+		value = deleted
+	}
+	return cell(text(t.Key, k)), cell(value)
+}
+
+// changes prints records of a changelog as lines: key<TAB>value.
 type changes struct {
 	out   io.Writer // takes each batch in one write
 	buf   bytes.Buffer
@@ -43,23 +88,8 @@ func (c *changes) print(b *kafka.Batch) error {
 		if c.named {
 			c.buf.WriteString(c.table.Name + "\t")
 		}
-		current, why := b.Value(i), error(nil)
-		if c.table.Current != nil && current != nil {
-			current, why = c.table.Current(tables.VersionOf(b, i), current)
-		}
-		key, v := c.table.Entry(b.Key(i), current)
-		value := text(c.table.Value, v)
-		if why != nil {
-			value = fmt.Sprintf("(%v)", why)
-		}
-		switch {
-		case b.Value(i) != nil:
-		case c.table.Split != nil:
-			value += " (deleted)"
-		default:
-			value = "(deleted)"
-		}
-		c.buf.WriteString(cell(text(c.table.Key, key)) + "\t" + cell(value) + "\n")
+		key, value := changed(c.table, b, i)
+		c.buf.WriteString(key + "\t" + value + "\n")
 	}
 	if c.buf.Len() == 0 {
 		return nil

@@ -192,6 +192,7 @@ func (r *running) serve(ctx context.Context) error {
 		}
 		return err
 	}
+	stopBoard := r.openBoard(ctx)
 	why := r.work(ctx)
 	if errors.Is(why, errDrained) {
 		r.tellLetters()
@@ -206,10 +207,24 @@ func (r *running) serve(ctx context.Context) error {
 		}
 		s.close()
 	}
+	stopBoard()
 	if errors.Is(why, errDrained) || errors.Is(why, errEnded) && err != nil || ctx.Err() != nil && errors.Is(why, context.Canceled) {
 		why = nil
 	}
 	return errors.Join(why, err)
+}
+
+// openBoard shows the tables on a board, if there is a terminal to draw it on. The function that it returns ends it.
+func (r *running) openBoard(ctx context.Context) (stop func()) {
+	errs, ok := r.app.Err.(*lockedWriter)
+	if !r.app.Terminal || len(r.shows) == 0 || !ok {
+		return func() {}
+	}
+	b := newBoard(r.paint(), time.Now, r.busy)
+	for _, s := range r.shows {
+		s.out = b.add(s.table)
+	}
+	return b.run(ctx, os.Stdout, errs)
 }
 
 // tellLetters says how many records were given up: a drained node has done all that could be done.

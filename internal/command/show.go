@@ -16,11 +16,11 @@ import (
 // pollWait is how long one poll for records waits: as long as it takes at most to notice that a command is to end.
 const pollWait = 100 * time.Millisecond
 
-// show prints the changes of a table as they are committed, read from its changelog.
+// show prints the changes of a table as they are committed, read from its changelog: as lines, or on the board of a terminal.
 type show struct {
 	cli    *cli
 	table  *plan.Table
-	out    *changes
+	out    interface{ print(b *kafka.Batch) error } // lines, or a table of the board
 	driver kafka.Driver
 	reader kafka.Reader
 	at     map[kafka.TopicPartition]int64 // next offset to read
