@@ -48,19 +48,16 @@ func OpenView[K, V any](ctx context.Context, cfg Config, of topology.Viewed[K, V
 		}
 	}
 	v.cluster, err = host.Connect(ctx, host.ClusterConfig{
-		Brokers: cfg.Brokers, Settings: cfg.Kafka, ClientID: how.Topology + "-view", Topologies: []string{how.Topology}, DataDir: cfg.DataDir, Transient: true, Logger: cfg.Logger,
+		Brokers: cfg.Brokers, Settings: cfg.Kafka, ClientID: how.Topology + "-view", Topologies: []string{how.Topology}, DataDir: cfg.DataDir, Find: true, Logger: cfg.Logger,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("troupe.OpenView: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.cluster.Close())
 		}
 	}()
-	if v.cluster.Kind == host.Embedded {
-		return nil, fmt.Errorf("troupe.OpenView: no broker runs in %s: start the node, or name the Brokers", cfg.DataDir)
-	}
 	how.Replica.Changed = v.tell
 	v.copy = tables.NewReplica(&how.Replica)
 	v.follower, err = actors.Follow(ctx, protocol.Real{}, v.cluster.Driver, v.cluster.Admin, how.Topic, v.copy)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -67,6 +69,9 @@ func TestView(t *testing.T) {
 	c, dir := newCounter(), t.TempDir()
 	_, err := troupe.OpenView(ctx, troupe.Config{DataDir: dir}, c.counts)
 	require.ErrorContains(t, err, "no broker runs in "+dir+": start the node")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left, "a view leaves nothing behind where there was nothing")
 	stop := c.start(t, dir)
 	defer stop()
 	c.say <- "ada"
@@ -152,4 +157,25 @@ func ExampleOpenView() {
 	for n := range v.Watch(ctx, "ada") {
 		fmt.Println(n)
 	}
+}
+
+// A view that is being opened on brokers that do not answer ends with its context, long before it would give up by itself.
+func TestViewHeedsItsContext(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // takes connections, and never answers
+	require.NoError(t, err)
+	defer func() { require.NoError(t, silent.Close()) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	met := make(chan struct{})
+	go func() {
+		defer close(met)
+		c, err := silent.Accept()
+		cancel()
+		if err == nil {
+			_ = c.Close()
+		}
+	}()
+	_, err = troupe.OpenView(ctx, troupe.Config{Brokers: []string{silent.Addr().String()}}, newCounter().counts)
+	require.ErrorIs(t, err, context.Canceled)
+	<-met
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -328,7 +329,8 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	r.noteError("partition "+status.Name(stageName(r.slots.stages[m.slot]), r.slots.numbers[m.slot])+" broke", m.err)
 	now, log := r.site.ground.Now(), r.log.With("slot", m.slot, "stage", r.slots.stages[m.slot].Key, "partition", r.slots.numbers[m.slot])
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
-	if r.breaks[m.slot] = append(recent, now); len(r.breaks[m.slot]) < maxBreaks {
+	_, refused := errors.AsType[*tables.VersionError](m.err) // which no attempt mends
+	if r.breaks[m.slot] = append(recent, now); !refused && len(r.breaks[m.slot]) < maxBreaks {
 		log.Error("partition broke: it is rebuilt", "error", m.err)
 		crashpoint.Hit("own.broken")
 		r.retake(c, []int32{m.slot}, m.err)
@@ -336,7 +338,11 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	}
 	log.Error("partition stopped: it cannot be rebuilt; other partitions go on, and it is tried again later", "error", m.err, "again_after", breakWindow)
 	r.drop(c, m.slot)
-	r.parts[m.slot] = &ownedSlot{grant: o.grant, why: fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err)}
+	why := m.err
+	if !refused {
+		why = fmt.Errorf("partition broke %d times within %v: %w", maxBreaks, breakWindow, m.err)
+	}
+	r.parts[m.slot] = &ownedSlot{grant: o.grant, why: why}
 	g, self := r.site.ground, c.Self()
 	g.After(breakWindow, func() { g.Send(self, rebuild{m.slot, m.incarnation}) })
 }

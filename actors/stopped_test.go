@@ -10,6 +10,7 @@ import (
 	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
 )
 
 // stopped returns why partitions of a node are stopped, by their numbers.
@@ -45,6 +46,27 @@ func TestNodeOnePartitionBroken(t *testing.T) {
 	}
 	require.NoError(t, c2.ProduceSync(t.Context(), rs...).FirstErr())
 	require.Equal(t, "more", string(w.read("out", 5)[4].Value))
+	require.NoError(t, n.Err())
+}
+
+// A table that holds values of a version that the program does not know is refused at the first attempt: no other one mends it.
+func TestNodeOtherVersion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "in")
+	count := func(opts ...topology.TableOption) *topology.Topology {
+		topo := topology.New("versions")
+		in := topology.NewTopic(topo, "in", codec.String, codec.String)
+		topology.Count(topology.GroupByKey(topology.From(in)), topology.NewTable(topo, "counts", codec.String, codec.Int64, opts...))
+		return topo
+	}
+	first := w.node(t.TempDir(), count(topology.Version(2)))
+	w.send("in", "a")
+	w.read("versions-counts-changelog", 1)
+	w.stop(first)
+	n := w.node(t.TempDir(), count(topology.Version(1)))
+	require.Eventually(t, func() bool { return stopped(n)[0] != "" }, patience, tick)
+	require.Contains(t, stopped(n)[0], "table counts holds values of version 2 of its codec")
+	require.NotContains(t, stopped(n)[0], "times within")
 	require.NoError(t, n.Err())
 }
 

@@ -103,7 +103,7 @@ func leaveOpen(t *testing.T, brokers string) {
 
 	d, err := confluent.New(confluent.Config{Brokers: strings.Split(brokers, ",")})
 	require.NoError(t, err)
-	o, err := d.OpenOperator()
+	o, err := d.OpenOperator(t.Context())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, o.Close()) }()
 	mark := kafka.Mark{}.TakenBy(kafka.Owner{Instance: "ghost", Nonce: "1"})

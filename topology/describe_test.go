@@ -64,3 +64,22 @@ func TestDescribe(t *testing.T) {
 	_, err := topology.Describe(nil, "svg")
 	require.EqualError(t, err, `no format "svg": there are text, mermaid, dot, json`)
 }
+
+// No name of a type of the engine's own is shown to users.
+func TestDescribeSetTable(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("chat")
+	in := topology.NewTopic(topo, "in", codec.String, codec.Int64)
+	topology.Each(topo, "join", in, func(*topology.Context, topology.Event[string, int64]) error { return nil },
+		topology.Writes(topology.NewSetTable(topo, "members", codec.String, codec.Int64)))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	for _, format := range topology.Formats() {
+		text, err := topology.Describe(p, format)
+		require.NoError(t, err)
+		require.NotContains(t, text, "topology.")
+	}
+	text, err := topology.Describe(p, "text")
+	require.NoError(t, err)
+	require.Contains(t, text, "chat-members-changelog: changelog (string with int64 → nothing)")
+}

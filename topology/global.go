@@ -163,7 +163,7 @@ func (g *GlobalTable[K, V]) scan(s *scope, from, to []byte) iter.Seq2[K, V] {
 // the node has when the record is processed: the join goes by no time, and a later change of the row changes no result. Semantics are those of
 // Kafka Streams' KStream-GlobalKTable join (KIP-99).
 func JoinGlobal[K, V, G, W, R any](f Flow[K, V], table *GlobalTable[G, W], key func(Event[K, V]) (G, bool), join func(value V, row W) R) Flow[K, R] {
-	f.needs(join == nil, "JoinGlobal")
+	f.needs(key == nil || join == nil, "JoinGlobal")
 	return joinGlobal(f, "join", table, key, func(value V, row W, ok bool) (R, bool) {
 		if !ok {
 			var none R
@@ -176,12 +176,11 @@ func JoinGlobal[K, V, G, W, R any](f Flow[K, V], table *GlobalTable[G, W], key f
 // LeftJoinGlobal is JoinGlobal for all records: ok says whether there is a row. A record for which key says false is joined with none (KIP-962); only one with a
 // null value is dropped.
 func LeftJoinGlobal[K, V, G, W, R any](f Flow[K, V], table *GlobalTable[G, W], key func(Event[K, V]) (G, bool), join func(value V, row W, ok bool) R) Flow[K, R] {
-	f.needs(join == nil, "LeftJoinGlobal")
+	f.needs(key == nil || join == nil, "LeftJoinGlobal")
 	return joinGlobal(f, "left-join", table, key, func(value V, row W, ok bool) (R, bool) { return join(value, row, ok), true })
 }
 
 func joinGlobal[K, V, G, W, R any](f Flow[K, V], name string, table *GlobalTable[G, W], key func(Event[K, V]) (G, bool), join func(V, W, bool) (R, bool)) Flow[K, R] {
-	f.needs(key == nil, name+" with a global table")
 	if table == nil {
 		f.t.fault("the flow from %s has a step %s with a nil global table: define the table first", f.root(), name)
 		table = &GlobalTable[G, W]{def: &globalDef{t: f.t}}

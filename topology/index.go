@@ -24,12 +24,13 @@ type Index[K, V, I any] struct {
 func NewIndex[K, V, I any](table *Table[K, V], name string, by func(key K, value V) I, values codec.Codec[I]) *Index[K, V, I] {
 	t := table.def.t
 	x := &Index[K, V, I]{table: table, codec: values, place: len(table.spec.Indexes), name: name}
+	if name == "" {
+		t.fault("table %s has an index without a name: give it one", table.def.name)
+		return x
+	}
 	if by == nil || values == nil {
 		t.fault("index %s of table %s lacks its function or its codec: pass one that makes of an entry what it is found by, and a codec for that", name, table.def.name)
 		return x
-	}
-	if name == "" {
-		t.fault("table %s has an index without a name: give it one", table.def.name)
 	}
 	of := fmt.Sprintf("index %s of table %s: the codec", name, table.def.name)
 	t.checkCodec(of, codecFault(values))

@@ -86,6 +86,7 @@ func (b *builder) topics() {
 		x.Changelog.Key, x.Changelog.Value = x.Key, x.Value
 		if x.Split != nil {
 			x.Changelog.Key, x.Changelog.Value = x.Rows, plan.Text{Type: "nothing"}
+			x.Changelog.Key.Type = x.Key.Type + " with " + x.Value.Type
 		}
 		if d.policy != nil {
 			x.Policy = d.policy.Complete(plan.Processor)

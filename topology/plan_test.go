@@ -326,6 +326,12 @@ func faults() []fault {
 			topology.Each(t, "a", in, nothing)
 			topology.Each(t, "b", topicsOf(t, "ours")[0], nothing, topology.Sends(in), topology.Writes(tb))
 		}, []string{"agent a reads topic theirs of another topology, other", "agent b sends to topic theirs of another", "agent b uses table their-table of another"}},
+		{"indexes", func(t *topology.Topology) {
+			orders := topology.NewTable(t, "orders", codec.String, codec.String)
+			topology.NewIndex(orders, "", func(string, string) string { return "" }, codec.String)
+			topology.NewIndex[string, string, string](orders, "", nil, nil)
+			topology.NewIndex[string, string, string](orders, "customer", nil, nil)
+		}, []string{"table orders has an index without a name: give it one", "index customer of table orders lacks its function or its codec"}},
 		{"operators", func(t *topology.Topology) {
 			in := topology.NewTopic(t, "in", codec.String, codec.Int64)
 			tb := topology.NewTable(t, "table", codec.String, codec.Int64)

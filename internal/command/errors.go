@@ -41,6 +41,30 @@ func exitCode(err error) int {
 	}
 }
 
+// faultsError are the faults of a topology, which people mend one by one: each is a line.
+type faultsError struct {
+	topology string
+	faults   []error
+}
+
+func (e *faultsError) Error() string {
+	lines := []string{fmt.Sprintf("topology %s cannot run: it has %d faults", e.topology, len(e.faults))}
+	for _, f := range e.faults {
+		lines = append(lines, oneLine(f))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+func (e *faultsError) Unwrap() []error { return e.faults }
+
+// forPeople is an error as the command line tells it: one line, but for the faults of a topology.
+func forPeople(err error) string {
+	if f, ok := errors.AsType[*faultsError](err); ok {
+		return f.Error()
+	}
+	return oneLine(err)
+}
+
 // oneLine puts an error, joined ones included, into one line.
 func oneLine(err error) string {
 	parts := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })

@@ -104,13 +104,13 @@ func (m *mailbox) list(letters []*letter, format string) error {
 		m.app.say("topology %s has no such dead letters", m.plan.Name)
 		return nil
 	}
-	out := newTable(m.app.Out, format, "letter", "state", "time", "record", "agent", "step", "attempts", "key", "error")
+	out := newTable(m.app.Out, format, "letter", "state", "time", "record", "agent", "failed in", "step", "attempts", "key", "error")
 	for _, l := range letters {
 		problem := l.problem()
 		if format == "table" {
 			problem = brief(problem)
 		}
-		out.row(m.line(l), l.place.String(), l.state(), l.Time.UTC().Format(time.RFC3339Nano), l.record(), l.Agent, cmp.Or(l.Step, "-"),
+		out.row(m.line(l), l.place.String(), l.state(), l.Time.UTC().Format(time.RFC3339Nano), l.record(), l.Agent, cmp.Or(l.FailedIn, "-"), cmp.Or(l.Step, "-"),
 			fmt.Sprint(l.Attempts), m.keyText(l), problem)
 	}
 	if err := out.close(); err != nil {

@@ -106,7 +106,7 @@ func TestLettersListAndShow(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	out := s.run("dead-letters", "list").out
-	require.Regexp(t, `(?m)^0@\d+ +open +\S+Z +orders/0@1 +pay +handler +1 +2 +no such customer$`, out)
+	require.Regexp(t, `(?m)^0@\d+ +open +\S+Z +orders/0@1 +pay +- +handler +1 +2 +no such customer$`, out)
 	require.Contains(t, out, "3 letters\n      2  pay: no such customer\n      1  pay: broken at #\n")
 	require.NotContains(t, out, "bad one", "a list shows no values")
 

@@ -153,10 +153,13 @@ func (c *cli) chosen() (*plan.Plan, error) {
 
 func planOf(t Topology) (*plan.Plan, error) {
 	p, err := t.Plan()
-	if err != nil {
-		return nil, fmt.Errorf("topology %s cannot run: %w", t.Name(), err)
+	if err == nil {
+		return p, nil
 	}
-	return p, nil
+	if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) > 1 { //nolint:errorlint // the error itself, not one in it
+		return nil, &faultsError{t.Name(), all.Unwrap()}
+	}
+	return nil, fmt.Errorf("topology %s cannot run: %w", t.Name(), err)
 }
 
 // directory is the data directory for a topology.
@@ -203,7 +206,22 @@ func topicOf(p *plan.Plan, name string) (*plan.Topic, error) {
 			names = append(names, t.Name)
 		}
 	}
+	for _, ch := range p.Channels {
+		if ch.Name == name {
+			return nil, wrongUse("%q is a channel, in memory between agents: nothing from outside gets into it; use a topic that the topology reads, such as %s", name, strings.Join(sourcesOf(p), ", "))
+		}
+	}
 	return nil, unknown("topic", name, names)
+}
+
+// sourcesOf are the names of the topics that agents read and others may send to.
+func sourcesOf(p *plan.Plan) (names []string) {
+	for _, t := range p.Topics {
+		if t.Source && t.Kind == plan.External {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // tableOf finds a table of a plan by its name.

@@ -63,8 +63,8 @@ func (c *cli) getCommand() *cobra.Command {
 }
 
 func (c *cli) printKeys(t *plan.Table, image tableImage, format string, keys []string) error {
-	out := newTable(c.app.Out, format, columns(t)...)
 	var missing []string
+	var found []row
 	for _, k := range keys {
 		key, err := t.Key.Parse(k)
 		if err != nil {
@@ -74,12 +74,16 @@ func (c *cli) printKeys(t *plan.Table, image tableImage, format string, keys []s
 		if len(rows) == 0 {
 			missing = append(missing, fmt.Sprintf("%q", k))
 		}
-		for _, r := range rows {
+		found = append(found, rows...)
+	}
+	if len(found) > 0 || format != "table" { // a heading of nothing would hide what is missing
+		out := newTable(c.app.Out, format, columns(t)...)
+		for _, r := range found {
 			printRow(out, t, r)
 		}
-	}
-	if err := out.close(); err != nil {
-		return err
+		if err := out.close(); err != nil {
+			return err
+		}
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("table %s has no key %s", t.Name, strings.Join(missing, ", "))

@@ -51,6 +51,9 @@ func TestSetTablesAreShown(t *testing.T) {
 	out, err = get("table", "a")
 	require.NoError(t, err)
 	require.Equal(t, "KEY  ELEMENT\na    7\n", out)
+	out, err = get("table", "c")
+	require.EqualError(t, err, `table members has no key "c"`)
+	require.Empty(t, out, "no heading of nothing")
 	out, err = get("json", "a")
 	require.NoError(t, err)
 	require.JSONEq(t, `[{"key": "a", "element": 7}]`, out)
@@ -71,4 +74,39 @@ func TestGlobalTablesAreTopics(t *testing.T) {
 	require.EqualError(t, err, "all is a global table, a copy of topic catalog: look at that with tail catalog --once")
 	_, err = tableOf(p, "al")
 	require.EqualError(t, err, `unknown table "al": there is none`)
+}
+
+// A channel is no topic that somebody could send to: the command says so, and what to use.
+func TestChannelsAreInMemory(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("shop")
+	in, out := topology.NewTopic(topo, "in", codec.String, codec.Int64), topology.NewTopic(topo, "out", codec.String, codec.Int64)
+	pipe := topology.NewChannel[string, int64](topo, "pipe")
+	nothing := func(*topology.Context, topology.Event[string, int64]) error { return nil }
+	topology.Each(topo, "feed", in, nothing, topology.Sends(pipe))
+	topology.Each(topo, "read", pipe, nothing, topology.Sends(out))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	_, err = topicOf(p, "pipe")
+	require.EqualError(t, err, `"pipe" is a channel, in memory between agents: nothing from outside gets into it; use a topic that the topology reads, such as in`)
+	_, err = (&cli{}).openFeed(p, "pipe=file")
+	require.ErrorContains(t, err, `--feed: "pipe" is a channel`)
+}
+
+// The faults of a topology are a line each, with their number; one alone is told in one line.
+func TestFaultsAreLines(t *testing.T) {
+	t.Parallel()
+	say := func(topo *topology.Topology) string {
+		var errs bytes.Buffer
+		app := &App{Name: "node", Topologies: []Topology{topo}, In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &errs}
+		require.Equal(t, exitFailed, app.Run(t.Context(), []string{"describe"}))
+		return errs.String()
+	}
+	topo := topology.New("faulty")
+	require.Equal(t, "node: topology faulty cannot run: topology faulty has no agents: nothing would happen\n", say(topo))
+	topology.NewTable(topo, "totals", codec.String, codec.Int64)
+	require.Equal(t, `node: topology faulty cannot run: it has 2 faults
+  topology faulty has no agents: nothing would happen
+  table totals is written by no agent: declare topology.Writes(totals) where it is, or remove it
+`, say(topo))
 }

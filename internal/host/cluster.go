@@ -49,7 +49,9 @@ type ClusterConfig struct {
 	// Transient says that this process is a command that ends soon: a node that starts meanwhile waits for an embedded
 	// broker that it started, instead of using it and losing it.
 	Transient bool
-	Logger    *slog.Logger // defaults to none
+	// Find says that an embedded broker must run in the data directory already: none is started, and nothing is written there.
+	Find   bool
+	Logger *slog.Logger // defaults to none
 }
 
 // Cluster is a connection to the brokers.
@@ -85,7 +87,7 @@ func Connect(ctx context.Context, cfg ClusterConfig) (_ *Cluster, err error) {
 	if c.Driver, err = openDriver(cfg, c.Brokers); err != nil {
 		return nil, &ConfigError{err}
 	}
-	if c.Admin, err = openOperator(c.Driver); err != nil {
+	if c.Admin, err = openOperator(ctx, c.Driver); err != nil {
 		return nil, err // it names the brokers
 	}
 	c.closers = append(c.closers, c.Admin.Close)
@@ -112,6 +114,14 @@ func (c *Cluster) Close() error {
 
 // embed finds the embedded broker of the data directory, or starts it.
 func (c *Cluster) embed(ctx context.Context, cfg ClusterConfig) error {
+	if cfg.Find {
+		addr, ok := findEmbedded(cfg.DataDir)
+		if !ok {
+			return &ConfigError{fmt.Errorf("no broker runs in %s: start the node, or name the Brokers", cfg.DataDir)}
+		}
+		c.Brokers, c.Kind = []string{addr}, Shared
+		return nil
+	}
 	dir, err := MakeDir(cfg.DataDir)
 	if err != nil {
 		return err

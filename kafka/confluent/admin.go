@@ -46,7 +46,7 @@ var (
 )
 
 // openAdmin opens an admin once a broker answers, which it waits ten seconds for.
-func openAdmin(d *Driver) (kafka.Operator, error) {
+func openAdmin(ctx context.Context, d *Driver) (kafka.Operator, error) {
 	if err := checkBrokers(d.cfg.Brokers); err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func openAdmin(d *Driver) (kafka.Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.reach(context.Background(), raw); err != nil {
+	if err := d.reach(ctx, raw); err != nil {
 		raw.Close()
 		return nil, err
 	}

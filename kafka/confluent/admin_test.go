@@ -26,7 +26,7 @@ func adminOf(t *testing.T, opts ...kfake.Opt) (kafka.Operator, *Driver) {
 	t.Cleanup(c.Close)
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t)})
 	require.NoError(t, err)
-	a, err := d.OpenOperator()
+	a, err := d.OpenOperator(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, a.Close()) })
 	return a, d

@@ -86,10 +86,10 @@ func New(cfg Config) (*Driver, error) {
 }
 
 // OpenAdmin opens a client for topics and offsets.
-func (d *Driver) OpenAdmin() (kafka.Admin, error) { return openAdmin(d) }
+func (d *Driver) OpenAdmin() (kafka.Admin, error) { return openAdmin(context.Background(), d) }
 
-// OpenOperator opens a client for all that those who run a topology do.
-func (d *Driver) OpenOperator() (kafka.Operator, error) { return openAdmin(d) }
+// OpenOperator opens a client for all that those who run a topology do, once a broker answers; ctx ends the wait.
+func (d *Driver) OpenOperator(ctx context.Context) (kafka.Operator, error) { return openAdmin(ctx, d) }
 
 // OpenReader opens a client that reads outside the group.
 func (d *Driver) OpenReader() (kafka.Reader, error) { return openReader(d) }
@@ -143,6 +143,7 @@ func unless(cm *rdk.ConfigMap, values map[string]rdk.ConfigValue) {
 
 // reach waits until a broker answers, ten seconds at most; not that long for what waiting does not mend.
 func (d *Driver) reach(ctx context.Context, raw *kgo.Client) error {
+	told := ctx
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	var last error
@@ -157,6 +158,9 @@ func (d *Driver) reach(ctx context.Context, raw *kgo.Client) error {
 			}
 		}
 		if !pause(ctx, wait) {
+			if told.Err() != nil {
+				return told.Err()
+			}
 			if last == nil {
 				last = ctx.Err()
 			}

@@ -150,6 +150,7 @@ func TestGlobalTableFaults(t *testing.T) {
 	} {
 		require.ErrorContains(t, err, want)
 	}
+	require.Equal(t, 1, strings.Count(err.Error(), "without a function"), "one step, one fault")
 }
 
 // A handler that has not declared a global table may not read it.
