@@ -111,6 +111,7 @@ func TestWhatCannotBeBuiltIsSaidWithTheMend(t *testing.T) {
 		{"a file", "", "./file.go", nil, []string{"./file.go is a file", "directory of the package"}},
 		{"no Go files", "", "./empty", nil, []string{"there is no Go package in ./empty"}},
 		{"no such package", "", "example.org/mod/shopp", nil, []string{"there is no package example.org/mod/shopp"}},
+		{"a directory without its dot", "", "nested/shop", nil, []string{"there is no package nested/shop", "is ./nested/shop meant?"}},
 		{"many packages", "", "./...", nil, []string{"./... names several packages"}},
 		{"no function", "", "./none", nil, []string{"./none has no function Topology", "func Topology() *topology.Topology"}},
 		{"another name", "", "./near", nil, []string{"is NewTopology meant?"}},

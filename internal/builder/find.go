@@ -96,6 +96,9 @@ func find(ctx context.Context, g *goCommand, cfg Config) (*target, error) {
 		if isDirectory(cfg.Package) {
 			return nil, useError("there is no Go package in %s: %s", cfg.Package, firstLine(t.Error.Err))
 		}
+		if info, err := os.Stat(filepath.Join(g.dir, cfg.Package)); err == nil && info.IsDir() {
+			return nil, useError("there is no package %s for the module in %s, but a directory of that name: is ./%s meant?", cfg.Package, root, filepath.ToSlash(filepath.Clean(cfg.Package)))
+		}
 		return nil, useError("there is no package %s for the module in %s: %s", cfg.Package, root, plainLine(t.Error.Err))
 	}
 	if t.Error != nil {
