@@ -172,3 +172,19 @@ func ExampleNewTimers() {
 	// not yet
 	// ada has left from /about
 }
+
+// Who visits now is counted by page: who goes on to another one is taken off the count of the one before.
+func ExampleGroupTable() {
+	t, in := visits()
+	at := topology.TableFrom(t, "at", in)
+	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+	byPage := topology.GroupTable(at, func(visitor, page string) (string, string, bool) { return page, visitor, true }, codec.String)
+	topology.CountRows(byPage, counts)
+
+	d := drive(t)
+	topologytest.Pipe(d, in, "ada", "/")
+	topologytest.Pipe(d, in, "grace", "/")
+	topologytest.Pipe(d, in, "ada", "/about")
+	fmt.Println(topologytest.Table(d, counts))
+	// Output: map[/:1 /about:1]
+}
