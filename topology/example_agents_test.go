@@ -17,11 +17,12 @@ import (
 // drive runs a topology without a broker.
 func drive(t *topology.Topology) *topologytest.Driver { return topologytest.New(inExample{}, t) }
 
-// printAll prints the records of a topic.
-func printAll[V any](d *topologytest.Driver, topic *topology.Topic[string, V]) {
+// recordsOf are the records of a topic, a line each.
+func recordsOf[V any](d *topologytest.Driver, topic *topology.Topic[string, V]) (lines string) {
 	for _, e := range topologytest.Read(d, topic) {
-		fmt.Println(e.Key, e.Value)
+		lines += fmt.Sprintln(e.Key, e.Value)
 	}
+	return lines
 }
 
 // bank is a topology with a topic of payments by customer.
@@ -45,7 +46,7 @@ func ExampleAgent() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 21)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -62,7 +63,7 @@ func ExampleEach() {
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 5)
 	topologytest.Pipe(d, payments, "grace", 5000)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: grace 5000
 }
 
@@ -109,7 +110,7 @@ func ExampleTask() {
 		out.Send(ctx, "hello", 1)
 		return nil
 	}, topology.Sends(out))
-	printAll(drive(t), out)
+	fmt.Print(recordsOf(drive(t), out))
 	// Output: hello 1
 }
 
@@ -130,7 +131,7 @@ func ExampleEvery() {
 	topologytest.Pipe(d, payments, "ada", 40)
 	topologytest.Pipe(d, payments, "ada", 2)
 	d.Advance(time.Minute)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -146,7 +147,7 @@ func ExampleOnLeader() {
 
 	d := drive(t)
 	d.Advance(time.Hour)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: tick 0
 }
 
@@ -177,7 +178,7 @@ func ExampleReads() {
 	d := drive(t)
 	topologytest.Pipe(d, topology.TopicOf[string, int64](t, "limit-updates"), "ada", 100)
 	topologytest.Pipe(d, payments, "ada", 142)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -282,7 +283,7 @@ func ExampleThen() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 21)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -297,7 +298,7 @@ func ExampleSinkTopic() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 43)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output:
 	// ada 21
 	// ada 22
@@ -331,7 +332,7 @@ func ExampleSinkAgent() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 82)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 

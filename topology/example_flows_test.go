@@ -72,7 +72,7 @@ func ExampleLoop() {
 
 	d := drive(t)
 	topologytest.Pipe(d, counts, "rocket", 2)
-	printAll(d, counts)
+	fmt.Print(recordsOf(d, counts))
 	// Output:
 	// rocket 2
 	// rocket 1
@@ -94,7 +94,7 @@ func ExampleCapacity() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 42)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -113,7 +113,7 @@ func ExampleTo() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 4200)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -125,7 +125,7 @@ func ExampleFilter() {
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 42)
 	topologytest.Pipe(d, payments, "ada", 1)
-	printAll(d, out)
+	fmt.Print(recordsOf(d, out))
 	// Output: ada 42
 }
 
@@ -136,7 +136,7 @@ func ExampleMap() {
 
 	d := drive(t)
 	topologytest.Pipe(d, payments, "ada", 42)
-	printAll(d, texts)
+	fmt.Print(recordsOf(d, texts))
 	// Output: ada 42 cents
 }
 
@@ -148,7 +148,7 @@ func ExampleFlatMap() {
 
 	d := drive(t)
 	topologytest.Pipe(d, lines, "1", "to be")
-	printAll(d, words)
+	fmt.Print(recordsOf(d, words))
 	// Output:
 	// 1 to
 	// 1 be

@@ -273,9 +273,8 @@ var _ = func(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	// end
-	return nil
+	return client.Close()
 }
 
 // OldParcel is what the table held in version 0.

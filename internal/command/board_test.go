@@ -12,7 +12,6 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
-	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // boardOf is a board that shows some tables, with a clock of its own.
@@ -42,7 +41,7 @@ func put(t *testing.T, table *boardTable, pairs ...string) {
 	for i := 0; i < len(pairs); i += 2 {
 		var v []byte
 		if pairs[i+1] != "-" {
-			n, err := plan.Text(table.table.Value).Parse(pairs[i+1])
+			n, err := table.table.Value.Parse(pairs[i+1])
 			require.NoError(t, err)
 			v = n
 		}

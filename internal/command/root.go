@@ -156,7 +156,7 @@ func planOf(t Topology) (*plan.Plan, error) {
 	if err == nil {
 		return p, nil
 	}
-	if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) > 1 { //nolint:errorlint // the error itself, not one in it
+	if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) > 1 { // the error itself, not one in it
 		return nil, &faultsError{t.Name(), all.Unwrap()}
 	}
 	return nil, fmt.Errorf("topology %s cannot run: %w", t.Name(), err)
