@@ -2,6 +2,8 @@ package actors_test
 
 import (
 	"context"
+	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,6 +142,58 @@ func TestNodeHandlersThatHang(t *testing.T) {
 					w.stop(n)
 					require.Equal(t, []string{"a", "c"}, valuesOf(w.read("out", 2)), "what it would still do is refused")
 				}
+			})
+		}
+	}
+}
+
+// Timers and tasks that hang, or whose goroutine ends, are tried again as records are.
+func TestNodeTimersAndTasksThatHang(t *testing.T) {
+	t.Parallel()
+	define := map[string]func(*topology.Topology, func(*topology.TaskContext) error, ...topology.AgentOption){
+		"timer": func(t *topology.Topology, fn func(*topology.TaskContext) error, opts ...topology.AgentOption) {
+			topology.Every(t, "beside", 50*time.Millisecond, fn, opts...)
+		},
+		"task": func(t *topology.Topology, fn func(*topology.TaskContext) error, opts ...topology.AgentOption) {
+			topology.Task(t, "beside", fn, opts...)
+		},
+	}
+	for kind, def := range define {
+		for _, how := range []string{"heeds its context", "ignores its context", "ends its goroutine", "panics"} {
+			t.Run(kind+" that "+how, func(t *testing.T) {
+				t.Parallel()
+				release := make(chan struct{})
+				w := newWorld(t, 1, "in", "out")
+				topo := topology.New("hang")
+				in := topology.NewTopic(topo, "in", codec.String, codec.String)
+				out := topology.NewTopic(topo, "out", codec.String, codec.String)
+				topology.Each(topo, "agent", in, func(*topology.Context, topology.Event[string, string]) error { return nil })
+				var calls atomic.Int32
+				def(topo, func(ctx *topology.TaskContext) error {
+					n := calls.Add(1)
+					out.Send(ctx, "k", strconv.Itoa(int(n)))
+					if n > 1 {
+						return nil
+					}
+					switch how {
+					case "heeds its context":
+						<-ctx.Done()
+						return ctx.Err()
+					case "ignores its context":
+						<-release
+					case "ends its goroutine":
+						runtime.Goexit()
+					default:
+						panic("a pipe burst")
+					}
+					return nil
+				}, topology.Sends(out), topology.OnFailure(topology.Policy{
+					Attempts: 3, Deadline: 500 * time.Millisecond, Grace: 200 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
+				}))
+				n := w.node(t.TempDir(), topo)
+				t.Cleanup(func() { close(release) }) // before the node stops
+				require.Equal(t, "2", string(w.read("out", 1)[0].Value), "what the first call has sent is not committed")
+				w.stop(n)
 			})
 		}
 	}

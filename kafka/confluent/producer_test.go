@@ -210,7 +210,7 @@ func sickBundles(t *testing.T, atLeastOnce bool) {
 	state, err := n.prod.Settle(t.Context(), []*kafka.Bundle{b})
 	require.NoError(t, err)
 	require.Equal(t, map[int32]kafka.Settled{0: kafka.SlotNotCommitted}, state)
-	require.Equal(t, kafka.Committed, n.prod.Commit(t.Context(), []*kafka.Bundle{b}).Verdict)
+	require.NotEqual(t, kafka.Aborted, n.prod.Commit(t.Context(), []*kafka.Bundle{b}).Verdict, "one that took long is unknown")
 	state, err = n.prod.Settle(t.Context(), []*kafka.Bundle{b})
 	require.NoError(t, err)
 	require.Equal(t, map[int32]kafka.Settled{0: kafka.SlotCommitted}, state)
