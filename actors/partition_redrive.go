@@ -12,7 +12,7 @@ import (
 // isForeign says whether a record was redriven for another agent than this one. Only for batches with redriven records.
 func (s *partitionState) isForeign(a *agentSlot, b *kafka.Batch, i int) bool {
 	r := b.Redriven(i)
-	return r != nil && (r.Topology != s.plan.Name || r.Agent != a.agent.Name)
+	return r != nil && (r.Topology != s.plan.Name || !a.agent.Is(r.Agent))
 }
 
 // isOrphan says whether a record was redriven for an agent of this topology that does not read its topic, and it is for this
@@ -23,7 +23,7 @@ func (s *partitionState) isOrphan(a *agentSlot, b *kafka.Batch, i int) bool {
 		return false
 	}
 	reads := func(x *agentSlot) bool { return x.source == a.source }
-	if slices.ContainsFunc(s.agents, func(x *agentSlot) bool { return reads(x) && x.agent.Name == r.Agent }) {
+	if slices.ContainsFunc(s.agents, func(x *agentSlot) bool { return reads(x) && x.agent.Is(r.Agent) }) {
 		return false
 	}
 	return s.agents[slices.IndexFunc(s.agents, reads)] == a

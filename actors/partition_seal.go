@@ -207,7 +207,7 @@ func (s *partitionState) positions(done []progress, timers, clocks map[string]in
 				if meta.Agents == nil {
 					meta.Agents = map[string]kafka.Ahead{}
 				}
-				meta.Agents[a.agent.Name] = done[j].ahead(lowest)
+				meta.Agents[a.agent.Of] = done[j].ahead(lowest)
 			}
 		}
 		all = append(all, kafka.Position{

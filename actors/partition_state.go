@@ -356,7 +356,7 @@ func (s *partitionState) place(begin []startAt) error {
 			if a.source != i {
 				continue
 			}
-			ahead, known := meta.Agents[a.agent.Name]
+			ahead, known := meta.Agents[a.agent.Of]
 			if plant.Is("done-set of the topic") {
 				for _, x := range meta.Agents {
 					ahead.UpTo = max(ahead.UpTo, x.UpTo)

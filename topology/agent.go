@@ -35,10 +35,12 @@ func (s Stream[K, V]) Batches(n int, within time.Duration) iter.Seq[[]Event[K, V
 // it is called again at the next one; an error, a panic or runtime.Goexit fails the record at hand: its effects are dropped,
 // the agent is restarted and the record tried again. The function runs on a goroutine of its own, and may block.
 func Agent[K, V any](t *Topology, name string, source Source[K, V], fn func(ctx *Context, in Stream[K, V]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
-	a.loop = true
-	a.program = func() plan.Program { return &loopProgram[K, V]{ctx: &Context{a.newScope()}, source: source, fn: fn} }
-	a.check(fn == nil)
+	split(t, name, source, opts, func(name string, source Source[K, V], opts []AgentOption) {
+		a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
+		a.loop = true
+		a.program = func() plan.Program { return &loopProgram[K, V]{ctx: &Context{a.newScope()}, source: source, fn: fn} }
+		a.check(fn == nil)
+	})
 }
 
 func (a *agentDef) check(noFunction bool) {
@@ -139,19 +141,21 @@ func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Ev
 // Each defines an agent as a function called for each record of a source. An error or panic fails the record: its effects are
 // dropped, the agent is restarted and the record tried again.
 func Each[K, V any](t *Topology, name string, source Source[K, V], fn func(ctx *Context, ev Event[K, V]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
-	a.check(fn == nil)
-	a.program = func() plan.Program {
-		c := &Context{a.newScope()}
-		turn := func(_ *scope, rec plan.Rec) error {
-			ev, err := source.event(rec)
-			if err != nil {
-				return err
+	split(t, name, source, opts, func(name string, source Source[K, V], opts []AgentOption) {
+		a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
+		a.check(fn == nil)
+		a.program = func() plan.Program {
+			c := &Context{a.newScope()}
+			turn := func(_ *scope, rec plan.Rec) error {
+				ev, err := source.event(rec)
+				if err != nil {
+					return err
+				}
+				return fn(c, ev)
 			}
-			return fn(c, ev)
+			return program(func(in plan.Input) error { return runTurns(c.scope, in, turn) })
 		}
-		return program(func(in plan.Input) error { return runTurns(c.scope, in, turn) })
-	}
+	})
 }
 
 // runTurns takes the records of an agent that is no loop, one turn each.
@@ -195,7 +199,13 @@ func (r *Row[V]) now() *tables.Row[V] {
 // the table's shard: reading its state costs no trip. It may send what it has declared. Records without a key are skipped.
 // The handler may run twice for a record, after a failure: it must not act on anything but its row and ctx.
 func EachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *Table[K, R], fn func(ctx *Context, ev Event[K, V], row *Row[R]) error, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, sourceOf(source), append([]AgentOption{Writes(table)}, opts...))
+	split(t, name, source, append([]AgentOption{Writes(table)}, opts...), func(name string, source Source[K, V], opts []AgentOption) {
+		eachRow(t, name, source, table, fn, opts)
+	})
+}
+
+func eachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *Table[K, R], fn func(ctx *Context, ev Event[K, V], row *Row[R]) error, opts []AgentOption) {
+	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
 	a.check(fn == nil)
 	a.inside = true
 	a.program = func() plan.Program {
@@ -274,11 +284,13 @@ func (b *Batch[K, V]) Fail(i int, err error) error { return b.in.Fail(i, err) }
 // supervisor strategy for the actor's own children; when the actor itself fails, the record that it began last fails, and
 // the actor is made anew.
 func Props[K, V any](t *Topology, name string, source Source[K, V], props *actor.Props, opts ...AgentOption) {
-	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
 	if props == nil {
 		t.fault("agent %s has no props: pass those of an actor, such as actor.PropsFromProducer makes", name)
 	}
-	a.raw = &plan.Raw{Props: props, Batch: func(in plan.RawInput) any { return &Batch[K, V]{in, source, a} }}
+	split(t, name, source, opts, func(name string, source Source[K, V], opts []AgentOption) {
+		a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
+		a.raw = &plan.Raw{Props: props, Batch: func(in plan.RawInput) any { return &Batch[K, V]{in, source, a} }}
+	})
 }
 
 // Every defines a timer: a function called at each interval. One that reads tables is called once per partition of theirs and

@@ -37,12 +37,12 @@ func Answer[K, V, R any](t *Topology, name string, source *Topic[K, V], fn func(
 	}
 	t.checkCodec("agent "+name+": the codec of its answers", codecFault(reply))
 	ref := &AgentRef[K, V, R]{
-		Results: &Results[K, R]{agent: a}, agent: a, source: source, replies: t.repliesTopic(), rc: reply, valid: codec.Validator[R](),
+		Results: &Results[K, R]{agents: []*agentDef{a}}, agent: a, source: source, replies: t.repliesTopic(), rc: reply, valid: codec.Validator[R](),
 	}
 	a.reply = &replyDef{topic: ref.replies, value: textOf(reply)}
 	a.sends[ref.replies] = true
 	a.order = append(a.order, ref.replies)
-	a.program = programOf(ref.Results, Source[K, V](source), func(ctx *Context, ev Event[K, V], emit func(R)) error {
+	a.program = programOf(a, ref.Results, Source[K, V](source), func(ctx *Context, ev Event[K, V], emit func(R)) error {
 		r, err := fn(ctx, ev)
 		if err != nil {
 			return err

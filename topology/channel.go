@@ -81,18 +81,22 @@ func (c *Channel[K, V]) event(rec plan.Rec) (Event[K, V], error) {
 // on as it is: what it points to must not be changed afterwards, by the sender or by a reader. An error (a channel that is not
 // declared with Sends, a key or value whose Validate refuses it, an option that makes no sense here) fails the record at hand.
 func (c *Channel[K, V]) Send(ctx *Context, key K, value V, opts ...SendOption) {
-	s := ctx.turn()
-	e := s.effects()
 	var x sending
 	if len(opts) > 0 {
 		x = applied(opts)
 	}
-	if err := c.put(s, e, key, value, x); err != nil {
+	c.put(ctx.turn(), key, value, x)
+}
+
+// put implements Destination.
+func (c *Channel[K, V]) put(s *scope, key K, value V, x sending) {
+	e := s.effects()
+	if err := c.add(s, e, key, value, x); err != nil {
 		e.Fail(err)
 	}
 }
 
-func (c *Channel[K, V]) put(s *scope, e *plan.Effects, key K, value V, x sending) error {
+func (c *Channel[K, V]) add(s *scope, e *plan.Effects, key K, value V, x sending) error {
 	d, who := c.def, s.agent
 	switch {
 	case !who.sends[d]:

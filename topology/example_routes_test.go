@@ -2,9 +2,11 @@ package topology_test
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/topologytest"
 )
 
 // steps are the agents of a topology, a line each.
@@ -64,4 +66,57 @@ func ExampleRepartition() {
 	// Output:
 	// wide [from payments to shop-wide-repartition]
 	// count-counts [from shop-wide-repartition count into counts]
+}
+
+func ExampleMerge() {
+	t := topology.New("shop")
+	payments := topology.NewTopic(t, "payments", codec.String, codec.Int64)
+	refunds := topology.NewTopic(t, "refunds", codec.String, codec.Int64)
+	negative := topology.Map(topology.From(refunds), func(v int64) int64 { return -v })
+	flow := topology.Merge(topology.From(payments), negative)
+	topology.Reduce(topology.GroupByKey(flow), topology.NewTable(t, "balances", codec.String, codec.Int64), func(sum, v int64) int64 { return sum + v })
+	fmt.Print(steps(t))
+	// Output:
+	// reduce-balances-payments [from payments reduce into balances]
+	// reduce-balances-refunds [from refunds map reduce into balances]
+}
+
+func ExampleSources() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String)
+	returns := topology.NewTopic(t, "returns", codec.String, codec.String)
+	topology.Each(t, "audit", topology.Sources(orders, returns), func(_ *topology.Context, ev topology.Event[string, string]) error {
+		fmt.Println(ev.Topic(), ev.Key, ev.Value)
+		return nil
+	})
+	tb := &example{}
+	defer tb.end()
+	d := topologytest.New(tb, t)
+	topologytest.Pipe(d, orders, "ann", "a chair")
+	topologytest.Pipe(d, returns, "bob", "a table")
+	// Output:
+	// orders ann a chair
+	// returns bob a table
+}
+
+func ExampleSinkChannel() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String)
+	items := topology.NewChannel[string, string](t, "items")
+	topology.Process(t, "split", orders, func(_ *topology.Context, order topology.Event[string, string], emit func(string)) error {
+		for item := range strings.FieldsSeq(order.Value) {
+			emit(item)
+		}
+		return nil
+	}).AddSink(topology.SinkChannel(items))
+	topology.Each(t, "pack", items, func(_ *topology.Context, item topology.Event[string, string]) error {
+		fmt.Println(item.Key, item.Value)
+		return nil
+	})
+	tb := &example{}
+	defer tb.end()
+	topologytest.Pipe(topologytest.New(tb, t), orders, "ann", "chair table")
+	// Output:
+	// ann chair
+	// ann table
 }

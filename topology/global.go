@@ -205,8 +205,8 @@ func joinGlobal[K, V, G, W, R any](f Flow[K, V], name string, table *GlobalTable
 			return down(s, Event[K, R]{Key: ev.Key, NullKey: ev.NullKey, Value: r, rec: ev.rec})
 		}
 	})
-	if table.topic != nil {
-		x.reads = append(x.reads, table)
+	if table.topic == nil {
+		return x
 	}
-	return x
+	return x.all(func(x *Flow[K, R]) { x.reads = append(x.reads, table) })
 }

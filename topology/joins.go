@@ -75,8 +75,7 @@ func lookUp[K, V, T, R any](f Flow[K, V], table *Table[K, T], left bool, fn func
 			return rows.add(s, ev)
 		}
 	})
-	x.joins = append(slices.Clone(f.joins), table.def)
-	return x
+	return x.all(func(x *Flow[K, R]) { x.joins = append(slices.Clone(x.joins), table.def) })
 }
 
 // JoinTables keeps in a table what fn makes of the rows that two tables have for the same key (Kafka Streams: KTable.join(KTable)). It is

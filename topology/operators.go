@@ -10,7 +10,7 @@ import (
 )
 
 // Flow is a source, or the changes of a table, with steps behind it that run, fused into one agent, when something ends it: To, Count, Reduce or
-// Aggregate. Several ends of one flow are agents of their own.
+// Aggregate. Several ends of one flow are agents of their own, and so are the topics of a flow that has several (see Merge).
 type Flow[K, V any] struct {
 	t      *Topology
 	source *topicDef
@@ -20,12 +20,16 @@ type Flow[K, V any] struct {
 	table  *tableDef     // whose changes it begins with, instead of a source
 	joins  []*tableDef   // that steps look rows up in, inside their shards
 	reads  []AnyReadable // tables that its steps read
+	more   []Flow[K, V]  // that are merged with it; they have none themselves
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 }
 
 // From begins a flow at a source.
 func From[K, V any](source Source[K, V]) Flow[K, V] {
+	if several, ok := source.(*sources[K, V]); ok {
+		return several.flow()
+	}
 	d := source.topic()
 	keys, values := source.codecs()
 	return Flow[K, V]{
@@ -44,10 +48,31 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 
 // then adds a step.
 func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error) Flow[K, R] {
-	return Flow[K, R]{
+	x := Flow[K, R]{
 		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), table: f.table, joins: f.joins, reads: slices.Clone(f.reads),
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
+	for _, other := range f.more {
+		x.more = append(x.more, then(other, name, step))
+	}
+	return x
+}
+
+// branches are the flows that are merged in one.
+func (f Flow[K, V]) branches() []Flow[K, V] {
+	first := f
+	first.more = nil
+	return append([]Flow[K, V]{first}, f.more...)
+}
+
+// all changes each of the flows that are merged in one.
+func (f Flow[K, V]) all(change func(*Flow[K, V])) Flow[K, V] {
+	f.more = slices.Clone(f.more)
+	for i := range f.more {
+		change(&f.more[i])
+	}
+	change(&f)
+	return f
 }
 
 // needs notes a step without a function.
@@ -148,45 +173,95 @@ func define[K, V any](f Flow[K, V], name, last string, down func(*scope, Event[K
 	begin(f, name, last, func() func(*scope, Event[K, V]) error { return down }, opts...)
 }
 
-// begin makes the agent of a flow that ends in what down makes for each of its programs; a flow of changes becomes a follower.
+// begin makes the agent of a flow that ends in what down makes for each of its programs; a flow of changes becomes a follower. Of merged flows, those
+// of one source are one agent.
 func begin[K, V any](f Flow[K, V], name, last string, down func() func(*scope, Event[K, V]) error, opts ...AgentOption) {
+	roots := byRoot(f)
+	for _, flows := range roots {
+		if len(roots) == 1 {
+			beginOne(flows, name, last, down, opts)
+		} else {
+			beginOne(flows, name+"-"+flows[0].root(), last, down, append(slices.Clone(opts), partOf(name)))
+		}
+	}
+}
+
+// beginOne makes the agent, or the follower, of flows of one source.
+func beginOne[K, V any](flows []Flow[K, V], name, last string, down func() func(*scope, Event[K, V]) error, opts []AgentOption) {
+	f := flows[0]
+	var steps []string
+	var joins []*tableDef
+	for _, x := range flows {
+		steps, joins, opts = append(steps, x.steps...), append(joins, x.joins...), append(slices.Clone(opts), Reads(x.reads...))
+	}
+	bind := func() func(*scope, plan.Rec) error {
+		end := down()
+		var runs []func(*scope, plan.Rec) error
+		for _, x := range flows {
+			runs = append(runs, x.bind(end))
+		}
+		if len(runs) == 1 {
+			return runs[0]
+		}
+		return func(s *scope, rec plan.Rec) error {
+			for _, run := range runs {
+				if err := run(s, rec); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
 	var a *agentDef
 	if f.table != nil {
-		a = f.t.newFollower(name, f.table, append(opts, Reads(f.reads...)))
-		a.follow = func() func(*scope, plan.Rec) error { return f.bind(down()) }
+		a = f.t.newFollower(name, f.table, opts)
+		a.follow = bind
 	} else {
-		a = f.t.newAgent(name, plan.Processor, f.source, append(opts, Reads(f.reads...)))
+		a = f.t.newAgent(name, plan.Processor, f.source, opts)
 		a.program = func() plan.Program {
-			s, run := a.newScope(), f.bind(down())
+			s, run := a.newScope(), bind()
 			return program(func(in plan.Input) error { return runTurns(s, in, run) })
 		}
 	}
-	a.steps = append(slices.Clone(f.steps), last)
-	a.enter(f.joins...)
+	a.steps = append(steps, last)
+	a.enter(joins...)
 }
 
-// To sends the flow's records to a topic, with the times of their sources; headers are not passed on.
-func To[K, V any](f Flow[K, V], topic *Topic[K, V], opts ...FlowOption) {
-	end := endOf("to-"+topic.def.name, opts)
-	define(f, end.name, "to "+topic.def.name, func(s *scope, ev Event[K, V]) error {
-		topic.put(s, ev.Key, ev.Value, sending{nullKey: ev.NullKey, nullValue: ev.NullValue})
+// Destination is where records of a flow may go, with keys of type K and values of type V: a *Topic or a *Channel.
+type Destination[K, V any] interface {
+	AnyTopic
+	// put adds a record to the effects of the turn at hand.
+	put(s *scope, key K, value V, x sending)
+}
+
+// To sends the flow's records to a topic or a channel, with the times of their sources; headers are not passed on.
+func To[K, V any](f Flow[K, V], to Destination[K, V], opts ...FlowOption) {
+	d := sourceOf(to)
+	if d == nil {
+		f.t.fault("the flow of %s ends in a nil topic: define the topic first", f.root())
+		return
+	}
+	end := endOf("to-"+d.name, opts)
+	last := "to " + d.name
+	if d.memory {
+		last = "to channel " + d.name
+	}
+	define(f, end.name, last, func(s *scope, ev Event[K, V]) error {
+		to.put(s, ev.Key, ev.Value, sending{nullKey: ev.NullKey, nullValue: ev.NullValue})
 		return nil
-	}, Sends(topic))
+	}, Sends(to))
 }
 
 // Grouped is a flow spread by a key: what Count, Reduce and Aggregate work on.
 type Grouped[K, V any] struct {
 	t      *Topology
-	from   *topicDef // where records come from
-	table  *tableDef // or changes
-	joins  []*tableDef
-	keyed  bool // records have the key already; else they are spread first
+	from   *topicDef  // where records come from
+	table  *tableDef  // or changes
+	keyed  bool       // records have the key already; else they are spread first
+	flow   Flow[K, V] // of those that have it
 	values codec.Codec[V]
 	// spread defines the agent that writes the repartition topic.
 	spread func(name string, repartition *Topic[K, V], values bool)
-	keep   func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
-	steps  []string
-	reads  []AnyReadable
 }
 
 // GroupOption changes how a flow is grouped.
@@ -203,7 +278,7 @@ func WithValues[V any](c codec.Codec[V]) GroupOption[V] {
 // are skipped, as Kafka Streams does before it aggregates.
 func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) Grouped[G, V] {
 	f.needs(key == nil, "GroupBy")
-	g := Grouped[G, V]{t: f.t, from: f.source, table: f.table, values: f.values, steps: f.steps}
+	g := Grouped[G, V]{t: f.t, from: f.source, table: f.table, values: f.values}
 	for _, o := range opts {
 		o(&g.values)
 	}
@@ -220,7 +295,7 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 
 // GroupByKey groups a flow by the key that its records have: they are spread by it already.
 func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
-	return Grouped[K, V]{t: f.t, from: f.source, table: f.table, joins: f.joins, keyed: true, keep: f.bind, steps: f.steps, reads: f.reads}
+	return Grouped[K, V]{t: f.t, from: f.source, table: f.table, keyed: true, flow: f}
 }
 
 const opCount = "count"
@@ -282,7 +357,7 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 // fold ends a grouped flow with a function that runs inside the table's shard.
 func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values codec.Codec[V], opts []FlowOption, apply func(*tables.Row[A], Event[K, V]) error) {
 	end := endOf(op+"-"+table.def.name, opts)
-	f := Flow[K, V]{t: g.t, source: g.from, table: g.table, joins: g.joins, keys: table.kc, steps: g.steps, reads: g.reads, bind: g.keep}
+	f := g.flow
 	if !g.keyed {
 		vc := g.values
 		if vc == nil {
@@ -300,9 +375,11 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 		g.spread(end.name+"-group", repartition, vc != nil)
 		f = From(repartition)
 	}
-	if len(f.joins) > 0 || f.table != nil {
-		f.joins = append(slices.Clone(f.joins), table.def)
-	}
+	f = f.all(func(x *Flow[K, V]) {
+		if len(x.joins) > 0 || x.table != nil {
+			x.joins = append(slices.Clone(x.joins), table.def)
+		}
+	})
 	begin(f, end.name, op+" into "+table.def.name, func() func(*scope, Event[K, V]) error {
 		rows := &rowRun[K, V, A]{table: table, apply: func(s *scope, row *tables.Row[A], ev Event[K, V]) error {
 			row.At = max(s.timestamp(), row.Time()) // the time of a result is that of its newest record

@@ -273,6 +273,20 @@ func faults() []fault {
 			"timer never has the interval 0s: it must be positive", "timer both reads tables of two stages: tb is spread as topics b are, other tables as topics a",
 			"task writer writes table ta: only agents write tables", "task empty has no function",
 		}},
+		{"several topics", func(t *topology.Topology) {
+			x := topicsOf(t, "a", "b", "c")
+			narrow := topology.NewTopic(t, "narrow", codec.String, codec.String, topology.Partitions(2))
+			wide := topology.NewTopic(t, "wide", codec.String, codec.String, topology.Partitions(3))
+			both := topology.NewTable(t, "both", codec.String, codec.Int64)
+			topology.Each(t, "twice", topology.Sources(x[0], x[1], x[0]), nothing, topology.Sends(topology.Sources(x[0], x[1])))
+			topology.Each(t, "one", x[0], nothing)
+			topology.Each(t, "one-b", x[1], nothing)
+			topology.Each(t, "one", topology.Sources(x[1], x[2]), nothing)
+			topology.Count(topology.GroupByKey(topology.Merge(topology.From(narrow), topology.From(wide))), both)
+		}, []string{
+			"agent twice was given Sources with topic a twice: name it once", "agent twice-a: topology.Sends was given topology.Sources, which are read from: name the topics one by one",
+			"two agents are called one-b", "table both is written from two stages, by agent count-both-narrow from topic narrow and by agent count-both-wide from topic wide: they are declared with 2 and 3 partitions",
+		}},
 		{"on the leader", func(t *topology.Topology) {
 			x := topicsOf(t, "a")
 			ta := topology.NewTable(t, "ta", codec.String, codec.String)

@@ -23,6 +23,17 @@ func SinkTopic[K, R any](topic *Topic[K, R]) Sink[K, R] {
 	}}
 }
 
+// SinkChannel sends each result to a channel, under the record's key and with its time: to the agents that read it in this partition, whose work on it is
+// part of the record's.
+func SinkChannel[K, R any](channel *Channel[K, R]) Sink[K, R] {
+	if channel.topic() == nil {
+		return Sink[K, R]{fault: "SinkChannel was given a nil channel: define the channel first"}
+	}
+	return Sink[K, R]{name: "channel " + channel.def.name, topic: channel.def, put: func(s *scope, key K, nullKey bool, result R) {
+		channel.put(s, key, result, sending{nullKey: nullKey})
+	}}
+}
+
 // SinkAgent sends each result to the topic of another agent, as SinkTopic does: it is cast to that agent. What the other answers goes to
 // its own sinks.
 func SinkAgent[K, R, A any](ref *AgentRef[K, R, A]) Sink[K, R] {
@@ -46,31 +57,41 @@ func SinkFunc[K, R any](fn func(ctx *Context, key K, result R) error) Sink[K, R]
 
 // Results are what an agent made by Process or Answer makes of its records.
 type Results[K, R any] struct {
-	agent *agentDef
-	sinks []Sink[K, R]
+	agents []*agentDef // one, or one for each topic of several
+	sinks  []Sink[K, R]
 }
 
 // AddSink adds sinks, each of which takes all results, and returns the same results.
 func (r *Results[K, R]) AddSink(sinks ...Sink[K, R]) *Results[K, R] {
-	a := r.agent
 	for _, s := range sinks {
-		switch {
-		case s.fault != "":
-			a.t.fault("agent %s: %s", a.name, s.fault)
-			continue
-		case s.put == nil && s.call == nil:
-			a.t.fault("agent %s was given an empty sink: use SinkTopic, SinkAgent or SinkFunc", a.name)
-			continue
-		case s.topic != nil:
-			a.sends[s.topic] = true
-			a.order = append(a.order, s.topic)
+		sound := true
+		for _, a := range r.agents {
+			sound = a.addSink(s.name, s.topic, s.fault, s.put == nil && s.call == nil) && sound
+			a.t.changed()
 		}
-		a.steps = append(a.steps, "to "+s.name)
-		a.sinks++
-		r.sinks = append(r.sinks, s)
+		if sound {
+			r.sinks = append(r.sinks, s)
+		}
 	}
-	a.t.changed()
 	return r
+}
+
+// addSink notes a sink, and says whether it is one.
+func (a *agentDef) addSink(name string, topic *topicDef, fault string, empty bool) bool {
+	switch {
+	case fault != "":
+		a.t.fault("agent %s: %s", a.name, fault)
+		return false
+	case empty:
+		a.t.fault("agent %s was given an empty sink: use SinkTopic, SinkChannel, SinkAgent or SinkFunc", a.name)
+		return false
+	case topic != nil:
+		a.sends[topic] = true
+		a.order = append(a.order, topic)
+	}
+	a.steps = append(a.steps, "to "+name)
+	a.sinks++
+	return true
 }
 
 // outlet takes the results of one program to the sinks, record by record.
@@ -135,18 +156,21 @@ func (o *outlet[K, R]) end() error {
 // returns: at least one. emit holds only while its record is at hand. An error or panic fails the record as one of Each does, and nothing
 // that was emitted remains.
 func Process[K, V, R any](t *Topology, name string, source Source[K, V], fn func(ctx *Context, ev Event[K, V], emit func(R)) error, opts ...AgentOption) *Results[K, R] {
-	a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
-	a.check(fn == nil)
-	a.results = true
-	results := &Results[K, R]{agent: a}
-	a.program = programOf(results, source, fn)
+	results := &Results[K, R]{}
+	split(t, name, source, opts, func(name string, source Source[K, V], opts []AgentOption) {
+		a := t.newAgent(name, plan.Processor, sourceOf(source), opts)
+		a.check(fn == nil)
+		a.results = true
+		a.program = programOf(a, results, source, fn)
+		results.agents = append(results.agents, a)
+	})
 	return results
 }
 
 // programOf makes the programs of an agent whose function has results.
-func programOf[K, V, R any](results *Results[K, R], source Source[K, V], fn func(ctx *Context, ev Event[K, V], emit func(R)) error) func() plan.Program {
+func programOf[K, V, R any](a *agentDef, results *Results[K, R], source Source[K, V], fn func(ctx *Context, ev Event[K, V], emit func(R)) error) func() plan.Program {
 	return func() plan.Program {
-		c := &Context{results.agent.newScope()}
+		c := &Context{a.newScope()}
 		out := results.outlet(c)
 		emit := out.emit
 		turn := func(_ *scope, rec plan.Rec) error {

@@ -31,8 +31,7 @@ func Branch[K, V any](f Flow[K, V], takes ...func(Event[K, V]) bool) []Flow[K, V
 
 // renamed calls the last step something else.
 func (f Flow[K, V]) renamed(step string) Flow[K, V] {
-	f.steps = append(slices.Clone(f.steps[:len(f.steps)-1]), step)
-	return f
+	return f.all(func(x *Flow[K, V]) { x.steps = append(slices.Clone(x.steps[:len(x.steps)-1]), step) })
 }
 
 // Echo sends the flow's records to several topics, to all or to none of them, with the times of their sources; headers are not passed on.

@@ -104,6 +104,7 @@ type tableDef struct {
 type agentDef struct {
 	t       *Topology
 	name    string
+	of      string // the name that the user gave it, where name tells it from those for the other topics of several
 	role    plan.Role
 	source  *topicDef
 	every   time.Duration
@@ -171,8 +172,8 @@ type AnyTable interface{ table() *tableDef }
 // AnyReadable is a table, or a global table, of any types.
 type AnyReadable interface{ declareRead(a *agentDef) }
 
-// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic or a
-// *Channel. An agent is written the same over either.
+// Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic, a
+// *Channel, or several of them (Sources). An agent is written the same over any.
 type Source[K, V any] interface {
 	AnyTopic
 	// event decodes a record of the source.
@@ -358,7 +359,11 @@ func Sends(topics ...AnyTopic) AgentOption {
 	return func(a *agentDef) {
 		for _, t := range topics {
 			if t == nil || t.topic() == nil {
-				a.t.fault("%s %s: topology.Sends was given a nil topic: define the topic first", roleOf(a), a.name)
+				if _, several := t.(interface{ parts() int }); several {
+					a.t.fault("%s %s: topology.Sends was given topology.Sources, which are read from: name the topics one by one", roleOf(a), a.name)
+				} else {
+					a.t.fault("%s %s: topology.Sends was given a nil topic: define the topic first", roleOf(a), a.name)
+				}
 				continue
 			}
 			a.sends[t.topic()] = true
@@ -477,6 +482,9 @@ func (t *Topology) makeAgent(name string, role plan.Role, source *topicDef, opts
 	}
 	for _, o := range opts {
 		o(a)
+	}
+	if a.of == "" {
+		a.of = name
 	}
 	return a
 }

@@ -213,7 +213,9 @@ func readersOf(p *plan.Plan, topic string) (names []string) {
 	for _, st := range p.Stages {
 		for _, a := range st.Agents {
 			if a.Role == plan.Processor && a.Source != nil && a.Source.Name == topic {
-				names = append(names, a.Name)
+				if names = append(names, a.Name); a.Of != a.Name {
+					names = append(names, a.Of)
+				}
 			}
 		}
 	}

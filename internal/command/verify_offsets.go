@@ -147,7 +147,7 @@ func (v *verify) checkAgents(st *plan.Stage, t *plan.Topic, metas map[kafka.Topi
 	ours, fresh, strangers := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, a := range st.Agents {
 		if a.Source == t {
-			ours[a.Name] = true
+			ours[a.Of] = true
 		}
 	}
 	for tp, m := range metas {

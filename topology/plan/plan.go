@@ -190,8 +190,11 @@ const (
 
 // Agent is one agent, timer or task.
 type Agent struct {
-	ID     int32
-	Name   string
+	ID   int32
+	Name string
+	// Of is the name that its progress is kept under, by topic: Name, or where an agent has several topics, and so is several agents, the name
+	// that they have in common.
+	Of     string
 	Role   Role
 	Stage  int32
 	Source *Topic // nil for timers and tasks, and for agents that read a channel
@@ -223,6 +226,9 @@ type Agent struct {
 	// Reply is set for an agent that can be asked.
 	Reply *Reply
 }
+
+// Is says whether the agent is called so, or is one of several that are together.
+func (a *Agent) Is(name string) bool { return name == a.Name || name == a.Of }
 
 // Reply says how an agent answers those who ask it.
 type Reply struct {

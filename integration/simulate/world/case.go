@@ -164,6 +164,7 @@ func Cases() []*Case {
 		routes(),
 		answers(),
 		channels(), lanes(),
+		sources(),
 	}
 }
 

@@ -1,0 +1,64 @@
+package world
+
+import (
+	"strings"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// sources spreads records over two topics, which an agent and a merged flow read both of.
+func sources() *Case {
+	isOdd := func(value string) bool { return strings.ContainsAny(value[len(value)-1:], "13579") }
+	return &Case{
+		Name: "sources",
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("sources")
+			in, odd, even := topicOf(t, "in"), topicOf(t, "odd"), topicOf(t, "even")
+			all, out := topicOf(t, "all"), topicOf(t, "out")
+			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+			fails := func(where, value string) {
+				if err := h.Fate(where, value); err != nil {
+					panic(err)
+				}
+			}
+			flow := topology.Peek(topology.From(in), func(e event) { fails("split", e.Value) })
+			branches := topology.Branch(flow, func(e event) bool { return isOdd(e.Value) })
+			topology.To(branches[0], odd)
+			topology.To(branches[1], even)
+			topology.EachRow(t, "count", topology.Sources(odd, even), counts, func(ctx *topology.Context, e event, row *topology.Row[int64]) error {
+				n, _ := row.Get()
+				row.Set(n + 1)
+				out.Send(ctx, e.Key, e.Value)
+				return h.Fate("count", e.Value)
+			}, topology.Sends(out))
+			primed := topology.Map(topology.From(odd), func(v string) string { return v + "'" })
+			merged := topology.Merge(topology.From(odd), topology.From(even), primed)
+			topology.To(topology.Peek(merged, func(e event) { fails("merge", e.Value) }), all)
+			return t
+		},
+		Input: someInput, Agents: 2,
+		Check: func(o *Oracle) error {
+			halves := func(in []Record, prime bool) map[string][]string {
+				got := map[string][]string{}
+				for _, r := range in {
+					half := r.Key + " even"
+					if isOdd(strings.TrimSuffix(r.Value, "'")) {
+						half = r.Key + " odd"
+					}
+					if got[half] = append(got[half], r.Value); prime && half == r.Key+" odd" {
+						got[half] = append(got[half], r.Value+"'")
+					}
+				}
+				return got
+			}
+			if err := compare("topic out", halves(o.good(), false), halves(o.Committed("out"), false)); err != nil {
+				return err
+			}
+			if err := compare("topic all", halves(o.good(), true), halves(o.Committed("all"), false)); err != nil {
+				return err
+			}
+			return o.table("counts", counted(o.good()))
+		},
+	}
+}
