@@ -38,7 +38,7 @@ func TestAgentsGoOnWhereTheyWere(t *testing.T) {
 				{TopicPartition: kafka.TopicPartition{Topic: "in"}, Metadata: meta.Encode()},
 			}}
 			env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-			s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 9}}, "test", now, func(plan.Backoff, int) time.Duration { return 0 })
+			s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: 9}}, "test", now, func(plan.Backoff, int) time.Duration { return 0 })
 			require.NoError(t, err)
 			s.start()
 			for i := range stage.Tables {
@@ -84,7 +84,7 @@ func TestWithoutTransactionsABeginningIsCommittedFirst(t *testing.T) {
 	stage := p.Stages[1]
 	grant := kafka.Grant{Slot: 1, Incarnation: 1, Sources: []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: -1}}}
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 9}}, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
+	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: 9}}, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(t, err)
 	s.outright = true
 	s.start()

@@ -44,7 +44,7 @@ func newLine(tb testing.TB, topo *topology.Topology) *line {
 	grant := kafka.Grant{Slot: 1, Incarnation: 1, Sources: []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: "in"}}}}
 	l := &line{tb: tb}
 	now := time.UnixMilli(1_700_000_000_000)
-	l.state, err = newPartitionState(p, stage, 0, grant, env, []startAt{{0, 0}}, "test", now, func(plan.Backoff, int) time.Duration { return 0 })
+	l.state, err = newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: 0}}, "test", now, func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(tb, err)
 	for i, t := range stage.Tables {
 		l.shards = append(l.shards, &shardState{table: i, state: t.NewShard(tables.Config{Table: t.Name, Changelog: t.Changelog.ID, MaxBytes: 1 << 20}), guard: protect})

@@ -353,7 +353,7 @@ func (s *partitionState) refuse(a *plan.Agent, rec plan.Rec, f recordFailure) bo
 	kafka.Reply{Agent: a.Name, Failure: &kafka.ReplyFailure{
 		Topic: rec.B.Topic, Partition: rec.B.Partition, Offset: rec.B.Records[rec.I].Offset, Step: f.step, Attempts: f.attempts,
 		Error: f.err.Error(), Letter: f.decision == plan.DeadLetter,
-	}}.Append(out, ask, to.ID, to.Partitioner, s.env.Partitions[to.ID], max(rec.B.Records[rec.I].Timestamp, 0), nil)
+	}}.Append(out, ask, to.ID, to.Partitioner, s.env.Partitions[to.ID], max(rec.B.Time(rec.I), 0), nil)
 	s.fill.add(out)
 	return true
 }

@@ -87,7 +87,7 @@ func (s *partitionState) head(a *agentSlot) (int64, bool) {
 				s.passOver(a, b)
 				continue
 			}
-			return b.Records[a.record].Timestamp, len(a.works) == 0 // its letter goes with all before it, or behind
+			return b.Time(a.record), len(a.works) == 0 // its letter goes with all before it, or behind
 		}
 		if len(a.parked) > 0 && a.record < len(b.Records) {
 			held, full := a.holds(b, a.record)
@@ -101,7 +101,7 @@ func (s *partitionState) head(a *agentSlot) (int64, bool) {
 			}
 		}
 		if a.record < len(b.Records) {
-			return b.Records[a.record].Timestamp, true
+			return b.Time(a.record), true
 		}
 		s.close(a, b.Next)
 		a.batch, a.record = a.batch+1, 0
@@ -170,7 +170,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	w.records = make([]plan.Rec, 0, n)
 	for ; n > 0; n-- {
 		r := b.Records[a.record]
-		if len(w.records) > 0 && (r.Timestamp > horizon || !s.allows(i, r.Offset) || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record)) || b.HasRedriven() && s.isForeign(a, b, a.record)) {
+		if len(w.records) > 0 && (b.Time(a.record) > horizon || !s.allows(i, r.Offset) || len(a.done.beyond) > 0 && a.done.has(r.Offset) || len(a.parked) > 0 && (a.parkedAt(r.Offset) >= 0 || a.keyWaits(b, a.record)) || b.HasRedriven() && s.isForeign(a, b, a.record)) {
 			break
 		}
 		w.records = append(w.records, plan.Rec{B: b, I: a.record})

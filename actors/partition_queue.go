@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 func (s *partitionState) onArrived(m Arrived) {
@@ -18,9 +19,31 @@ func (s *partitionState) onArrived(m Arrived) {
 		trimmed.Records = b.Records[1:]
 		b = &trimmed
 	}
+	if q.topic.EventTime != nil {
+		b = timed(q.topic, b)
+	}
 	q.position = b.Next
 	q.batches, q.records = append(q.batches, b), q.records+len(b.Records)
 	s.maybePause(m.Source)
+}
+
+// timed is a batch with the event times of its records. The function is the user's: where it fails, the record has none, and fails when it is an
+// agent's turn.
+func timed(t *plan.Topic, b *kafka.Batch) *kafka.Batch {
+	times := make([]int64, len(b.Records))
+	for i := range times {
+		times[i] = -1
+		_, _ = protect(func() error {
+			at, err := t.EventTime(b, i)
+			if err == nil {
+				times[i] = max(at, -1)
+			}
+			return err
+		})
+	}
+	x := *b
+	x.Times = times
+	return &x
 }
 
 // pending is how much of a source has not been given to its slowest agent.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -258,6 +259,8 @@ type partitionState struct {
 	asked      int64 // a round that waits for our bundle
 
 	outright       bool      // commits are no transactions: what a bundle writes is there before its offsets are
+	new            bool      // some agent has no committed offset
+	chosen         bool      // and begins where the first look has found, which another one would not find again
 	beginning      bool      // nothing is given out until it is committed where the partition begins
 	refresh        time.Time // when offsets are committed again, though nothing has happened
 	committedEpoch int64
@@ -324,8 +327,36 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	return s, nil
 }
 
-// startAt is where the log of a source begins and ends: for agents that have no committed offset.
-type startAt struct{ first, end int64 }
+// startAt is where the log of a source begins and ends, and where its records are of the times that agents want to start at: for agents that have
+// no committed offset.
+type startAt struct {
+	first, end int64
+	since      map[plan.Start]int64
+}
+
+// of is where an agent starts.
+func (b startAt) of(start plan.Start) int64 {
+	if start == plan.Latest {
+		return b.end
+	}
+	if at, ok := b.since[start]; ok && at >= 0 {
+		return max(at, b.first)
+	} else if ok { // no record is as young
+		return b.end
+	}
+	return b.first
+}
+
+// noStartError says that an agent is not to start without a committed offset, and has none.
+type noStartError struct {
+	group, agent, topic string
+	partition           int32
+}
+
+func (e *noStartError) Error() string {
+	return fmt.Sprintf("agent %s has no committed offset of %s/%d, and is declared to start nowhere then (topology.None): restore the offsets of the group %s, set them (kafka-consumer-groups.sh --group %s "+
+		"--topic %s:%d --reset-offsets --to-… --execute, while no node runs), or let it start once with topology.Earliest, Latest or Since", e.agent, e.topic, e.partition, e.group, e.group, e.topic, e.partition)
+}
 
 // place reads the committed offsets and their metadata.
 func (s *partitionState) place(begin []startAt) error {
@@ -365,10 +396,11 @@ func (s *partitionState) place(begin []startAt) error {
 			switch {
 			case known || pos.Offset >= 0 && len(meta.Agents) == 0: // the latter: committed by another program
 				a.done = progressOf(ahead, pos.Offset)
-			case a.agent.Start == plan.Latest:
-				a.done = progress{upTo: begin[i].end}
+			case a.agent.Start == plan.None:
+				return &noStartError{s.plan.Name, a.agent.Name, q.topic.Name, s.partition}
 			default: // new to the topology, or all is
-				a.done = progress{upTo: begin[i].first}
+				a.done = progress{upTo: begin[i].of(a.agent.Start)}
+				s.new, s.chosen = true, s.chosen || a.agent.Start != plan.Earliest
 			}
 			a.whole, a.committed = a.done.clone(), a.done.clone()
 			if q.from < 0 || a.done.upTo < q.from {
@@ -470,9 +502,10 @@ func (s *partitionState) maybeRun() {
 		return
 	}
 	s.phase = running
-	s.fill.moved = s.fresh() // where it begins is committed at once
-	// Without transactions, before anything is written: rows of a table without offsets are a sign that offsets have expired.
-	s.beginning = s.fresh() && s.outright
+	s.fill.moved = s.fresh() || s.new // where it begins is committed at once
+	// Before anything is given out, if another look would find another beginning: what one process has begun, no other leaves out. Without transactions, before
+	// anything is written: rows of a table without offsets are a sign that offsets have expired.
+	s.beginning = s.fresh() && s.outright || s.chosen
 	s.refresh = s.now.Add(refreshEvery)
 	s.emit(toCommitter{Join{s.grant.Slot, s.grant.Incarnation}})
 	for i, a := range s.agents {

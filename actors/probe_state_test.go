@@ -34,7 +34,7 @@ func newSeeker(t require.TestingT, careful bool, suspects kafka.Trying, ends int
 		{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: -1},
 	}}
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, ends}}, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
+	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: ends}}, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(t, err)
 	x := &seeker{t: t, s: s, given: map[string][]int64{}, acked: suspects}
 	x.do(s.start())

@@ -179,7 +179,16 @@ func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
 	starts, ends, err := bounds(ctx, r.admin, kafka.ReadCommitted, tps...)
 	begin := make([]startAt, 0, len(tps))
 	for _, tp := range tps {
-		begin = append(begin, startAt{starts[tp], ends[tp]})
+		begin = append(begin, startAt{starts[tp], ends[tp], map[plan.Start]int64{}})
+	}
+	for _, a := range st.Agents {
+		i := slices.Index(st.Sources, a.Source)
+		if i < 0 || a.Start <= plan.Earliest || err != nil {
+			continue
+		}
+		var since map[kafka.TopicPartition]int64
+		since, err = r.admin.Since(ctx, int64(a.Start), tps[i])
+		begin[i].since[a.Start] = since[tps[i]]
 	}
 	return begin, err
 }
@@ -202,6 +211,10 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 	state, err := newPartitionState(r.site.plan, st, number, m.grant, r.site.env, m.begin, r.site.name, r.site.ground.Now(), pauses(rand.New(rand.NewPCG(r.site.ground.Random(), 0))))
 	if errors.Is(err, kafka.ErrMetadata) {
 		r.failed(fmt.Errorf("slot %d (%s/%d): %w", m.grant.Slot, st.Key, number, err))
+		return
+	}
+	if x, ok := errors.AsType[*noStartError](err); ok {
+		r.failed(x)
 		return
 	}
 	if err != nil {

@@ -157,7 +157,13 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 			pos = kafka.Position{TopicPartition: tp, Offset: -1}
 		}
 		g.Sources = append(g.Sources, pos)
-		begin = append(begin, startAt{0, int64(len(s.logs[t.ID][part]))})
+		at := startAt{0, int64(len(s.logs[t.ID][part])), map[plan.Start]int64{}}
+		for _, a := range st.Agents {
+			if a.Source == t && a.Start > plan.Earliest {
+				at.since[a.Start] = int64(slices.IndexFunc(s.logs[t.ID][part], func(r SimRecord) bool { return r.Timestamp >= int64(a.Start) }))
+			}
+		}
+		begin = append(begin, at)
 	}
 	state, err := newPartitionState(s.plan, st, part, g, s.env, begin, "test", s.now, s.pause)
 	if err != nil {

@@ -30,7 +30,7 @@ func stateOf(t *testing.T, topo *topology.Topology, meta kafka.Meta) *partitionS
 		grant.Sources = []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: "in"}, Metadata: meta.Encode()}}
 	}
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, 100_000}}, "test", time.UnixMilli(1_700_000_000_000),
+	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: 100_000}}, "test", time.UnixMilli(1_700_000_000_000),
 		func(plan.Backoff, int) time.Duration { return time.Minute })
 	require.NoError(t, err)
 	s.start()
@@ -221,6 +221,6 @@ func TestWhatAChannelHasParkedIsSuspect(t *testing.T) {
 	suspects := kafka.Trying{Level: kafka.FinestLevel, Deaths: 1, Open: true}
 	require.True(t, suspects.Add("send", 11))
 	s.grant.Careful, s.grant.Suspects = true, suspects
-	s.suspect([]startAt{{0, 100}})
+	s.suspect([]startAt{{first: 0, end: 100}})
 	require.Equal(t, offsets{0, 11}, s.probe.span[0])
 }

@@ -29,7 +29,7 @@ func TestTurnsInOrder(t *testing.T) {
 	stage := p.Stages[1]
 	require.Equal(t, "left,right", stage.Key)
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-	s, err := newPartitionState(p, stage, 0, kafka.Grant{Slot: 1, Incarnation: 1}, env, []startAt{{0, 9}, {0, 9}}, "test", time.UnixMilli(1_700_000_000_000),
+	s, err := newPartitionState(p, stage, 0, kafka.Grant{Slot: 1, Incarnation: 1}, env, []startAt{{first: 0, end: 9}, {first: 0, end: 9}}, "test", time.UnixMilli(1_700_000_000_000),
 		func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(t, err)
 	s.start()

@@ -46,7 +46,10 @@ type Batch struct {
 	// control records of transactions and aborted records take offsets too. A batch without records only moves Next.
 	Next int64
 	// Values is what the records of a channel in memory hold, in place of bytes; nil in all other batches.
-	Values   any
+	Values any
+	// Times are the event times of the records, in milliseconds since the Unix epoch, where they are not their timestamps: of a topic with
+	// an extractor. Negative: it has found none. Nil: they are the timestamps.
+	Times    []int64
 	redriven []redriven // those that have a RedriveHeader, in order
 }
 
@@ -65,6 +68,14 @@ func (b *Batch) Headers(i int) iter.Seq[Header] { return b.Records[i].headers(b.
 
 // RawHeaders returns the headers of record i as AppendHeaders encodes them; empty if there are none.
 func (b *Batch) RawHeaders(i int) []byte { return b.Records[i].rawHeaders(b.Arena) }
+
+// Time is the event time of record i, in milliseconds since the Unix epoch: its timestamp, unless there is another one.
+func (b *Batch) Time(i int) int64 {
+	if b.Times != nil && b.Times[i] >= 0 {
+		return b.Times[i]
+	}
+	return b.Records[i].Timestamp
+}
 
 // Size is the number of bytes of key, value and headers of record i.
 func (b *Batch) Size(i int) int { return b.Records[i].size() }

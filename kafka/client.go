@@ -240,6 +240,9 @@ type Admin interface {
 	// Ends and Starts return the first offset behind and the first in the log.
 	Ends(ctx context.Context, level Isolation, tps ...TopicPartition) (map[TopicPartition]int64, error)
 	Starts(ctx context.Context, tps ...TopicPartition) (map[TopicPartition]int64, error)
+	// Since returns the first offset of a record with a time, in milliseconds since the Unix epoch, or with a later one; -1 where no committed
+	// record has.
+	Since(ctx context.Context, at int64, tps ...TopicPartition) (map[TopicPartition]int64, error)
 	// CommittedOffsets returns the group's committed offsets that are not part of an open transaction, waiting for those that are.
 	CommittedOffsets(ctx context.Context, group string, tps ...TopicPartition) (map[TopicPartition]Position, error)
 	// Members returns the number of members of a group and whether it is stable.

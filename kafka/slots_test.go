@@ -226,6 +226,10 @@ func (l *log) Starts(context.Context, ...kafka.TopicPartition) (map[kafka.TopicP
 	return map[kafka.TopicPartition]int64{{Topic: "t-slots"}: l.start}, nil
 }
 
+func (l *log) Since(context.Context, int64, ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
+	return nil, errors.New("nobody asks")
+}
+
 func (l *log) Ends(context.Context, kafka.Isolation, ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -77,7 +77,7 @@ func (s *scope) effects() *plan.Effects {
 // before Kafka 0.10) passes none on: 0, the producer's clock.
 func (s *scope) timestamp() int64 {
 	if s.rec.B != nil && s.rec.Time.IsZero() {
-		return max(s.rec.B.Records[s.rec.I].Timestamp, 0)
+		return max(s.rec.B.Time(s.rec.I), 0)
 	}
 	return max(s.rec.Time.UnixMilli(), 0)
 }

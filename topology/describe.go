@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -73,6 +74,9 @@ func describeText(p *plan.Plan) string {
 		if t.Partitions > 0 && t.Kind != plan.Slots {
 			count = fmt.Sprintf(", partitions: %d", t.Partitions)
 		}
+		if t.EventTime != nil {
+			count += ", times extracted"
+		}
 		fmt.Fprintf(&b, "  %s: %s%s%s\n", t.Name, kindNames[t.Kind], types, count)
 	}
 	return b.String()
@@ -121,6 +125,9 @@ func agentNotes(a *plan.Agent) string {
 	if a.Channel != nil {
 		n = append(n, "reads channel "+a.Channel.Name)
 	}
+	if a.Source != nil && a.Start != plan.Earliest {
+		n = append(n, "starts "+startText(a.Start))
+	}
 	switch {
 	case a.Fires != nil:
 		n = append(n, "called for timers "+a.Fires.Name)
@@ -163,6 +170,19 @@ func agentNotes(a *plan.Agent) string {
 		return ""
 	}
 	return ": " + strings.Join(n, ", ")
+}
+
+// startText says where an agent without a committed offset starts.
+func startText(s plan.Start) string {
+	switch s {
+	case plan.Earliest:
+		return "at the earliest record"
+	case plan.Latest:
+		return "at the latest record"
+	case plan.None:
+		return "at a committed offset only"
+	}
+	return "at " + time.UnixMilli(int64(s)).UTC().Format(time.RFC3339Nano)
 }
 
 // edge is one arrow of a drawing; label is empty for a plain one.

@@ -31,6 +31,7 @@ type (
 		Name        string   `json:"name"`
 		Role        string   `json:"role"`
 		Source      string   `json:"source,omitempty"`
+		Starts      string   `json:"starts,omitempty"`
 		Channel     string   `json:"channel,omitempty"` // that it reads
 		Into        []string `json:"into,omitempty"`    // channels that it sends to
 		Every       string   `json:"every,omitempty"`
@@ -70,6 +71,7 @@ type (
 		Key        string `json:"key,omitempty"`
 		Value      string `json:"value,omitempty"`
 		Partitions int32  `json:"partitions,omitempty"`
+		Extracted  bool   `json:"timesExtracted,omitempty"`
 	}
 )
 
@@ -96,7 +98,7 @@ func describeJSON(p *plan.Plan) (string, error) {
 		out.Globals = append(out.Globals, describedGlobal{g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name})
 	}
 	for _, t := range p.Topics {
-		x := describedTopic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type, t.Partitions}
+		x := describedTopic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type, t.Partitions, t.EventTime != nil}
 		if t.Kind == plan.Slots { // as many as there are slots
 			x.Partitions = 0
 		}
@@ -116,6 +118,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	if a.Source != nil {
 		x.Source = a.Source.Name
+		if a.Start != plan.Earliest {
+			x.Starts = startText(a.Start)
+		}
 	}
 	if a.Channel != nil {
 		x.Channel = a.Channel.Name

@@ -27,7 +27,7 @@ func GroupTable[K, V, G, R any](table *Table[K, V], fn func(key K, row V) (group
 		t.fault("GroupTable of table %s has no codec for what its groups are made of: pass one, such as codec.String or codec.JSON[T]()", table.def.name)
 	}
 	f := Changes(table)
-	g := Grouped[G, Change[R]]{t: t, table: table.def, steps: f.steps}
+	g := Grouped[G, Change[R]]{t: t, table: table.def}
 	if values != nil {
 		g.values = changeCodec[R]{values, codec.Validator[R]()}
 	}

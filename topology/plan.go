@@ -65,6 +65,7 @@ func (b *builder) topics() {
 	for _, d := range b.t.topics {
 		b.plan.Topics = append(b.plan.Topics, &plan.Topic{
 			ID: d.id, Name: d.name, Kind: d.kind, Partitions: d.partitions, Config: configOf(d), Partitioner: d.partitioner, Key: d.key, Value: d.value,
+			EventTime: d.eventTime,
 		})
 	}
 	for _, d := range b.t.topics {
@@ -198,7 +199,7 @@ func (b *builder) stages(found *stages) {
 
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
-		ID: int32(len(b.plan.Agents)), Name: d.name, Of: d.of, Role: d.role, Stage: st.ID, Start: d.start, Every: d.every, Cron: d.cron,
+		ID: int32(len(b.plan.Agents)), Name: d.name, Of: d.of, Role: d.role, Stage: st.ID, Start: d.startsAt(), Every: d.every, Cron: d.cron,
 		Loop: d.loop, Concurrency: d.workers, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
 	}
 	if d.policy != nil {

@@ -43,7 +43,8 @@ func (e Event[K, V]) Offset() int64 {
 	return e.rec.B.Records[e.rec.I].Offset
 }
 
-// Timestamp returns the record's time, of milliseconds; the Unix epoch for an event that was made by hand.
+// Timestamp returns the record's time, of milliseconds: what its topic's TimestampExtractor makes of it, if there is one, else what Kafka has; the Unix epoch for an
+// event that was made by hand.
 func (e Event[K, V]) Timestamp() time.Time {
 	if e.rec.B == nil && e.rec.Time.IsZero() {
 		return time.UnixMilli(0)
@@ -51,7 +52,7 @@ func (e Event[K, V]) Timestamp() time.Time {
 	if !e.rec.Time.IsZero() { // of a table's change
 		return e.rec.Time
 	}
-	return time.UnixMilli(e.rec.B.Records[e.rec.I].Timestamp)
+	return time.UnixMilli(e.rec.B.Time(e.rec.I))
 }
 
 // Headers yields the record's headers in order. Their bytes must not be changed.
@@ -75,6 +76,9 @@ func (t *Topic[K, V]) event(rec plan.Rec) (Event[K, V], error) {
 		ev.NullValue = true
 	} else if ev.Value, err = decode(t.vc, t.validV, b); err != nil {
 		return ev, t.undecodable(rec, "value", t.def.value.Type, err)
+	}
+	if rec.B.Times != nil && rec.B.Times[rec.I] < 0 { // the function has failed when the record came: here it is the record's failure
+		return ev, t.timeless(ev)
 	}
 	return ev, nil
 }

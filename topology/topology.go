@@ -68,6 +68,9 @@ type topicDef struct {
 	partitioner kafka.Partitioner
 	loop        bool
 	key, value  plan.Text
+	start       plan.Start // of agents and flows that say nothing themselves
+	extractor   any        // func(Event[K, V]) time.Time
+	eventTime   func(b *kafka.Batch, i int) (int64, error)
 	keyFault    error     // why its keys cannot be written with their codec
 	likeTable   *tableDef // the same, as that table has
 	beside      bool      // it is co-partitioned with likeTable: partitioner is that of what the table is written from
@@ -109,11 +112,11 @@ type agentDef struct {
 	source  *topicDef
 	every   time.Duration
 	cron    *plan.Cron
-	leader  bool      // declared so
-	fires   *tableDef // the timers that it is called for
-	spread  *topicDef // of an agent that is called for timers: the topic that its keys are spread as
-	start   plan.Start
-	policy  *Policy // nil: the topology's
+	leader  bool        // declared so
+	fires   *tableDef   // the timers that it is called for
+	spread  *topicDef   // of an agent that is called for timers: the topic that its keys are spread as
+	start   *plan.Start // nil: the source's
+	policy  *Policy     // nil: the topology's
 	sends   map[*topicDef]bool
 	reads   map[*tableDef]bool
 	writes  map[*tableDef]bool
@@ -197,6 +200,7 @@ type Topic[K, V any] struct {
 	vc     codec.Codec[V]
 	validK func(K) error // nil where keys have no Validate
 	validV func(V) error
+	timeOf func(Event[K, V]) time.Time // nil: a record's time is its timestamp
 }
 
 // topic returns nil for a nil handle, which the options turn into a fault.
@@ -259,6 +263,7 @@ func NewTopic[K, V any](t *Topology, name string, keys codec.Codec[K], values co
 	}
 	x := &Topic[K, V]{def: d, kc: keys, vc: values, validK: codec.Validator[K](), validV: codec.Validator[V]()}
 	t.typed[d] = x
+	x.extractTime()
 	return x
 }
 
@@ -451,18 +456,6 @@ func (t *Topology) checkConcurrency() (faults []error) {
 	}
 	return faults
 }
-
-// Start says where an agent begins to read its topic when it has no committed offset.
-type Start = plan.Start
-
-// Where an agent may start.
-const (
-	Earliest = plan.Earliest // with the oldest record that the topic still has
-	Latest   = plan.Latest   // with what is written after the agent has started
-)
-
-// StartAt says where an agent without a committed offset starts. Defaults to Earliest.
-func StartAt(s Start) AgentOption { return func(a *agentDef) { a.start = s } }
 
 func (t *Topology) newAgent(name string, role plan.Role, source *topicDef, opts []AgentOption) *agentDef {
 	a := t.makeAgent(name, role, source, opts)

@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -189,6 +190,10 @@ func (f *fakeAdmin) Starts(_ context.Context, tps ...kafka.TopicPartition) (map[
 		out[tp] = 0
 	}
 	return out, nil
+}
+
+func (f *fakeAdmin) Since(context.Context, int64, ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
+	return nil, errors.New("nobody asks")
 }
 
 // oneLineOf requires that a command said one line on its error stream and nothing else.

@@ -31,6 +31,11 @@ func (a *admin) Starts(ctx context.Context, tps ...kafka.TopicPartition) (map[ka
 	return a.listOffsets(ctx, 0, earliest, tps)
 }
 
+// Since returns the first offset of a record with a time or a later one.
+func (a *admin) Since(ctx context.Context, at int64, tps ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
+	return a.listOffsets(ctx, 1, max(at, 0), tps)
+}
+
 func (a *admin) listOffsets(ctx context.Context, isolation int8, timestamp int64, tps []kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
 	found := make(map[kafka.TopicPartition]int64, len(tps))
 	if len(tps) == 0 {

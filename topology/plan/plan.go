@@ -49,6 +49,8 @@ type Topic struct {
 	Source      bool   // some agent reads it
 	Sink        bool   // some agent writes it
 	Global      bool   // a global table reads all of it on every node
+	// EventTime finds the event time of a record, in milliseconds since the Unix epoch. It is a function of the user's, and may panic. Nil: it is the timestamp.
+	EventTime func(b *kafka.Batch, i int) (int64, error)
 }
 
 // Channel is a pipe in memory between agents of one stage, in each of its partitions.
@@ -155,7 +157,7 @@ func (s *Stage) Metadata(source int) (agents []string, room int) {
 	for _, a := range s.Agents {
 		switch {
 		case a.Source == s.Sources[source]:
-			agents = append(agents, a.Name)
+			agents = append(agents, a.Of)
 		case a.Role == Timer && source == 0:
 			timers = append(timers, a.Name)
 		}
@@ -168,13 +170,14 @@ func (s *Stage) Metadata(source int) (agents []string, room int) {
 	return agents, kafka.MetaRoom(agents, timers, clocks)
 }
 
-// Start says from where an agent reads a topic of which it has no committed offset.
-type Start uint8
+// Start says from where an agent reads a topic of which it has no committed offset. A positive one is a time, in milliseconds since the Unix epoch.
+type Start int64
 
 // Where an agent starts.
 const (
-	Earliest Start = iota
-	Latest
+	Earliest Start = 0
+	Latest   Start = -1
+	None     Start = -2 // nowhere: it is refused
 )
 
 // Role says when an agent's program runs.

@@ -163,6 +163,24 @@ func (b *Broker) Start(tp kafka.TopicPartition) (int64, error) {
 	return p.start, nil
 }
 
+// Since returns the first offset of a committed record with a time or a later one; -1: there is none.
+func (b *Broker) Since(tp kafka.TopicPartition, at int64) (int64, error) {
+	if e := b.inject("ListOffsets"); e != None {
+		return 0, e
+	}
+	p := b.part(tp)
+	if p == nil {
+		return 0, UnknownTopicOrPartition
+	}
+	end := p.lso()
+	for i := p.index(p.start); i < len(p.entries) && p.entries[i].Offset < end; i++ {
+		if e := &p.entries[i]; !e.Control && e.Timestamp >= at { // records of aborted transactions too, as in Kafka
+			return e.Offset, nil
+		}
+	}
+	return -1, nil
+}
+
 // DeleteRecords deletes what lies before an offset.
 func (b *Broker) DeleteRecords(tp kafka.TopicPartition, before int64) error {
 	if e := b.inject("DeleteRecords"); e != None {

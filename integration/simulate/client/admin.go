@@ -72,6 +72,11 @@ func (a *admin) Starts(ctx context.Context, tps ...kafka.TopicPartition) (map[ka
 	return a.offsets(ctx, tps, a.d.net.B.Start)
 }
 
+// Since implements kafka.Admin.
+func (a *admin) Since(ctx context.Context, at int64, tps ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
+	return a.offsets(ctx, tps, func(tp kafka.TopicPartition) (int64, error) { return a.d.net.B.Since(tp, at) })
+}
+
 func (a *admin) offsets(ctx context.Context, tps []kafka.TopicPartition, f func(kafka.TopicPartition) (int64, error)) (map[kafka.TopicPartition]int64, error) {
 	return again(ctx, a.d, "ListOffsets", func() (map[kafka.TopicPartition]int64, error) {
 		found := map[kafka.TopicPartition]int64{}
