@@ -287,6 +287,14 @@ func faults() []fault {
 			"agent twice was given Sources with topic a twice: name it once", "agent twice-a: topology.Sends was given topology.Sources, which are read from: name the topics one by one",
 			"two agents are called one-b", "table both is written from two stages, by agent count-both-narrow from topic narrow and by agent count-both-wide from topic wide: they are declared with 2 and 3 partitions",
 		}},
+		{"times of records", func(t *topology.Topology) {
+			in := topology.NewTopic(t, "in", codec.String, codec.String, topology.TimestampExtractor(func(topology.Event[string, int64]) time.Time { return time.Time{} }))
+			other := topology.NewTopic(t, "other", codec.String, codec.String, topology.TimestampExtractor[string, string](nil))
+			topology.Each(t, "a", topology.Sources(in, other), nothing)
+		}, []string{
+			"topic in holds topology.Event[string,string] and has a TimestampExtractor of func(topology.Event[string,int64]) time.Time: let it take the event of the topic",
+			"topic other has a TimestampExtractor without a function",
+		}},
 		{"on the leader", func(t *topology.Topology) {
 			x := topicsOf(t, "a")
 			ta := topology.NewTable(t, "ta", codec.String, codec.String)

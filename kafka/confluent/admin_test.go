@@ -106,6 +106,26 @@ func TestAdminProduceAndOffsets(t *testing.T) {
 	require.ErrorContains(t, err, "UNKNOWN_TOPIC_OR_PARTITION")
 }
 
+func TestAdminSince(t *testing.T) {
+	t.Parallel()
+	a, _ := adminOf(t)
+	ctx := t.Context()
+	require.NoError(t, a.Create(ctx, kafka.TopicSpec{Name: "timed", Partitions: 2}))
+	out := new(kafka.Outputs)
+	for _, at := range []int64{1_000_000, 3_000_000, 2_000_000, 4_000_000} {
+		out.Append(0, 0, at, nil, []byte("v"), nil)
+	}
+	_, err := a.Produce(ctx, []string{"timed"}, out)
+	require.NoError(t, err)
+	for at, want := range map[int64]int64{-5: 0, 0: 0, 1_000_000: 0, 1_000_001: 1, 2_000_000: 1, 3_000_001: 3, 4_000_001: -1} {
+		since, err := a.Since(ctx, at, tpOf("timed", 0), tpOf("timed", 1))
+		require.NoError(t, err)
+		require.Equal(t, map[kafka.TopicPartition]int64{tpOf("timed", 0): want, tpOf("timed", 1): -1}, since, at)
+	}
+	_, err = a.Since(ctx, 0, tpOf("missing", 0))
+	require.ErrorContains(t, err, "UNKNOWN_TOPIC_OR_PARTITION")
+}
+
 func TestAdminNamesRecordsThatAreTooLarge(t *testing.T) {
 	t.Parallel()
 	a, _ := adminOf(t)
