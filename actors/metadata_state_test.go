@@ -31,7 +31,7 @@ func manyAgents(t *testing.T, n int) *plan.Plan {
 func startWith(p *plan.Plan, offset int64, meta kafka.Meta) (*partitionState, error) {
 	grant := kafka.Grant{Slot: 1, Incarnation: 1, Sources: []kafka.Position{{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: offset, Metadata: meta.Encode()}}}
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-	return newPartitionState(p, p.Stages[1], 0, grant, env, []startAt{{0, 3_000_000_000}}, "test", time.UnixMilli(1_700_000_000_000),
+	return newPartitionState(p, p.Stages[1], 0, grant, env, []startAt{{first: 0, end: 3_000_000_000}}, "test", time.UnixMilli(1_700_000_000_000),
 		func(plan.Backoff, int) time.Duration { return 0 })
 }
 

@@ -90,7 +90,7 @@ func TestTurnsInOrderAreAnnounced(t *testing.T) {
 				grant.Suspects.Add(a.Name, rapid.Int64Range(1, n).Draw(t, "suspect before"))
 			}
 		}
-		s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{0, n}, {0, n}}, "test", time.UnixMilli(1_700_000_000_000),
+		s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: n}, {first: 0, end: n}}, "test", time.UnixMilli(1_700_000_000_000),
 			func(plan.Backoff, int) time.Duration { return 0 })
 		require.NoError(t, err)
 		x := &seeker{t: t, s: s, given: map[string][]int64{}, acked: grant.Suspects}
