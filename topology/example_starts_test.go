@@ -30,7 +30,7 @@ func ExampleTimestampExtractor() {
 	// Output: 1999-12-31 roof -3.5
 }
 
-func ExampleStartAt() {
+func ExampleSince() {
 	t := topology.New("audit")
 	orders := topology.NewTopic(t, "orders", codec.String, codec.String, topology.ReadFrom(topology.None))
 	show := func(*topology.Context, topology.Event[string, string]) error { return nil }
