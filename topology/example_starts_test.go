@@ -52,3 +52,21 @@ func ExampleSince() {
 	//   agent this-year: reads orders, starts at 2026-01-01T00:00:00Z
 	//   agent careful: reads orders, starts at a committed offset only
 }
+
+func ExampleReadFrom() {
+	t := topology.New("audit")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String, topology.ReadFrom(topology.Latest))
+	topology.To(topology.From(orders), topology.NewTopic(t, "copies", codec.String, codec.String))
+	p, err := t.Plan()
+	if err != nil {
+		panic(err)
+	}
+	text, _ := topology.Describe(p, "text")
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "starts") {
+			fmt.Print(line)
+		}
+	}
+	// Output:
+	//   agent to-copies: reads orders, starts at the latest record, sends copies, steps: from orders | to copies
+}
