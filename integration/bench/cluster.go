@@ -159,12 +159,12 @@ func (c *cluster) read(ctx context.Context, topic string, f func(*kgo.Record) er
 	return nil
 }
 
-// checkCounts checks that the changelog of a table of counts ends with all records of a source, each counted once: a fast wrong
+// checkCounts checks that the changelog of a table of counts ends with all records of a source, each counted once, and returns how many records it has: a fast wrong
 // count is worth nothing.
-func (c *cluster) checkCounts(ctx context.Context, changelog string, records, keys int, decode func([]byte) (int64, error)) error {
+func (c *cluster) checkCounts(ctx context.Context, changelog string, records, keys int, decode func([]byte) (int64, error)) (journaled int, err error) {
 	counts := make(map[string]int64, keys)
 	if err := c.read(ctx, changelog, func(r *kgo.Record) error {
-		if r.Value == nil {
+		if journaled++; r.Value == nil {
 			delete(counts, string(r.Key))
 			return nil
 		}
@@ -172,16 +172,16 @@ func (c *cluster) checkCounts(ctx context.Context, changelog string, records, ke
 		counts[string(r.Key)] = n
 		return err
 	}); err != nil {
-		return err
+		return 0, err
 	}
 	sum := int64(0)
 	for _, n := range counts {
 		sum += n
 	}
 	if sum != int64(records) || len(counts) != keys {
-		return fmt.Errorf("counted %d records of %d keys; there are %d of %d", sum, len(counts), records, keys)
+		return 0, fmt.Errorf("counted %d records of %d keys; there are %d of %d", sum, len(counts), records, keys)
 	}
-	return nil
+	return journaled, nil
 }
 
 // checkMapped checks that a topic holds the numbers from 1 to so many, each once; at-least-once too, since nothing has failed.

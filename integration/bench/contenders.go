@@ -18,6 +18,7 @@ type kind string
 
 const (
 	kindOurs    kind = "troupe"
+	kindBefore  kind = "before" // the engine in an earlier build of this command
 	kindBare    kind = "bare"
 	kindStreams kind = "streams"
 	kindGoka    kind = "goka"
@@ -36,6 +37,17 @@ type contender struct {
 
 func (c contender) slug() string {
 	return slug(string(c.kind) + "-" + c.client + "-" + c.variant + c.task)
+}
+
+// before is the engine's contender in an earlier build.
+func (c contender) before() contender {
+	c.kind, c.label = kindBefore, "earlier "+c.label
+	return c
+}
+
+// isOurs says whether it is one of this module's own, which are told their client and write profiles.
+func (c contender) isOurs() bool {
+	return c.kind == kindOurs || c.kind == kindBefore || c.kind == kindBare
 }
 
 // does is a contender with a task of its own.
@@ -81,7 +93,7 @@ type programs struct {
 }
 
 // build makes everything that contends.
-func build(ctx context.Context, kinds []kind) (*programs, error) {
+func build(ctx context.Context, kinds []kind, before string) (*programs, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/troupe-stream/troupe").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find the checkout: run this in it: %w", err)
@@ -102,6 +114,8 @@ func build(ctx context.Context, kinds []kind) (*programs, error) {
 		switch k {
 		case kindOurs, kindBare:
 			p.command[k] = []string{self, "--contend", string(k)}
+		case kindBefore:
+			p.command[k] = []string{before, "--contend", string(kindOurs)}
 		case kindStreams:
 			err = p.buildStreams(ctx)
 		case kindGoka:

@@ -84,7 +84,7 @@ func restoreSuite(s settings) suite {
 			keys := max(min(1_000_000, b.records/2)/c.share, 1000)
 			src := source{"uniform", keys, keys}
 			j.Task = taskCount
-			if _, err := b.through(ctx, c, j, src, src.records, func() error {
+			if _, err := b.through(ctx, c, j, src, src.records, func() (int, error) {
 				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
 			}); err != nil {
 				return nil, err

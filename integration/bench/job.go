@@ -19,6 +19,7 @@ type job struct {
 	Out     string // topic that results are written to, where the task has one
 	Dir     string // for its state
 	Records int    // in the source
+	Profile string // files that profiles are written to begin with this; empty: none. Of this module's own contenders only
 }
 
 // flags are the fields by name.
@@ -33,6 +34,7 @@ func (j *job) flags() *flag.FlagSet {
 	f.StringVar(&j.Out, "out", "", "")
 	f.StringVar(&j.Dir, "dir", "", "")
 	f.IntVar(&j.Records, "records", 0, "")
+	f.StringVar(&j.Profile, "profile", "", "")
 	return f
 }
 
@@ -63,6 +65,7 @@ var began atomic.Bool
 // first says once that the first record is being handled.
 func first() {
 	if !began.Load() && began.CompareAndSwap(false, true) {
+		atBegin()
 		say("begin")
 	}
 }
@@ -73,6 +76,7 @@ func say(format string, args ...any) {
 
 // finish says that all is done, and waits to be let go.
 func finish() {
+	atEnd()
 	say("end")
 	_, _ = os.Stdin.Read(make([]byte, 1))
 }

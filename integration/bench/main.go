@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,8 @@ type settings struct {
 	client  string
 	out     string
 	docs    bool
+	profile string
+	before  string
 }
 
 func main() {
@@ -60,10 +63,11 @@ func contend(ctx context.Context, k kind, args []string) error {
 	if err := j.flags().Parse(args); err != nil {
 		return err
 	}
+	run := ours
 	if k == kindBare {
-		return bareLoop(ctx, j)
+		run = bareLoop
 	}
-	return ours(ctx, j)
+	return profiled(j, func() error { return run(ctx, j) })
 }
 
 func start(ctx context.Context, args []string) error {
@@ -79,6 +83,8 @@ func start(ctx context.Context, args []string) error {
 	f.StringVar(&s.client, "client", "", "the engine's clients to run, comma-separated: public, batched (default all)")
 	f.StringVar(&s.out, "out", "", "write benchmarks.md, benchmarks.json and plots to this directory (default: print a table only)")
 	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout")
+	f.StringVar(&s.profile, "profiles", "", "write CPU and heap profiles of the engine and the bare loops to this directory, a file for each run")
+	f.StringVar(&s.before, "before", "", "an earlier build of this command: run its engine too, beside this one")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -121,7 +127,20 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir) //nolint:errcheck // a leftover does no harm
-	if b.programs, err = build(ctx, kindsOf(chosen)); err != nil {
+	if b.before != "" {       // contenders run elsewhere
+		if b.before, err = filepath.Abs(b.before); err != nil {
+			return err
+		}
+	}
+	if s.profile != "" {
+		if b.profile, err = filepath.Abs(s.profile); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(b.profile, 0o750); err != nil {
+			return err
+		}
+	}
+	if b.programs, err = build(ctx, kindsOf(chosen), b.before); err != nil {
 		return err
 	}
 	for k, why := range b.programs.missing {
@@ -202,6 +221,13 @@ func choose(s settings) (chosen []suite, err error) {
 		x.contenders = slices.DeleteFunc(x.contenders, func(c contender) bool {
 			return s.peers != "" && c.kind != kindOurs && !named(s.peers, string(c.kind))
 		})
+		if s.before != "" {
+			for i := len(x.contenders) - 1; i >= 0; i-- {
+				if c := x.contenders[i]; c.kind == kindOurs {
+					x.contenders = slices.Insert(x.contenders, i, c.before())
+				}
+			}
+		}
 		chosen = append(chosen, x)
 	}
 	for n := range strings.SplitSeq(s.suites, ",") {

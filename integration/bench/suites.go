@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/troupe-stream/troupe/kafka/confluent"
 )
@@ -46,6 +47,10 @@ var throughput = []metric{
 	{Key: "clock", Title: "M records/s by the clock", Digits: 3},
 }
 
+// journaled is a metric of suites with a changelog: fewer records are better, but say nothing alone. It depends on how many records an
+// epoch has.
+var journaled = metric{Key: "journal", Title: "changelog records per record", Less: true, Digits: 2}
+
 // suites are all comparisons, the most important first.
 func suites(s settings) []suite {
 	return []suite{
@@ -60,7 +65,7 @@ func countSuite(s settings, keys int, everybody bool) suite {
 		name:    fmt.Sprintf("count-%dk", keys/1000),
 		title:   fmt.Sprintf("Keyed count, %d keys", keys),
 		text:    "Records of 28 bytes are counted by key, uniformly; the counts are journaled in a changelog, and results committed. Checked: the changelog ends with every record counted once.",
-		metrics: throughput,
+		metrics: append(slices.Clip(throughput), journaled),
 	}
 	mine := ourVariants(s)
 	if everybody {
@@ -91,7 +96,7 @@ func countSuite(s settings, keys int, everybody bool) suite {
 	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 		src := source{"uniform", max(b.records/c.share, 1000), keys}
 		j.Task = taskCount
-		return b.through(ctx, c, j, src, src.records, func() error {
+		return b.through(ctx, c, j, src, src.records, func() (int, error) {
 			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
 		})
 	}
@@ -120,7 +125,7 @@ func wordcountSuite(s settings) suite {
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			src := source{"lines", b.records / 20, vocabulary}
 			j.Task = taskWordcount
-			return b.through(ctx, c, j, src, src.records*wordsInLine, func() error {
+			return b.through(ctx, c, j, src, src.records*wordsInLine, func() (int, error) {
 				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records*wordsInLine, vocabulary, c.decode)
 			})
 		},
@@ -137,7 +142,7 @@ func jsonSuite(s settings) suite {
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			src := source{"json", b.records / 2, 100_000}
 			j.Task = taskJSON
-			return b.through(ctx, c, j, src, src.records, func() error {
+			return b.through(ctx, c, j, src, src.records, func() (int, error) {
 				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), func(v []byte) (int64, error) {
 					var t total
 					err := json.Unmarshal(v, &t)
@@ -167,7 +172,7 @@ func rowSuite(s settings) suite {
 	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 		src := source{"uniform", b.records / c.share / 2, 100_000}
 		j.Task = c.task
-		return b.through(ctx, c, j, src, src.records, func() error {
+		return b.through(ctx, c, j, src, src.records, func() (int, error) {
 			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
 		})
 	}
@@ -184,18 +189,18 @@ func mapSuite(s settings) suite {
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			src := source{"uniform", b.records / c.share / 2, 100_000}
 			j.Task = taskMap
-			return b.through(ctx, c, j, src, src.records, func() error { return b.cluster.checkMapped(ctx, j.Name+"-out", src.records) })
+			return b.through(ctx, c, j, src, src.records, func() (int, error) { return 0, b.cluster.checkMapped(ctx, j.Name+"-out", src.records) })
 		},
 	}
 }
 
 // through runs a contender through a source and checks what it has made before its figures count.
-func (b *bench) through(ctx context.Context, c contender, j job, src source, records int, check func() error) (sample, error) {
+func (b *bench) through(ctx context.Context, c contender, j job, src source, records int, check func() (int, error)) (sample, error) {
 	if err := b.cluster.fill(ctx, src); err != nil {
 		return nil, fmt.Errorf("fill %s: %w", src.topic(), err)
 	}
 	j.Source, j.Records = src.topic(), records
-	if j.Task == taskMap || j.Task == taskWordcount && c.kind == kindOurs {
+	if j.Task == taskMap || j.Task == taskWordcount && (c.kind == kindOurs || c.kind == kindBefore) {
 		j.Out = j.Name + "-out"
 		if err := b.cluster.topic(ctx, j.Out, nil); err != nil {
 			return nil, err
@@ -210,18 +215,23 @@ func (b *bench) through(ctx context.Context, c contender, j job, src source, rec
 	if err != nil {
 		return nil, err
 	}
-	if err := check(); err != nil {
+	n, err := check()
+	if err != nil {
 		return nil, fmt.Errorf("wrong result: %w", err)
 	}
-	return sample{"cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "startup": m.Startup, "memory": float64(m.Memory)}, os.RemoveAll(j.Dir)
+	return sample{"journal": float64(n) / float64(records), "cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "startup": m.Startup, "memory": float64(m.Memory)}, os.RemoveAll(j.Dir)
 }
 
 // job makes a job that has everything to itself.
 func (b *bench) job(s suite, c contender, round int) job {
 	name := fmt.Sprintf("%s-%s-%d", s.name, c.slug(), round)
 	client := ""
-	if c.kind == kindOurs || c.kind == kindBare {
+	if c.isOurs() {
 		client = c.client
 	}
-	return job{Variant: c.variant, Client: client, Brokers: b.cluster.brokers, Name: name, Dir: filepath.Join(b.dir, name)}
+	j := job{Variant: c.variant, Client: client, Brokers: b.cluster.brokers, Name: name, Dir: filepath.Join(b.dir, name)}
+	if b.profile != "" && client != "" {
+		j.Profile = filepath.Join(b.profile, name)
+	}
+	return j
 }
