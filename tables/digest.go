@@ -16,24 +16,20 @@ type Digest struct {
 func (s *ShardOf[V]) Digest() (Digest, error) {
 	var d Digest
 	var h xxhash.Digest
-	for i := range s.entries {
-		e := &s.entries[i]
-		if at, ok := s.index[e.key]; !ok || int(at) != i {
-			continue // a free place
-		}
-		v, enc, live := s.committedOf(e)
+	for i := range s.taken() {
+		v, enc, live := s.committedOf(i)
 		if !live {
 			continue
 		}
 		if !s.encoded {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
-				return Digest{}, fmt.Errorf("encode the value of table %s, key %q: %w", s.spec.Name, e.key, err)
+				return Digest{}, fmt.Errorf("encode the value of table %s, key %q: %w", s.spec.Name, s.key(i), err)
 			}
 			enc = s.scratch
 		}
 		h.Reset()
-		_, _ = h.Write(keyBytes(e.key)) // never fails
+		_, _ = h.Write(keyBytes(s.key(i))) // never fails
 		key := h.Sum64()
 		h.ResetWithSeed(key)
 		_, _ = h.Write(s.plain(enc))

@@ -67,13 +67,14 @@ func RowsIn[V any](g *Group, table int32, prefix []byte, yield func(key []byte, 
 	if err != nil {
 		return err
 	}
-	s.each(prefix, nil, false, func(e *entry[V]) bool {
-		if !strings.HasPrefix(e.key, string(prefix)) {
+	s.each(prefix, nil, false, func(i int32) bool {
+		key := s.key(i)
+		if !strings.HasPrefix(key, string(prefix)) {
 			return false
 		}
-		v, ok, fault := s.read(e, false)
+		v, ok, fault := s.read(i, false)
 		if fault == nil && ok {
-			fault = yield(keyBytes(e.key), v)
+			fault = yield(keyBytes(key), v)
 		}
 		err = fault
 		return err == nil

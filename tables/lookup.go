@@ -42,11 +42,11 @@ func (q *Lookup[V]) answer(sh Shard) {
 			q.Next = []byte(keys[q.Limit-1])
 		}
 		for _, key := range keys {
-			i, found := s.index[key]
+			i, found := s.find(keyBytes(key))
 			if !found {
 				continue
 			}
-			v, ok, err := s.read(&s.entries[i], q.Committed)
+			v, ok, err := s.read(i, q.Committed)
 			if err != nil {
 				return err
 			}
@@ -59,23 +59,24 @@ func (q *Lookup[V]) answer(sh Shard) {
 }
 
 // reindex puts an entry that was written into the indexes. epoch 0: while restoring, when there is nothing to undo.
-func (s *ShardOf[V]) reindex(epoch int64, e *entry[V]) error {
+func (s *ShardOf[V]) reindex(epoch int64, i int32) error {
+	key := s.key(i)
 	for n, side := range s.indexes {
-		v := e.val
+		v := s.val(i)
 		if s.encoded {
 			var err error
-			if v, err = s.decode(keyBytes(e.key), e.enc); err != nil {
+			if v, err = s.decode(keyBytes(key), s.enc(i)); err != nil {
 				return err
 			}
 		}
-		of, err := s.spec.Indexes[n].Of(append([]byte{}, e.key...), v)
+		of, err := s.spec.Indexes[n].Of([]byte(key), v)
 		if err != nil {
 			return fmt.Errorf("index %s of table %s: %w", s.spec.Indexes[n].Name, s.spec.Name, err)
 		}
 		if epoch > 0 {
-			side.touch(epoch, e.key)
+			side.touch(epoch, key)
 		}
-		side.put(e.key, string(of))
+		side.put(key, string(of))
 	}
 	return nil
 }

@@ -170,27 +170,27 @@ func (s *ShardOf[V]) takePage() (int, []byte, bool, error) {
 	var body []byte
 	n := 0
 	for _, i := range s.buckets.lists[bucket] {
-		e := &s.entries[i]
-		v, enc, live := s.committedOf(e)
+		v, enc, live := s.committedOf(i)
 		if !live {
 			continue
 		}
+		key := s.key(i)
 		if !s.encoded {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
 				s.putBack(bucket)
-				return 0, nil, false, fmt.Errorf("encode the value of table %s, key %q: %w", s.spec.Name, e.key, err)
+				return 0, nil, false, fmt.Errorf("encode the value of table %s, key %q: %w", s.spec.Name, key, err)
 			}
 			enc = s.scratch
 		}
 		if s.ttl != nil {
-			at, _ := s.ttl.get(e.key, true)
+			at, _ := s.ttl.get(key, true)
 			s.marked = append(binary.AppendVarint(s.marked[:0], at), enc...)
 			enc = s.marked
 		}
 		n++
-		body = binary.AppendUvarint(body, uint64(len(e.key)))
-		body = append(body, e.key...)
+		body = binary.AppendUvarint(body, uint64(len(key)))
+		body = append(body, key...)
 		body = binary.AppendUvarint(body, uint64(len(enc)))
 		body = append(body, enc...)
 	}

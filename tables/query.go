@@ -46,27 +46,28 @@ func (q *Get[V]) answer(sh Shard) {
 		return
 	}
 	q.Err = s.ask(q.Own, q.Committed, func() error {
-		i, found := s.index[string(q.Key)]
+		i, found := s.find(q.Key)
 		if !found {
 			return nil
 		}
 		var err error
-		q.Value, q.OK, err = s.read(&s.entries[i], q.Committed)
+		q.Value, q.OK, err = s.read(i, q.Committed)
 		return err
 	})
 }
 
 // read returns a copy of an entry's value.
-func (s *ShardOf[V]) read(e *entry[V], committed bool) (v V, ok bool, err error) {
-	val, enc, live := e.val, e.enc, e.live
+func (s *ShardOf[V]) read(i int32, committed bool) (v V, ok bool, err error) {
+	val, enc, live := s.val(i), s.enc(i), s.entries.at(i).live
 	if committed {
-		val, enc, live = s.committedOf(e)
+		val, enc, live = s.committedOf(i)
 	}
-	if !live || s.ttl.gone(e.key, committed) {
+	key := s.key(i)
+	if !live || s.ttl.gone(key, committed) {
 		return v, false, nil
 	}
 	if s.encoded {
-		val, err = s.decode(keyBytes(e.key), enc)
+		val, err = s.decode(keyBytes(key), enc)
 	}
 	return val, err == nil, err
 }
@@ -108,49 +109,49 @@ func (q *Scan[V]) answer(sh Shard) {
 }
 
 func (q *Scan[V]) scan(s *ShardOf[V]) (err error) {
-	s.each(q.From, q.To, q.Reverse, func(e *entry[V]) bool {
+	s.each(q.From, q.To, q.Reverse, func(i int32) bool {
 		var v V
 		var ok bool
-		if v, ok, err = s.read(e, q.Committed); err != nil || !ok {
+		if v, ok, err = s.read(i, q.Committed); err != nil || !ok {
 			return err == nil
 		}
 		if q.Limit > 0 && len(q.Keys) == q.Limit {
 			q.More = true
 			return false
 		}
-		q.Keys, q.Values = append(q.Keys, append([]byte{}, e.key...)), append(q.Values, v)
+		q.Keys, q.Values = append(q.Keys, append([]byte{}, s.key(i)...)), append(q.Values, v)
 		return true
 	})
 	return err
 }
 
 // each visits the entries of a range in the order of their keys, live or not, until visit has enough.
-func (s *ShardOf[V]) each(from, to []byte, reverse bool, visit func(*entry[V]) bool) {
+func (s *ShardOf[V]) each(from, to []byte, reverse bool, visit func(int32) bool) {
 	lo, hi := string(from), string(to)
 	within := func(key string) bool { return key >= lo && (to == nil || key < hi) }
 	switch {
 	case s.order == nil:
 		var all []int32
-		for k, i := range s.index {
-			if within(k) {
+		for i := range s.taken() {
+			if within(s.key(i)) {
 				all = append(all, i)
 			}
 		}
-		slices.SortFunc(all, func(a, b int32) int { return strings.Compare(s.entries[a].key, s.entries[b].key) })
+		slices.SortFunc(all, func(a, b int32) int { return strings.Compare(s.key(a), s.key(b)) })
 		if reverse {
 			slices.Reverse(all)
 		}
 		for _, i := range all {
-			if !visit(&s.entries[i]) {
+			if !visit(i) {
 				return
 			}
 		}
 	case !reverse:
-		s.order.Ascend(lo, func(k string, i int32) bool { return within(k) && visit(&s.entries[i]) })
+		s.order.Ascend(lo, func(k string, i int32) bool { return within(k) && visit(i) })
 	case to == nil:
-		s.order.Reverse(func(k string, i int32) bool { return within(k) && visit(&s.entries[i]) })
+		s.order.Reverse(func(k string, i int32) bool { return within(k) && visit(i) })
 	default:
-		s.order.Descend(hi, func(k string, i int32) bool { return k == hi || within(k) && visit(&s.entries[i]) })
+		s.order.Descend(hi, func(k string, i int32) bool { return k == hi || within(k) && visit(i) })
 	}
 }
 
@@ -175,8 +176,8 @@ func (q *Count[V]) answer(sh Shard) {
 			q.N = s.size(q.Committed)
 			return nil
 		}
-		s.each(q.From, q.To, false, func(e *entry[V]) bool {
-			if s.seen(e, q.Committed) {
+		s.each(q.From, q.To, false, func(i int32) bool {
+			if s.seen(i, q.Committed) {
 				q.N++
 			}
 			return true
@@ -186,12 +187,12 @@ func (q *Count[V]) answer(sh Shard) {
 }
 
 // seen says whether an entry is there for a reader.
-func (s *ShardOf[V]) seen(e *entry[V], committed bool) bool {
-	live := e.live
+func (s *ShardOf[V]) seen(i int32, committed bool) bool {
+	live := s.entries.at(i).live
 	if committed {
-		_, _, live = s.committedOf(e)
+		_, _, live = s.committedOf(i)
 	}
-	return live && !s.ttl.gone(e.key, committed)
+	return live && !s.ttl.gone(s.key(i), committed)
 }
 
 // size is how many entries there are for a reader.
@@ -206,10 +207,10 @@ func (s *ShardOf[V]) size(committed bool) int {
 	for _, log := range s.logs {
 		for j := range log.undos {
 			u := &log.undos[j]
-			if u.had { // an older one says what is committed
+			if s.listOf(u.prev) != nil { // an older one says what is committed
 				continue
 			}
-			if live := s.entries[u.entry].live; live && !u.live {
+			if live := s.entries.at(u.entry).live; live && !u.live {
 				n--
 			} else if !live && u.live {
 				n++

@@ -40,18 +40,18 @@ func (s *ShardOf[V]) stampOf(enc []byte) int64 {
 // Encoded returns the row's value as its codec has written it, in a Stamped table: it stays the same through restores. ok is false if there is
 // no row. The bytes must not be changed.
 func (r *Row[V]) Encoded() (b []byte, ok bool) {
-	i, ok := r.shard.index[string(r.key)]
-	if !ok || !r.shard.entries[i].live {
+	i, ok := r.shard.find(r.key)
+	if !ok || !r.shard.entries.at(i).live {
 		return nil, false
 	}
-	return r.shard.plain(r.shard.entries[i].enc), true
+	return r.shard.plain(r.shard.enc(i)), true
 }
 
 // Time returns the time of the row's last change, in a Stamped table; 0 if there is no row.
 func (r *Row[V]) Time() int64 {
-	i, ok := r.shard.index[string(r.key)]
-	if !ok || !r.shard.entries[i].live {
+	i, ok := r.shard.find(r.key)
+	if !ok || !r.shard.entries.at(i).live {
 		return 0
 	}
-	return r.shard.stampOf(r.shard.entries[i].enc)
+	return r.shard.stampOf(r.shard.enc(i))
 }

@@ -51,16 +51,16 @@ func newPending() *btree.BTreeG[pending] {
 }
 
 // arm puts an entry that is live into the order of what is due.
-func (s *ShardOf[V]) arm(e *entry[V]) {
-	if s.due != nil && e.live {
-		s.due.Set(pending{s.spec.Timer(e.val).Due, e.key})
+func (s *ShardOf[V]) arm(i int32) {
+	if s.due != nil && s.entries.at(i).live {
+		s.due.Set(pending{s.spec.Timer(s.val(i)).Due, s.key(i)})
 	}
 }
 
 // disarm takes an entry out of it, before it is changed.
-func (s *ShardOf[V]) disarm(e *entry[V]) {
-	if s.due != nil && e.live {
-		s.due.Delete(pending{s.spec.Timer(e.val).Due, e.key})
+func (s *ShardOf[V]) disarm(i int32) {
+	if s.due != nil && s.entries.at(i).live {
+		s.due.Delete(pending{s.spec.Timer(s.val(i)).Due, s.key(i)})
 	}
 }
 
@@ -85,7 +85,8 @@ func (s *ShardOf[V]) CollectDue(upTo int64, n int) *kafka.Batch {
 		if p.due > upTo || b.Len() == n {
 			return false
 		}
-		t := s.spec.Timer(s.entries[s.index[p.key]].val)
+		i, _ := s.find(keyBytes(p.key))
+		t := s.spec.Timer(s.val(i))
 		b.Append(t.Due, t.Due, keyBytes(p.key), []byte(t.Payload), nil)
 		return true
 	})
