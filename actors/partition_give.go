@@ -225,7 +225,7 @@ func (s *partitionState) giveTurn(i int) plan.Rec {
 	} else {
 		at, missed = a.agent.Latest(a.due, s.now) // what was missed is one turn
 	}
-	w := &given{id: s.id(), records: []plan.Rec{{Time: at, I: missed}}, at: at}
+	w := &given{id: s.id(), records: []plan.Rec{{Time: &at, I: missed}}, at: at}
 	a.works, a.records = append(a.works, w), 1
 	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
 	return w.records[0]

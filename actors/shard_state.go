@@ -64,8 +64,9 @@ func (s *shardState) onApply(m Apply) partitionMessage {
 	}
 	out := new(kafka.Outputs)
 	if stack, err := s.guard(func() error { return s.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
-		return s.fail(err, stack)
+		return s.fail(err, stack) // the function that has failed, or hangs, may still be at it
 	}
+	m.Ops.Free()
 	return Applied{s.table, s.undo, m.Count, out, s.state.NextExpiry(), s.state.NextDue()}
 }
 

@@ -129,7 +129,10 @@ func tableIndex(stage *plan.Stage) []int {
 
 // Next implements plan.Input.
 func (k *worker) Next() (plan.Rec, bool) {
-	if !k.endTurn() {
+	switch on, begun := k.turnOver(); {
+	case begun:
+		return k.work.Records[k.next-1], true
+	case !on:
 		return plan.Rec{}, false
 	}
 	if k.agent.Role == plan.Task && k.begun { // it goes on: what it has asked for so far is final
@@ -142,10 +145,24 @@ func (k *worker) Next() (plan.Rec, bool) {
 		}
 		k.work, k.next, k.workBegan = w, 0, k.now()
 	}
-	if !k.beginTurn(1) {
+	if !k.beginTurn() {
 		return plan.Rec{}, false
 	}
 	return k.work.Records[k.next-1], true
+}
+
+// turnOver ends the turn at hand and begins that of the next record, if it is at hand too. on says whether the program may go on.
+func (k *worker) turnOver() (on, begun bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.endTurn() {
+		return false, false
+	}
+	if k.work == nil || k.next >= len(k.work.Records) || k.agent.Role == plan.Task {
+		return true, false
+	}
+	begun = k.begin()
+	return begun, begun
 }
 
 // NextMany implements plan.Input.
@@ -175,14 +192,19 @@ func (k *worker) NextMany(n int, within time.Duration) []plan.Rec {
 	return recs
 }
 
-func (k *worker) beginTurn(n int) bool {
+func (k *worker) beginTurn() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.begin()
+}
+
+// begin begins the turn of the next record. Called with mu held.
+func (k *worker) begin() bool {
 	if k.stopping || k.ctx.Err() != nil {
 		return false
 	}
-	k.next += n
-	k.turn, k.begun, k.busy = n, true, true
+	k.next++
+	k.turn, k.begun, k.busy = 1, true, true
 	k.stamp()
 	return true
 }
@@ -211,7 +233,7 @@ func (k *worker) failure() AgentFailed {
 	return f
 }
 
-// endTurn makes the effects of the turn at hand final. It says whether the program may go on.
+// endTurn makes the effects of the turn at hand final. It says whether the program may go on. Called with mu held.
 func (k *worker) endTurn() bool {
 	if k.turn == 0 {
 		return k.err == nil && k.ctx.Err() == nil
@@ -222,8 +244,6 @@ func (k *worker) endTurn() bool {
 	if k.err != nil {
 		return false
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.failed {
 		return false
 	}
@@ -365,8 +385,7 @@ func (k *worker) drive(program plan.Program) error {
 	k.returned = true
 	switch {
 	case err == nil && k.turn > 0:
-		k.endTurn() // returning nil: the record is done
-		err = k.err
+		err = k.endLast() // returning nil: the record is done
 	case err == nil:
 		err = k.err
 	}
@@ -390,6 +409,14 @@ func (k *worker) drive(program plan.Program) error {
 		k.fail(err, stack)
 	}
 	return err
+}
+
+// endLast ends the turn at hand when the program has returned, and says why it fails, if it does.
+func (k *worker) endLast() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.endTurn()
+	return k.err
 }
 
 // answerFinal answers a final flush that has waited for the turn at hand.

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"math"
 	"slices"
+
+	"github.com/troupe-stream/troupe/internal/poison"
 )
 
 // Header is one header of a record. A nil Value is a null header value.
@@ -159,7 +161,14 @@ func (o *Outputs) AppendAll(other *Outputs) {
 func (o *Outputs) Truncate(n, arena int) { o.Records, o.Arena = o.Records[:n], o.Arena[:arena] }
 
 // Reset empties o and keeps its memory. Only for an o whose bytes nobody else has seen.
-func (o *Outputs) Reset() { o.Truncate(0, 0) }
+func (o *Outputs) Reset() {
+	if poison.On {
+		for i := range o.Records {
+			o.Records[i] = Output{Topic: -1, Partition: -1, span: span{pos: math.MaxUint32 / 2, keyLen: 1, valueLen: 1}}
+		}
+	}
+	o.Truncate(0, 0)
+}
 
 func (s span) key(arena []byte) []byte { return cut(arena, s.pos, s.keyLen) }
 

@@ -3,8 +3,11 @@ package tables
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"sync"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/poison"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -38,12 +41,22 @@ type OpsOf[V any] struct {
 	encoded bool
 	arena   []byte
 	ops     []op[V]
-	clock   int64 // what Tick said
-	time    int64 // what the last Time said
+	clock   int64      // what Tick said
+	time    int64      // what the last Time said
+	spare   *sync.Pool // of *opList[V]: arrays that were used before, for those that Fresh makes
+	list    *opList[V] // that ops began in; nil: an array of its own
 }
 
+// opList is an array of operations that is used again.
+type opList[V any] struct{ ops []op[V] }
+
+// spareOps is how long an array of operations may be that is kept.
+const spareOps = 1 << 14
+
 // NewOps makes an empty batch of operations on a table.
-func NewOps[V any](s *Spec[V]) *OpsOf[V] { return &OpsOf[V]{spec: s, encoded: s.encoded()} }
+func NewOps[V any](s *Spec[V]) *OpsOf[V] {
+	return &OpsOf[V]{spec: s, encoded: s.encoded(), spare: new(sync.Pool)}
+}
 
 func (o *OpsOf[V]) add(key []byte, x op[V]) {
 	x.keyPos, x.keyLen = uint32(len(o.arena)), uint32(len(key))
@@ -149,9 +162,35 @@ func (o *OpsOf[V]) AppendAll(other Ops) {
 	}
 }
 
-// Fresh implements Ops.
+// Fresh implements Ops. Keys are in an arena of their own, which functions may have seen, and which is not used again.
 func (o *OpsOf[V]) Fresh(n, size int) Ops {
-	return &OpsOf[V]{spec: o.spec, encoded: o.encoded, ops: make([]op[V], 0, n), arena: make([]byte, 0, size)}
+	list, ok := o.spare.Get().(*opList[V])
+	if !ok {
+		list = &opList[V]{make([]op[V], 0, n)}
+	}
+	return &OpsOf[V]{spec: o.spec, encoded: o.encoded, spare: o.spare, list: list, ops: list.ops, arena: make([]byte, 0, size)}
+}
+
+// Free implements Ops.
+func (o *OpsOf[V]) Free() {
+	list, ops := o.list, o.ops
+	o.list, o.ops, o.arena = nil, nil, nil
+	if list == nil || cap(ops) > spareOps {
+		return
+	}
+	o.forget(ops)
+	list.ops = ops[:0]
+	o.spare.Put(list)
+}
+
+// forget lets go of what operations hold.
+func (o *OpsOf[V]) forget(ops []op[V]) {
+	clear(ops) // their functions and values are garbage now
+	if poison.On {
+		for i := range ops {
+			ops[i] = op[V]{kind: opUpdate, keyPos: math.MaxUint32 / 2, keyLen: 1} // no arena has that, and no function is there
+		}
+	}
 }
 
 // Size implements Ops.
@@ -159,7 +198,7 @@ func (o *OpsOf[V]) Size() int { return len(o.arena) }
 
 // Reset implements Ops.
 func (o *OpsOf[V]) Reset() {
-	clear(o.ops) // their functions and values are garbage now
+	o.forget(o.ops)
 	o.arena, o.ops, o.clock, o.time = o.arena[:0], o.ops[:0], 0, 0
 }
 

@@ -73,6 +73,8 @@ type Ops interface {
 	Size() int
 	// Fresh returns a new empty batch of the same type, with room for so many operations and bytes.
 	Fresh(n, size int) Ops
+	// Free gives the batch's arrays to batches to come. It is called once, by its last owner, and nobody may use the batch after that.
+	Free()
 	// Tick says what time it is when the batch is applied, in milliseconds: for tables whose entries expire by the wall clock.
 	Tick(ms int64)
 	// Reset empties the batch and keeps its memory: only for one that nobody else has seen.

@@ -1,6 +1,8 @@
 package tables
 
 import (
+	"slices"
+
 	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/internal/poison"
 )
@@ -98,7 +100,7 @@ func (s *ShardOf[V]) Undo(to int64) {
 	}
 	for n := len(s.logs); n > 0 && s.logs[n-1].epoch > to; n = len(s.logs) {
 		log := &s.logs[n-1]
-		for j := len(log.undos) - 1; j >= 0; j-- {
+		for j := range slices.Backward(log.undos) {
 			if j == 0 && len(log.undos) > 1 && plant.Is("undo skips a key") {
 				break
 			}

@@ -321,7 +321,7 @@ func (a *agentDef) turns(fn func(*TaskContext) error, once bool) func(plan.Input
 	return func(in plan.Input) error {
 		c.begin(in)
 		for rec, ok := in.Next(); ok; rec, ok = in.Next() {
-			c.rec, c.Due, c.Missed = rec, rec.Time, rec.I
+			c.rec, c.Due, c.Missed = rec, *rec.Time, rec.I
 			if err := fn(c); err != nil || once {
 				return err
 			}

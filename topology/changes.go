@@ -125,7 +125,8 @@ func (t *Table[K, V]) changing(s *scope, row *tables.Row[V], key K, at int64, ch
 		return err
 	}
 	rec := s.rec
-	rec.Time = time.UnixMilli(row.At)
+	when := time.UnixMilli(row.At)
+	rec.Time = &when
 	x := s.following(t.def)
 	for i, turn := range x.turns {
 		turn.begin(row.Out, row.Group(), rec)

@@ -131,7 +131,7 @@ func (n *node) drive(a *plan.Agent, program plan.Program, recs []plan.Rec) (done
 func (n *node) timer(name string, at time.Time) error {
 	n.t.Helper()
 	a := n.agent(name)
-	_, err := n.drive(a, a.Program(), []plan.Rec{{Time: at}})
+	_, err := n.drive(a, a.Program(), []plan.Rec{{Time: &at}})
 	return err
 }
 

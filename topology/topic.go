@@ -46,11 +46,11 @@ func (e Event[K, V]) Offset() int64 {
 // Timestamp returns the record's time, of milliseconds: what its topic's TimestampExtractor makes of it, if there is one, else what Kafka has; the Unix epoch for an
 // event that was made by hand.
 func (e Event[K, V]) Timestamp() time.Time {
-	if e.rec.B == nil && e.rec.Time.IsZero() {
-		return time.UnixMilli(0)
+	if e.rec.Time != nil { // of a table's change
+		return *e.rec.Time
 	}
-	if !e.rec.Time.IsZero() { // of a table's change
-		return e.rec.Time
+	if e.rec.B == nil {
+		return time.UnixMilli(0)
 	}
 	return time.UnixMilli(e.rec.B.Time(e.rec.I))
 }

@@ -222,8 +222,8 @@ func choose(s settings) (chosen []suite, err error) {
 			return s.peers != "" && c.kind != kindOurs && !named(s.peers, string(c.kind))
 		})
 		if s.before != "" {
-			for i := len(x.contenders) - 1; i >= 0; i-- {
-				if c := x.contenders[i]; c.kind == kindOurs {
+			for i, c := range slices.Backward(x.contenders) {
+				if c.kind == kindOurs {
 					x.contenders = slices.Insert(x.contenders, i, c.before())
 				}
 			}

@@ -287,8 +287,8 @@ type Program interface {
 // Rec is a record in a batch, or a timer that is due in one that a shard has made. B is nil for the turn of a timer or task, whose Time is set instead.
 type Rec struct {
 	B    *kafka.Batch
-	I    int       // in the batch; of a timer's turn: how many were missed before it
-	Time time.Time // of a timer's turn: when it was due
+	I    int        // in the batch; of a timer's turn: how many were missed before it
+	Time *time.Time // of a timer's turn: when it was due; of a table's change: when it was; nil: the time of the record
 }
 
 // Input hands an agent's program its records, one turn after the other, and takes the effects of the turn at hand.
