@@ -26,8 +26,9 @@ type changed[K, V any] struct {
 // committed with it. So they may run twice for a record, after a failure, and an error in them fails that record.
 func Changes[K, V any](table *Table[K, V]) Flow[K, Change[V]] {
 	table.def.keepTimes()
+	steps := []string{"changes of " + table.def.name}
 	return Flow[K, Change[V]]{
-		t: table.def.t, table: table.def, keys: table.kc, steps: []string{"changes of " + table.def.name},
+		leaf: table.def.t.grow(steps), t: table.def.t, table: table.def, keys: table.kc, steps: steps,
 		bind: func(down func(*scope, Event[K, Change[V]]) error) func(*scope, plan.Rec) error {
 			return func(s *scope, rec plan.Rec) error {
 				c, ok := s.change.(*changed[K, V])

@@ -21,6 +21,7 @@ type Flow[K, V any] struct {
 	joins  []*tableDef   // that steps look rows up in, inside their shards
 	reads  []AnyReadable // tables that its steps read
 	more   []Flow[K, V]  // that are merged with it; they have none themselves
+	leaf   *leaf         // notes whether anything goes on from here
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 }
@@ -32,8 +33,9 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 	}
 	d := source.topic()
 	keys, values := source.codecs()
+	steps := []string{"from " + d.name}
 	return Flow[K, V]{
-		t: d.t, source: d, keys: keys, values: values, steps: []string{"from " + d.name},
+		leaf: d.t.grow(steps), t: d.t, source: d, keys: keys, values: values, steps: steps,
 		bind: func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error {
 			return func(s *scope, rec plan.Rec) error {
 				ev, err := source.event(rec)
@@ -48,8 +50,10 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 
 // then adds a step.
 func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error) Flow[K, R] {
+	f.leaf.use()
+	steps := append(slices.Clone(f.steps), name)
 	x := Flow[K, R]{
-		t: f.t, source: f.source, keys: f.keys, steps: append(slices.Clone(f.steps), name), table: f.table, joins: f.joins, reads: slices.Clone(f.reads),
+		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads),
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 	for _, other := range f.more {
@@ -192,6 +196,7 @@ func beginOne[K, V any](flows []Flow[K, V], name, last string, down func() func(
 	var steps []string
 	var joins []*tableDef
 	for _, x := range flows {
+		x.leaf.use()
 		steps, joins, opts = append(steps, x.steps...), append(joins, x.joins...), append(slices.Clone(opts), Reads(x.reads...))
 	}
 	bind := func() func(*scope, plan.Rec) error {
@@ -259,6 +264,7 @@ type Grouped[K, V any] struct {
 	table  *tableDef  // or changes
 	keyed  bool       // records have the key already; else they are spread first
 	flow   Flow[K, V] // of those that have it
+	leaf   *leaf
 	values codec.Codec[V]
 	// spread defines the agent that writes the repartition topic.
 	spread func(name string, repartition *Topic[K, V], values bool)
@@ -278,7 +284,8 @@ func WithValues[V any](c codec.Codec[V]) GroupOption[V] {
 // are skipped, as Kafka Streams does before it aggregates.
 func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) Grouped[G, V] {
 	f.needs(key == nil, "GroupBy")
-	g := Grouped[G, V]{t: f.t, from: f.source, table: f.table, values: f.values}
+	f.use()
+	g := Grouped[G, V]{t: f.t, from: f.source, table: f.table, values: f.values, leaf: f.t.grow(append(slices.Clone(f.steps), "group"))}
 	for _, o := range opts {
 		o(&g.values)
 	}
@@ -295,7 +302,8 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 
 // GroupByKey groups a flow by the key that its records have: they are spread by it already.
 func GroupByKey[K, V any](f Flow[K, V]) Grouped[K, V] {
-	return Grouped[K, V]{t: f.t, from: f.source, table: f.table, keyed: true, flow: f}
+	f.use()
+	return Grouped[K, V]{t: f.t, from: f.source, table: f.table, keyed: true, flow: f, leaf: f.t.grow(append(slices.Clone(f.steps), "group"))}
 }
 
 const opCount = "count"
@@ -357,6 +365,7 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 // fold ends a grouped flow with a function that runs inside the table's shard.
 func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values codec.Codec[V], opts []FlowOption, apply func(*tables.Row[A], Event[K, V]) error) {
 	end := endOf(op+"-"+table.def.name, opts)
+	g.leaf.use()
 	f := g.flow
 	if !g.keyed {
 		vc := g.values

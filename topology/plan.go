@@ -21,7 +21,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	t.adopt()
 	stages := t.findStages()
 	stages.spreadBeside(t)
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkLeaves(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}

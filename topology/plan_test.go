@@ -354,6 +354,19 @@ func faults() []fault {
 			topology.NewIndex[string, string, string](orders, "", nil, nil)
 			topology.NewIndex[string, string, string](orders, "customer", nil, nil)
 		}, []string{"table orders has an index without a name: give it one", "index customer of table orders lacks its function or its codec"}},
+		{"flows without an end", func(t *topology.Topology) {
+			in := topology.NewTopic(t, "in", codec.String, codec.Int64)
+			f := topology.From(in)
+			topology.Filter(f, func(topology.Event[string, int64]) bool { return true })
+			topology.GroupByKey(topology.Peek(f, func(topology.Event[string, int64]) {}))
+			topology.To(topology.Map(f, func(n int64) int64 { return n }), topology.NewTopic(t, "out", codec.String, codec.Int64))
+			branches := topology.Branch(f, func(topology.Event[string, int64]) bool { return true })
+			topology.To(branches[0], topology.NewTopic(t, "first", codec.String, codec.Int64)) // the other one is dropped
+			topology.Branch(topology.From(topology.NewTopic(t, "second", codec.String, codec.Int64)))
+		}, []string{
+			"the flow from in | filter ends nowhere, so nothing would be done with it: end it with topology.To, Count, Reduce or Aggregate, or remove it",
+			"the flow from in | peek | group ends nowhere", "the flow from second | branches ends nowhere",
+		}},
 		{"operators", func(t *topology.Topology) {
 			in := topology.NewTopic(t, "in", codec.String, codec.Int64)
 			tb := topology.NewTable(t, "table", codec.String, codec.Int64)

@@ -15,6 +15,7 @@ func Branch[K, V any](f Flow[K, V], takes ...func(Event[K, V]) bool) []Flow[K, V
 		f.needs(p == nil, "Branch")
 	}
 	var branches []Flow[K, V]
+	one := f.t.grow(append(slices.Clone(f.steps), "branches")) // those that nothing goes on from are dropped: that is what they are for
 	for i := range len(takes) + 1 {
 		branch := Filter(f, func(ev Event[K, V]) bool {
 			for _, before := range takes[:i] {
@@ -24,7 +25,10 @@ func Branch[K, V any](f Flow[K, V], takes ...func(Event[K, V]) bool) []Flow[K, V
 			}
 			return i == len(takes) || takes[i](ev)
 		})
-		branches = append(branches, branch.renamed(fmt.Sprintf("branch %d", i+1)))
+		branches = append(branches, branch.renamed(fmt.Sprintf("branch %d", i+1)).all(func(x *Flow[K, V]) {
+			x.leaf.use()
+			x.leaf = one
+		}))
 	}
 	return branches
 }

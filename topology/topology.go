@@ -30,6 +30,7 @@ type Topology struct {
 	// followers of tables run inside the shards of those.
 	followers []*agentDef
 	typed     map[any]any // *Topic, *Table and *GlobalTable by their definitions
+	leaves    []*leaf     // flows, as they are behind each step
 	policy    Policy
 	faults    []error
 	// replies is the topic of answers; nil where no agent can be asked.

@@ -196,7 +196,6 @@ func TestTimeOfAggregations(t *testing.T) {
 	sums := topology.NewTable(p.topo, "sums", codec.String, codec.String)
 	topology.Reduce(topology.GroupByKey(topology.From(p.left)), sums, func(x, y string) string { return x + y })
 	topology.To(topology.ToStream(sums), p.out)
-	topology.Peek(topology.From(p.right), func(event) {})
 	topology.To(topology.From(p.right), p.out)
 	d := p.run(t, step{"left", "a", 9, []string{"a@9"}}, step{"left", "b", 5, []string{"ab@9"}})
 	d.Crash()
