@@ -63,6 +63,22 @@ var places = map[string]func(t *topology.Topology, in, out textTopic){
 	"operator": func(_ *topology.Topology, in, out textTopic) {
 		topology.To(topology.Map(topology.From(in), func(v string) string { strike(v); return v }), out, topology.Named(agent))
 	},
+	// Nothing but the call for a timer that the deadly record has set ends the process.
+	"timer": func(t *topology.Topology, in, out textTopic) {
+		alarms := topology.NewTimers(t, "alarms", codec.String, codec.String)
+		topology.Each(t, "set", in, func(ctx *topology.Context, e textEvent) error {
+			if e.Value == deadly {
+				alarms.After(ctx, e.Key, 0, e.Value)
+				return nil
+			}
+			out.Send(ctx, e.Key, e.Value)
+			return nil
+		}, topology.Writes(alarms), topology.Sends(out))
+		topology.OnTimer(t, agent, alarms, func(_ *topology.Context, x topology.Timer[string, string]) error {
+			strike(x.Payload)
+			return nil
+		})
+	},
 	"props": func(t *topology.Topology, in, out textTopic) {
 		topology.Props(t, agent, in, actor.PropsFromProducer(func() actor.Actor { return &copier{out} }), topology.Sends(out))
 	},
