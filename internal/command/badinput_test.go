@@ -112,7 +112,8 @@ func TestFaultyTopology(t *testing.T) {
 	faulty := fakeTopology{p: &plan.Plan{Name: "faulty"}, err: errors.Join(errors.New("first fault"), errors.New("second fault"))}
 	r := runWith(t.Context(), nil, []Topology{faulty})
 	require.Equal(t, exitFailed, r.code)
-	require.Equal(t, "node: topology faulty cannot run: first fault; second fault", oneLineOf(t, r))
+	require.Empty(t, r.out)
+	require.Equal(t, "node: topology faulty cannot run: it has 2 faults\n  first fault\n  second fault\n", r.err)
 }
 
 // A broker that takes connections and never answers, and one that is not there, are told after ten seconds.
