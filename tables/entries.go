@@ -143,4 +143,5 @@ func (s *ShardOf[V]) remove(i int32) {
 	s.clearValue(i)
 	*e = entry{}
 	s.free = append(s.free, i)
+	s.tidy()
 }

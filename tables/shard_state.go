@@ -24,6 +24,7 @@ type ShardOf[V any] struct {
 	vals    column[V]      // of entries, unless values are kept encoded
 	encs    column[string] // of entries, if they are
 	free    []int32
+	tidied  int32 // where tidy goes on
 	order   *btree.Map[string, int32]
 	due     *btree.BTreeG[pending] // of a table of timers; nil otherwise
 	logs    []epochLog[V]          // oldest first
@@ -60,7 +61,7 @@ func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
 // Clear implements Shard.
 func (s *ShardOf[V]) Clear() {
 	s.finder, s.keys, s.entries, s.vals, s.encs = newFinder(), newKeys(), column[entry]{}, column[V]{}, column[string]{}
-	s.free, s.logs, s.spare = nil, nil, nil
+	s.free, s.tidied, s.logs, s.spare = nil, 0, nil, nil
 	s.failed, s.newest, s.bytes, s.live, s.undos = false, 0, 0, 0, 0
 	s.order = nil
 	if s.spec.Ordered {
