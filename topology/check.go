@@ -99,15 +99,29 @@ func (t *Topology) checkNames() []error {
 			n.claim(name, "the internal topic "+name)
 		}
 	}
-	agents := map[string]bool{}
+	n.checkAgents(t)
+	return n.faults
+}
+
+// progressKey is what the progress of an agent is kept under.
+type progressKey struct {
+	topic *topicDef
+	of    string
+}
+
+func (n *names) checkAgents(t *Topology) {
+	agents, progress := map[string]bool{}, map[progressKey]string{}
 	for _, a := range t.agents {
 		n.check(roleOf(a)+" of topology "+t.name, a.name)
-		if agents[a.name] {
+		key := progressKey{a.source, a.of}
+		switch other, same := progress[key]; {
+		case agents[a.name]:
 			n.add("two agents are called %s: progress is kept under their names; rename one, or give the end of an operator's flow a name with topology.Named", a.name)
+		case same && a.source != nil: // each would take over what the other has done
+			n.add("agents %s and %s both read %s %s as %s, under which their progress is kept: rename one, or give the end of an operator's flow a name with topology.Named", other, a.name, a.source.what(), a.source.name, a.of)
 		}
-		agents[a.name] = true
+		agents[a.name], progress[key] = true, a.name
 	}
-	return n.faults
 }
 
 func (n *names) checkTables(t *Topology, legal bool) {

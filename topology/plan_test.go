@@ -282,10 +282,12 @@ func faults() []fault {
 			topology.Each(t, "one", x[0], nothing)
 			topology.Each(t, "one-b", x[1], nothing)
 			topology.Each(t, "one", topology.Sources(x[1], x[2]), nothing)
+			topology.Each(t, "two", topology.Sources(x[0], x[1]), nothing)
+			topology.Each(t, "two", x[0], nothing)
 			topology.Count(topology.GroupByKey(topology.Merge(topology.From(narrow), topology.From(wide))), both)
 		}, []string{
 			"agent twice was given Sources with topic a twice: name it once", "agent twice-a: topology.Sends was given topology.Sources, which are read from: name the topics one by one",
-			"two agents are called one-b", "table both is written from two stages, by agent count-both-narrow from topic narrow and by agent count-both-wide from topic wide: they are declared with 2 and 3 partitions",
+			"two agents are called one-b", "agents two-a and two both read topic a as two, under which their progress is kept: rename one", "table both is written from two stages, by agent count-both-narrow from topic narrow and by agent count-both-wide from topic wide: they are declared with 2 and 3 partitions",
 		}},
 		{"times of records", func(t *topology.Topology) {
 			in := topology.NewTopic(t, "in", codec.String, codec.String, topology.TimestampExtractor(func(topology.Event[string, int64]) time.Time { return time.Time{} }))
