@@ -56,7 +56,7 @@ func (s *partitionState) ask(rec plan.Rec, policy *plan.Policy, f *recordFailure
 		x.Timestamp, x.Key, x.Value = rec.B.Records[rec.I].Timestamp, rec.B.Key(rec.I), rec.B.Value(rec.I)
 	}
 	d := plan.ByPolicy
-	stack, err := protect(func() error { d = policy.Decide(x); return nil })
+	stack, err := protectAside(func() error { d = policy.Decide(x); return nil }) // a Goexit would end the mailbox's goroutine
 	if err == nil && d > plan.StopNode {
 		err = fmt.Errorf("it returned %v", d)
 	}

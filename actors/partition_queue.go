@@ -28,17 +28,22 @@ func (s *partitionState) onArrived(m Arrived) {
 }
 
 // timed is a batch with the event times of its records. The function is the user's: where it fails, the record has none, and fails when it is an
-// agent's turn.
+// agent's turn. It runs on another goroutine: a runtime.Goexit in it would end the mailbox's.
 func timed(t *plan.Topic, b *kafka.Batch) *kafka.Batch {
 	times := make([]int64, len(b.Records))
-	for i := range times {
-		times[i] = -1
-		_, _ = protect(func() error {
-			at, err := t.EventTime(b, i)
-			if err == nil {
-				times[i] = max(at, -1)
+	for i := 0; i < len(times); i++ { // once, unless a goroutine is ended
+		_, _ = protectAside(func() error {
+			for ; i < len(times); i++ {
+				times[i] = -1
+				_, _ = protect(func() error {
+					at, err := t.EventTime(b, i)
+					if err == nil {
+						times[i] = max(at, -1)
+					}
+					return err
+				})
 			}
-			return err
+			return nil
 		})
 	}
 	x := *b

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -67,4 +68,23 @@ func TestANewAgentHasItsPlaceCommittedFirst(t *testing.T) {
 			require.Positive(t, works(s.step(Decided{Seq: s.offer.bundle.Seq})))
 		})
 	}
+}
+
+// TestAnExtractorThatEndsItsGoroutine: only that of its record, which has no time then.
+func TestAnExtractorThatEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	b := &kafka.Batch{Topic: "in"}
+	for i := range int64(6) {
+		b.Append(i, 100+i, nil, nil, nil)
+	}
+	topic := &plan.Topic{Name: "in", EventTime: func(b *kafka.Batch, i int) (int64, error) {
+		switch i {
+		case 0, 3, 5:
+			runtime.Goexit()
+		case 2:
+			panic("by order")
+		}
+		return 2 * b.Records[i].Timestamp, nil
+	}}
+	require.Equal(t, []int64{-1, 202, -1, -1, 208, -1}, timed(topic, b).Times)
 }

@@ -475,3 +475,15 @@ func protect(f func() error) (stack string, err error) {
 	}()
 	return "", f()
 }
+
+// protectAside is protect on a goroutine of its own, which a Goexit in f may end.
+func protectAside(f func() error) (stack string, err error) {
+	err = errGoexit
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		stack, err = protect(f)
+	}()
+	<-done
+	return stack, err
+}
