@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -239,7 +240,8 @@ type Destination[K, V any] interface {
 	put(s *scope, key K, value V, x sending)
 }
 
-// To sends the flow's records to a topic or a channel, with the times of their sources; headers are not passed on.
+// To sends the flow's records to a topic or a channel, with the times of their sources; headers are not passed on. A flow that begins at the changes of a table, or joins one,
+// runs inside that table, and can go to a topic only.
 func To[K, V any](f Flow[K, V], to Destination[K, V], opts ...FlowOption) {
 	d := sourceOf(to)
 	if d == nil {
@@ -250,11 +252,25 @@ func To[K, V any](f Flow[K, V], to Destination[K, V], opts ...FlowOption) {
 	last := "to " + d.name
 	if d.memory {
 		last = "to channel " + d.name
+		f.checkChannel(d)
 	}
 	define(f, end.name, last, func(s *scope, ev Event[K, V]) error {
 		to.put(s, ev.Key, ev.Value, sending{nullKey: ev.NullKey, nullValue: ev.NullValue})
 		return nil
 	}, Sends(to))
+}
+
+// checkChannel finds flows that run inside a table, from where nothing goes to a channel.
+func (f Flow[K, V]) checkChannel(d *topicDef) {
+	for _, x := range f.branches() {
+		inside := x.table
+		if len(x.joins) > 0 {
+			inside = x.joins[0]
+		}
+		if inside != nil {
+			f.t.fault("the flow %s sends to channel %s from inside table %s: send to a topic", strings.Join(x.steps, " | "), d.name, inside.name)
+		}
+	}
 }
 
 // Grouped is a flow spread by a key: what Count, Reduce and Aggregate work on.

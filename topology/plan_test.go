@@ -369,6 +369,17 @@ func faults() []fault {
 			"the flow from in | filter ends nowhere, so nothing would be done with it: end it with topology.To, Count, Reduce or Aggregate, or remove it",
 			"the flow from in | peek | group ends nowhere", "the flow from second | branches ends nowhere",
 		}},
+		{"flows to a channel from inside a table", func(t *topology.Topology) {
+			in := topicsOf(t, "in")[0]
+			rows := topology.TableFrom(t, "rows", in)
+			pipe := topology.NewChannel[string, string](t, "pipe")
+			joined := topology.LeftJoin(topology.From(in), rows, func(v, _ string, _ bool) string { return v })
+			topology.To(topology.Merge(joined, topology.ToStream(rows), topology.From(in)), pipe)
+			topology.Each(t, "read", pipe, nothing)
+		}, []string{
+			"the flow from in | join table rows sends to channel pipe from inside table rows: send to a topic",
+			"the flow changes of rows | new values sends to channel pipe from inside table rows: send to a topic",
+		}},
 		{"operators", func(t *topology.Topology) {
 			in := topology.NewTopic(t, "in", codec.String, codec.Int64)
 			tb := topology.NewTable(t, "table", codec.String, codec.Int64)
