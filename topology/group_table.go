@@ -17,7 +17,7 @@ type GroupedTable[G, R any] struct{ grouped Grouped[G, Change[R]] }
 // one (KIP-904). values writes what fn makes. The topic is made with as many partitions as the table's.
 //
 // fn runs inside the table's shard, for the row before the change and for the one after it: it must be pure, and say of equal rows
-// the same.
+// the same. It must say the same of a row that Migrate has made as it did of that row when it was written: else what is subtracted is not what was added.
 func GroupTable[K, V, G, R any](table *Table[K, V], fn func(key K, row V) (group G, value R, ok bool), values codec.Codec[R]) GroupedTable[G, R] {
 	t := table.def.t
 	if fn == nil {
