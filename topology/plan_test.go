@@ -362,6 +362,7 @@ func faults() []fault {
 			topology.Filter(f, func(topology.Event[string, int64]) bool { return true })
 			topology.GroupByKey(topology.Peek(f, func(topology.Event[string, int64]) {}))
 			topology.To(topology.Map(f, func(n int64) int64 { return n }), topology.NewTopic(t, "out", codec.String, codec.Int64))
+			topology.Through(f, topology.NewTopic(t, "mid", codec.String, codec.Int64)) // that is an end
 			branches := topology.Branch(f, func(topology.Event[string, int64]) bool { return true })
 			topology.To(branches[0], topology.NewTopic(t, "first", codec.String, codec.Int64)) // the other one is dropped
 			topology.Branch(topology.From(topology.NewTopic(t, "second", codec.String, codec.Int64)))

@@ -63,7 +63,9 @@ func Echo[K, V any](f Flow[K, V], topics []*Topic[K, V], opts ...FlowOption) {
 // Through sends the flow's records to a topic, as To does, and goes on with what is in it: whatever else is written to the topic comes too.
 func Through[K, V any](f Flow[K, V], topic *Topic[K, V], opts ...FlowOption) Flow[K, V] {
 	To(f, topic, opts...)
-	return From(topic)
+	on := From(topic)
+	on.use() // the topic is worth something if nothing goes on from it, too
+	return on
 }
 
 // Repartition sends the flow's records through an internal topic with n partitions, TOPOLOGY-NAME-repartition, by the keys that they have, and goes on behind it: with more
@@ -84,5 +86,6 @@ func Repartition[K, V any](f Flow[K, V], name string, n int32, opts ...GroupOpti
 	}
 	topic := NewTopic(f.t, fmt.Sprintf("%s-%s-repartition", f.t.name, name), f.keys, values, Partitions(n))
 	topic.def.kind = plan.Repartition
-	return Through(f, topic, Named(name))
+	To(f, topic, Named(name))
+	return From(topic)
 }
