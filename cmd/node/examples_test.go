@@ -53,7 +53,7 @@ func TestInventory(t *testing.T) {
 		`horse	{"on_hand":1,"least":0,"reserved":2}`,
 		`ink	{"on_hand":40,"least":10,"reserved":38}`,
 		`paper	{"on_hand":200,"least":50,"reserved":20}`,
-		`pen	{"on_hand":5,"least":2,"reserved":1}`,
+		`pen	{"on_hand":5,"least":2,"reserved":2}`,
 	}, sorted(run("scan", "levels", "--format", "tsv")))
 	require.Equal(t, []string{`horse	{"free":-1,"short":true}`, `ink	{"free":2,"short":true}`}, sorted(run("tail", "shortages", "--once")))
 }
