@@ -186,6 +186,9 @@ func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
 		if i < 0 || a.Start <= plan.Earliest || err != nil {
 			continue
 		}
+		if _, asked := begin[i].since[a.Start]; asked { // for another agent
+			continue
+		}
 		var since map[kafka.TopicPartition]int64
 		since, err = r.admin.Since(ctx, int64(a.Start), tps[i])
 		begin[i].since[a.Start] = since[tps[i]]

@@ -14,10 +14,9 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// Agents that share tables which are joined take turns: what is there of their topics is processed in the order of its times, and none
-// begins before the other is through.
-func TestTurnsInOrder(t *testing.T) {
-	t.Parallel()
+// joinedPlan is that of a flow which is joined with a table, and the stage in which both are.
+func joinedPlan(t *testing.T) (*plan.Plan, *plan.Stage, *plan.Env) {
+	t.Helper()
 	topo := topology.New("test")
 	left := topology.NewTopic(topo, "left", codec.String, codec.String)
 	right := topology.NewTopic(topo, "right", codec.String, codec.String)
@@ -26,9 +25,15 @@ func TestTurnsInOrder(t *testing.T) {
 	topology.To(topology.Join(topology.From(left), table, func(l, r string) string { return l + r }), out)
 	p, err := topo.Plan()
 	require.NoError(t, err)
-	stage := p.Stages[1]
+	return p, p.Stages[1], &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
+}
+
+// Agents that share tables which are joined take turns: what is there of their topics is processed in the order of its times, and none
+// begins before the other is through.
+func TestTurnsInOrder(t *testing.T) {
+	t.Parallel()
+	p, stage, env := joinedPlan(t)
 	require.Equal(t, "left,right", stage.Key)
-	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
 	s, err := newPartitionState(p, stage, 0, kafka.Grant{Slot: 1, Incarnation: 1}, env, []startAt{{first: 0, end: 9}, {first: 0, end: 9}}, "test", time.UnixMilli(1_700_000_000_000),
 		func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(t, err)
@@ -71,16 +76,7 @@ func TestTurnsInOrder(t *testing.T) {
 // Behind a death they still do, in the order of times, and nothing is given out before the mark says so.
 func TestTurnsInOrderAreAnnounced(t *testing.T) {
 	t.Parallel()
-	topo := topology.New("test")
-	left := topology.NewTopic(topo, "left", codec.String, codec.String)
-	right := topology.NewTopic(topo, "right", codec.String, codec.String)
-	out := topology.NewTopic(topo, "out", codec.String, codec.String)
-	table := topology.TableFrom(topo, "table", right)
-	topology.To(topology.Join(topology.From(left), table, func(l, r string) string { return l + r }), out)
-	p, err := topo.Plan()
-	require.NoError(t, err)
-	stage := p.Stages[1]
-	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
+	p, stage, env := joinedPlan(t)
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 40 // of each side
 		grant := kafka.Grant{Slot: 1, Incarnation: 1, Careful: true}

@@ -75,15 +75,7 @@ func (s *scope) effects() *plan.Effects {
 
 // timestamp is the default of what is sent: that of the record at hand. A record that has none (it was written in a format
 // before Kafka 0.10) passes none on: 0, the producer's clock.
-func (s *scope) timestamp() int64 {
-	switch {
-	case s.rec.Time != nil:
-		return max(s.rec.Time.UnixMilli(), 0)
-	case s.rec.B != nil:
-		return max(s.rec.B.Time(s.rec.I), 0)
-	}
-	return 0
-}
+func (s *scope) timestamp() int64 { return max(s.rec.Millis(), 0) }
 
 // Sender is what may send: the context of an agent, timer or task.
 type Sender interface {

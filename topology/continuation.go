@@ -85,7 +85,7 @@ func AskThen[C, K, V, R any](ctx Sender, then *Continuation[C, K, V, R], back C,
 // askID names a request after the record at hand.
 func askID(s *scope, e *plan.Effects) string {
 	if s.rec.B == nil {
-		return fmt.Sprintf("%s/%d %d #%d", s.agent.name, s.Partition(), s.rec.Time.UnixMilli(), e.Out.Len())
+		return fmt.Sprintf("%s/%d %d #%d", s.agent.name, s.Partition(), s.rec.Millis(), e.Out.Len())
 	}
 	return fmt.Sprintf("%s %s/%d@%d #%d", s.agent.name, s.rec.B.Topic, s.rec.B.Partition, s.rec.B.Records[s.rec.I].Offset, e.Out.Len())
 }

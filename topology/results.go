@@ -18,9 +18,7 @@ func SinkTopic[K, R any](topic *Topic[K, R]) Sink[K, R] {
 	if topic.topic() == nil {
 		return Sink[K, R]{fault: "SinkTopic was given a nil topic: define the topic first"}
 	}
-	return Sink[K, R]{name: "topic " + topic.def.name, topic: topic.def, put: func(s *scope, key K, nullKey bool, result R) {
-		topic.put(s, key, result, sending{nullKey: nullKey})
-	}}
+	return sinkTo("topic", topic)
 }
 
 // SinkChannel sends each result to a channel, under the record's key and with its time: to the agents that read it in this partition, whose work on it is
@@ -29,8 +27,13 @@ func SinkChannel[K, R any](channel *Channel[K, R]) Sink[K, R] {
 	if channel.topic() == nil {
 		return Sink[K, R]{fault: "SinkChannel was given a nil channel: define the channel first"}
 	}
-	return Sink[K, R]{name: "channel " + channel.def.name, topic: channel.def, put: func(s *scope, key K, nullKey bool, result R) {
-		channel.put(s, key, result, sending{nullKey: nullKey})
+	return sinkTo("channel", channel)
+}
+
+func sinkTo[K, R any](what string, to Destination[K, R]) Sink[K, R] {
+	d := to.topic()
+	return Sink[K, R]{name: what + " " + d.name, topic: d, put: func(s *scope, key K, nullKey bool, result R) {
+		to.put(s, key, result, sending{nullKey: nullKey})
 	}}
 }
 

@@ -45,15 +45,7 @@ func (e Event[K, V]) Offset() int64 {
 
 // Timestamp returns the record's time, of milliseconds: what its topic's TimestampExtractor makes of it, if there is one, else what Kafka has; the Unix epoch for an
 // event that was made by hand.
-func (e Event[K, V]) Timestamp() time.Time {
-	if e.rec.Time != nil { // of a table's change
-		return *e.rec.Time
-	}
-	if e.rec.B == nil {
-		return time.UnixMilli(0)
-	}
-	return time.UnixMilli(e.rec.B.Time(e.rec.I))
-}
+func (e Event[K, V]) Timestamp() time.Time { return time.UnixMilli(e.rec.Millis()) }
 
 // Headers yields the record's headers in order. Their bytes must not be changed.
 func (e Event[K, V]) Headers() iter.Seq[kafka.Header] {

@@ -291,6 +291,17 @@ type Rec struct {
 	Time *time.Time // of a timer's turn: when it was due; of a table's change: when it was; nil: the time of the record
 }
 
+// Millis is when that was, in milliseconds since the Unix epoch; 0 for what is neither.
+func (r Rec) Millis() int64 {
+	switch {
+	case r.Time != nil:
+		return r.Time.UnixMilli()
+	case r.B != nil:
+		return r.B.Time(r.I)
+	}
+	return 0
+}
+
 // Input hands an agent's program its records, one turn after the other, and takes the effects of the turn at hand.
 type Input interface {
 	// Next ends the turn at hand (its effects are final) and begins that of the next record. ok is false when there is none:

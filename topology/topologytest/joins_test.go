@@ -19,10 +19,16 @@ type pairs struct {
 }
 
 func newPairs() *pairs {
+	p := newSingle()
+	p.right = topology.NewTopic(p.topo, "right", codec.String, codec.String)
+	return p
+}
+
+// newSingle is newPairs without the topic right.
+func newSingle() *pairs {
 	p := &pairs{topo: topology.New("test")}
-	for name, x := range map[string]**topology.Topic[string, string]{"left": &p.left, "right": &p.right, "out": &p.out} {
-		*x = topology.NewTopic(p.topo, name, codec.String, codec.String)
-	}
+	p.left = topology.NewTopic(p.topo, "left", codec.String, codec.String)
+	p.out = topology.NewTopic(p.topo, "out", codec.String, codec.String)
 	return p
 }
 

@@ -12,14 +12,6 @@ import (
 	"github.com/troupe-stream/troupe/topology/topologytest"
 )
 
-// newSingle is newPairs without the topic right.
-func newSingle() *pairs {
-	p := &pairs{topo: topology.New("test")}
-	p.left = topology.NewTopic(p.topo, "left", codec.String, codec.String)
-	p.out = topology.NewTopic(p.topo, "out", codec.String, codec.String)
-	return p
-}
-
 // SEMANTICS 1: what stateless steps make of a record has its time, whatever came before it.
 func TestStatelessStepsKeepTheTime(t *testing.T) {
 	t.Parallel()
