@@ -47,8 +47,8 @@ func (a *producer) Receive(c actor.Context) {
 		switch {
 		case o.Verdict == kafka.Committed:
 			a.log.Debug("trace", "event", "commit-done", "commit", a.commits)
-		case o.Verdict == kafka.Unknown && errors.Is(o.Err, kafka.ErrSlow):
-			a.log.Info("commit slow: the broker is asked whether it is done", "bundles", len(m.bundles), "error", o.Err)
+		case o.Verdict == kafka.Unknown && errors.Is(o.Err, kafka.ErrSentTwice):
+			a.log.Info("a connection was lost during a commit: the broker is asked whether it is done", "bundles", len(m.bundles), "error", o.Err)
 		default:
 			a.log.Warn("commit not done", "verdict", o.Verdict, "bundles", len(m.bundles), "sick", o.Sick, "lost", o.Lost, "error", o.Err)
 		}

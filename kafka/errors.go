@@ -16,9 +16,9 @@ func StartOver(topology string) string {
 	return "stop all nodes and run `node reset --topology " + topology + "`; all tables begin anew"
 }
 
-// ErrSlow is the cause of an Unknown outcome after a success: a request took so long that the client may have sent it
-// twice, and the first may still be carried out later. It is nothing to worry about: Settle finds out.
-var ErrSlow = errors.New("it may have been sent twice")
+// ErrSentTwice is the cause of an Unknown outcome after a success: a connection was lost in the meantime, so that a request may have been
+// sent twice, and the first be carried out later. It is nothing to worry about: Settle finds out.
+var ErrSentTwice = errors.New("it may have been sent twice")
 
 // ErrSuperseded says that another process has begun to do the same, and that this one must not go on.
 var ErrSuperseded = errors.New("another process has begun to do the same meanwhile, and goes on with it")

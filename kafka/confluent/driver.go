@@ -55,6 +55,7 @@ type Driver struct {
 	log     *slog.Logger
 	figures figures
 	said    sync.Once // which client is used
+	timed   bool      // connections that are closed are not counted, as where that cannot be
 }
 
 var _ kafka.Driver = (*Driver)(nil)

@@ -142,6 +142,9 @@ func (t *transactor) Abort(ctx context.Context) error {
 	return classify(t.denied(t.bounded(ctx, "abort transaction", func() error { return t.AbortTransaction(ctx) })))
 }
 
+// Watch implements protocol.Transactor.
+func (t *transactor) Watch() func() error { return t.watch() }
+
 // denied names the right that ending a transaction needs, if that is missing.
 func (t *transactor) denied(err error) error {
 	return t.driver.who.denied(err, right("Write", kafka.OnTransactionalID, t.id))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,10 +23,12 @@ const (
 	// initTimeout bounds the opening of a producer.
 	initTimeout = 30 * time.Second
 	// drainEvery is how often a producer looks whether all it sent is acknowledged.
-	drainEvery = 500 * time.Microsecond
-	// reconnectBackoff is in ms. The protocol tells by it which commits may have been sent twice: see slowCommit there.
-	reconnectBackoff  = 100
+	drainEvery        = 500 * time.Microsecond
 	eventsChannelSize = 10000
+	// resendMs is the pause before a request is sent again by a client whose closings are not counted, and slow how long a call takes
+	// at least in which that has happened: the pause, less librdkafka's jitter of a fifth, and some more.
+	resendMs = 100
+	slow     = 70 * time.Millisecond
 )
 
 // client is a producer of librdkafka with what serves its events.
@@ -42,6 +46,10 @@ type client struct {
 	failed  atomic.Int64
 	why     atomic.Pointer[error] // of the last failure
 	stuck   bool                  // a call has not returned: by the caller of Commit
+	// closings tell which requests were sent once; nil of a plain producer, and where they cannot be counted. patience is how long one
+	// waits for its answer.
+	closings *closings
+	patience time.Duration
 }
 
 // stuckAfter is how much longer than it was given a call of librdkafka's may take. Then the client is given up.
@@ -109,34 +117,79 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	if err != nil {
 		return nil, err
 	}
-	own(cm, map[string]rdk.ConfigValue{
-		"enable.idempotence": true, "acks": "all", "reconnect.backoff.ms": reconnectBackoff,
-		"message.max.bytes":       1000000000, // sizes are checked against the topics' limits, before
-		"go.events.channel.size":  eventsChannelSize,
-		"go.produce.channel.size": 1, "go.batch.producer": false,
-	})
 	batched, err := d.batched()
 	if err != nil {
 		return nil, err
 	}
-	own(cm, map[string]rdk.ConfigValue{"go.delivery.reports": batched, "go.delivery.report.fields": "none"})
+	own(cm, map[string]rdk.ConfigValue{
+		"enable.idempotence": true, "acks": "all",
+		"socket.max.fails":        1,
+		"message.max.bytes":       1000000000, // sizes are checked against the topics' limits, before
+		"go.events.channel.size":  eventsChannelSize,
+		"go.produce.channel.size": 1, "go.batch.producer": false,
+		"go.delivery.reports": batched, "go.delivery.report.fields": "none",
+	})
 	own(cm, mine)
+	_, transactional := (*cm)["transactional.id"]
+	counted := transactional && !d.timed && closingsFault() == nil
+	switch {
+	case counted:
+		delete(*cm, "bootstrap.servers") // countClosings gives them
+	case transactional:
+		own(cm, map[string]rdk.ConfigValue{"retry.backoff.ms": resendMs, "retry.backoff.max.ms": 10 * resendMs})
+	}
 	unless(cm, map[string]rdk.ConfigValue{
 		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
 		"queue.buffering.max.kbytes": 1 << 20, "socket.timeout.ms": 10000, "retry.backoff.ms": 5, "retry.backoff.max.ms": 50,
-		"statistics.interval.ms": figuresEvery,
+		"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 1000, "statistics.interval.ms": figuresEvery,
 	})
-	if (*cm)["transactional.id"] != nil {
+	if transactional {
 		unless(cm, map[string]rdk.ConfigValue{"transaction.timeout.ms": transactionTimeoutMs})
+	}
+	timeout, err := strconv.Atoi(fmt.Sprint((*cm)["socket.timeout.ms"]))
+	if err != nil {
+		return nil, fmt.Errorf("setting socket.timeout.ms: %w", err)
 	}
 	p, err := rdk.NewProducer(cm)
 	if err != nil {
 		return nil, fmt.Errorf("open producer %s: %w", id, err)
 	}
-	c := &client{Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{}), batched: batched}
+	c := &client{
+		Producer: p, id: id, driver: d, says: &d.figures, log: log, done: make(chan struct{}), batched: batched,
+		patience: time.Duration(timeout) * time.Millisecond,
+	}
 	go forward(log, p.Logs(), c.done)
 	go c.serve()
+	if counted {
+		if c.closings, err = countClosings(p, strings.Join(d.cfg.Brokers, ",")); err != nil {
+			return nil, errors.Join(fmt.Errorf("open producer %s: %w", id, err), c.close())
+		}
+	}
 	return c, nil
+}
+
+// watch returns a function that says why requests that were sent since may have been sent a second time, over a new connection, while the
+// first is held back somewhere; nil if none was.
+func (c *client) watch() func() error {
+	began := time.Now()
+	if c.closings == nil {
+		return func() error {
+			if took := time.Since(began); took > slow {
+				return fmt.Errorf("it took %v, and this client does not tell whether it has lost a connection", took)
+			}
+			return nil
+		}
+	}
+	closed := c.closings.closed()
+	return func() error {
+		switch n, took := c.closings.closed()-closed, time.Since(began); {
+		case n > 0:
+			return fmt.Errorf("%d connections were lost in the meantime", n)
+		case took >= c.patience:
+			return fmt.Errorf("it took %v, longer than one request", took)
+		}
+		return nil
+	}
 }
 
 // serve takes the producer's events; it must not stop before the producer is closed, or the producer stands still.
@@ -203,6 +256,9 @@ func (c *client) close() error {
 	close(c.done)
 	if !ok {
 		return fmt.Errorf("producer %s did not close within %v and is left behind", c.id, closeTimeout)
+	}
+	if c.closings != nil {
+		c.closings.free()
 	}
 	return nil
 }

@@ -141,6 +141,8 @@ func ownedBecause(name string) string {
 		return "offsets are committed with the results of their records; the rhythm is given by --commit-interval"
 	case "auto.offset.reset":
 		return "where an agent starts is declared in the topology"
+	case "socket.max.fails":
+		return "a connection on which an answer does not come in time is closed, so that what was sent twice is known"
 	case "enable.partition.eof", "delivery.report.only.error", "produce.offset.report", "consume.callback.max.messages",
 		"enabled_events", "interceptors", "log.queue", "share.acknowledgement.mode", "internal.termination.signal", "enable.random.seed":
 		return "the engine relies on its own value"

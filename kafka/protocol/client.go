@@ -74,6 +74,8 @@ type Transactor interface {
 	Commit(ctx context.Context) error
 	// Abort ends the transaction, unless Commit was sent.
 	Abort(ctx context.Context) error
+	// Watch returns a function that says why a request which SendOffsets, Commit or Abort has sent since may have been sent a second time, over another connection, while the first is still on its way; nil if none can have been.
+	Watch() func() error
 	Close() error
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,7 @@ type world struct {
 
 	mu        sync.Mutex
 	calls     []string
+	twice     atomic.Int32       // requests that were sent twice
 	faults    map[string][]fault // by the name of a call: what becomes of the next ones
 	marks     map[int32]string
 	positions map[kafka.TopicPartition]kafka.Position
@@ -59,6 +61,7 @@ type world struct {
 type fault struct {
 	err   error
 	takes time.Duration // -1: until its context ends
+	twice bool          // it is sent twice
 }
 
 // in runs a test with a group that is joined, as A/1.
@@ -123,6 +126,9 @@ func (w *world) call(ctx context.Context, name string, args ...any) error {
 	var x fault
 	if q := w.faults[name]; len(q) > 0 {
 		x, w.faults[name] = q[0], q[1:]
+	}
+	if x.twice {
+		w.twice.Add(1)
 	}
 	w.mu.Unlock()
 	switch {
@@ -438,6 +444,16 @@ func (x transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, _ 
 func (x transactor) Commit(ctx context.Context) error { return x.w.call(ctx, "commit") }
 
 func (x transactor) Abort(ctx context.Context) error { return x.w.call(ctx, "abort") }
+
+func (x transactor) Watch() func() error {
+	before := x.w.twice.Load()
+	return func() error {
+		if x.w.twice.Load() != before {
+			return errors.New("a connection was lost")
+		}
+		return nil
+	}
+}
 
 func (x transactor) Close() error { return x.w.call(context.Background(), "close") }
 

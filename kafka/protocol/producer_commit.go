@@ -4,24 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// slow is how long a request takes at least if it was sent a second time, over a new connection: the client's shortest
-// wait before it connects again, of 100 ms, less its jitter of a quarter. The first one may be held back somewhere, and be
-// carried out in a later transaction of this producer: an EndTxn would end that one, a TxnOffsetCommit would write old
-// offsets in it. Only a new producer, with a higher epoch, makes it void.
-const slow = 70 * time.Millisecond
-
 // transactions commits in transactions.
 type transactions struct {
 	Transactor
-	p     *Producer
-	twice error // a request of the transaction may have been sent twice
+	p *Producer
+	// twice: a request of the transaction may have been sent twice. The first one may be held back somewhere, and be carried out in a
+	// later transaction of this producer: an EndTxn would end that one, a TxnOffsetCommit would write old offsets in it. Only a new
+	// producer, with a higher epoch, makes it void.
+	twice error
 }
 
 // settled says no: the transaction may be open, or its commit on its way.
@@ -44,9 +40,8 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 	err := t.Produce(ctx, bundles)
 	if err == nil {
 		crashpoint.Hit("commit.produced")
-		// All is acknowledged before: a record that was refused shows here, while nothing is committed yet, and what
-		// remains of the commit is one request, whose time tells whether it was sent once.
-		err = t.timed("send offsets", func() error {
+		// All is acknowledged before: a record that was refused shows here, while nothing is committed yet.
+		err = t.once("send offsets", func() error {
 			if plant.Is("plain commit of source offsets") {
 				return t.p.wire.Commit(ctx, now.Member, positionsOf(bundles))
 			}
@@ -57,7 +52,7 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 		return t.abort(bundles, err)
 	}
 	crashpoint.Hit("commit.offsets")
-	err = t.timed("commit transaction", func() error { return t.Commit(ctx) })
+	err = t.once("commit transaction", func() error { return t.Commit(ctx) })
 	switch {
 	case KindOf(err) == Inconsistent: // records failed on the client's side: the commit was never sent
 		return t.abort(bundles, err)
@@ -70,13 +65,13 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 	return kafka.Outcome{Verdict: kafka.Committed}
 }
 
-// timed does what is one request of the client's, and notes whether it may have been sent twice.
-func (t *transactions) timed(what string, do func() error) error {
-	began := t.p.rt.Now()
+// once does what is one request of the client's, and notes whether it may have been sent twice.
+func (t *transactions) once(what string, do func() error) error {
+	doubt := t.Watch()
 	err := do()
-	if took := t.p.rt.Now().Sub(began); took > slow && !plant.Is("slow success is success") &&
+	if why := doubt(); why != nil && !plant.Is("slow success is success") &&
 		(!plant.Is("slow success of offsets is success") || what != "send offsets") {
-		t.twice = fmt.Errorf("%s: %w: it took %v", what, kafka.ErrSlow, took)
+		t.twice = fmt.Errorf("%s: %w: %w", what, kafka.ErrSentTwice, why)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -88,7 +83,7 @@ func (t *transactions) timed(what string, do func() error) error {
 func (t *transactions) abort(bundles []*kafka.Bundle, cause error) kafka.Outcome {
 	ctx, cancel := t.p.rt.WithTimeout(context.Background(), abortTimeout)
 	defer cancel()
-	err := t.timed("abort transaction", func() error { return t.Abort(ctx) })
+	err := t.once("abort transaction", func() error { return t.Abort(ctx) })
 	if err == nil {
 		err = t.twice
 	}

@@ -56,9 +56,11 @@ func TestOutcomesOfTransactions(t *testing.T) {
 	refused := errors.Join(protocol.WithKind(errBroker, protocol.Sick), errors.New("some records failed"))
 	check(t, kafka.GroupConfig{}, map[string]outcome{
 		"committed":                     {"", fault{}, kafka.Outcome{}, all},
-		"just prompt":                   {"commit", fault{takes: 70 * time.Millisecond}, kafka.Outcome{}, all},
-		"slow":                          {"commit", fault{takes: 71 * time.Millisecond}, kafka.Outcome{Verdict: kafka.Unknown}, all},
-		"slow before":                   {"produce", fault{takes: time.Second}, kafka.Outcome{}, all},
+		"slow":                          {"commit", fault{takes: time.Second}, kafka.Outcome{}, all},
+		"sent twice":                    {"commit", fault{twice: true}, kafka.Outcome{Verdict: kafka.Unknown}, all},
+		"offsets sent twice":            {"send-offsets", fault{twice: true}, kafka.Outcome{Verdict: kafka.Unknown}, all},
+		"offsets sent twice, refused":   {"send-offsets", fault{twice: true, err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Unknown, Sick: true}, undid(3)},
+		"records sent twice":            {"produce", fault{twice: true}, kafka.Outcome{}, all}, // they have numbers
 		"never answered":                {"commit", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, all},
 		"commit fails":                  {"commit", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Unknown}, all},
 		"commit fails as sick":          {"commit", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Unknown}, all},
@@ -123,12 +125,12 @@ func TestAFencedProducerLooksForItsTwin(t *testing.T) {
 	})
 }
 
-func TestASlowSuccessIsSettled(t *testing.T) {
+func TestASuccessSentTwiceIsSettled(t *testing.T) {
 	in(t, kafka.GroupConfig{}, func(w *world) {
 		b := bundle(w.take(1)[0], 1)
-		w.next("commit", fault{takes: time.Second})
+		w.next("commit", fault{twice: true})
 		out := w.prod.Commit(w.t.Context(), []*kafka.Bundle{b})
-		require.ErrorContains(w.t, out.Err, "it may have been sent twice: it took 1s")
+		require.ErrorContains(w.t, out.Err, "commit transaction: it may have been sent twice: a connection was lost")
 		w.asked()
 		state, err := w.prod.Settle(w.t.Context(), []*kafka.Bundle{b})
 		require.NoError(w.t, err)

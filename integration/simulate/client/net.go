@@ -63,13 +63,14 @@ type Driver struct {
 	proc *sched.Proc
 	rt   protocol.Runtime
 	log  *slog.Logger
+	lost map[string]int // connections, by the request that was under way
 }
 
 var _ kafka.Driver = (*Driver)(nil)
 
 // NewDriver makes the driver of a process.
 func NewDriver(net *Net, proc *sched.Proc, rt protocol.Runtime, log *slog.Logger) *Driver {
-	return &Driver{net, proc, rt, log}
+	return &Driver{net, proc, rt, log, map[string]int{}}
 }
 
 // OpenAdmin implements kafka.Driver.
@@ -113,7 +114,7 @@ var errTransport = errors.New("connection lost")
 
 // Times of the clients.
 const (
-	reconnect  = 75 * time.Millisecond // the shortest wait before a request is sent on another connection
+	reconnect  = 5 * time.Millisecond // the shortest wait before a request is sent on another connection
 	backoff    = 5 * time.Millisecond
 	askTimeout = 10 * time.Second
 	maxLate    = 2 * time.Second // how long a request may be held back on a dead connection, or an answer on a slow one
@@ -197,6 +198,9 @@ func again[T any](ctx context.Context, d *Driver, name string, f func() (T, erro
 	end := d.net.S.Now().Add(askTimeout)
 	for {
 		x, err := ask(d, name, f)
+		if errors.Is(err, errTransport) {
+			d.lost[name]++
+		}
 		if !passes(err) {
 			return x, err
 		}

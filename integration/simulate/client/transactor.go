@@ -172,5 +172,17 @@ func (t *transactor) Abort(ctx context.Context) error {
 	return nil
 }
 
+// Watch implements protocol.Transactor. Connections without a request may be lost as well.
+func (t *transactor) Watch() func() error {
+	lost := func() int { return t.d.lost["AddOffsetsToTxn"] + t.d.lost["TxnOffsetCommit"] + t.d.lost["EndTxn"] }
+	before := lost()
+	return func() error {
+		if lost() != before || t.d.net.S.Chance("idle connection lost", 5) {
+			return errTransport
+		}
+		return nil
+	}
+}
+
 // Close implements protocol.Transactor.
 func (t *transactor) Close() error { return nil }
