@@ -186,7 +186,7 @@ func (a *shardActor) digest() status.Digest {
 	if err != nil {
 		return status.Digest{Why: err.Error()}
 	}
-	return status.Digest{Known: true, Entries: int64(d.Entries), Sum: d.Sum, Committed: a.machine.committed, Incarnation: a.grant.Incarnation}
+	return status.Digest{Known: true, Entries: int64(d.Entries), Sum: d.Sum, Sealed: a.machine.sealed, Committed: a.machine.committed, Incarnation: a.grant.Incarnation}
 }
 
 // measure notes how large the shard is, unless a function that hangs may be changing it.

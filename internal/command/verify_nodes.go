@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/status"
@@ -10,9 +11,12 @@ import (
 	"github.com/troupe-stream/troupe/tables"
 )
 
-// digestTries is how often a shard is compared that changes meanwhile, or differs: a commit that it has not been told of yet makes it differ for
-// a moment.
-const digestTries = 4
+const (
+	// digestTries is how often a shard is compared that changes meanwhile, and digestPause how long the second try waits; each later
+	// one waits twice as long.
+	digestTries = 6
+	digestPause = 50 * time.Millisecond
+)
 
 // keeper is a node that holds a shard.
 type keeper struct{ at, instance string }
@@ -60,31 +64,31 @@ func (c *tableCheck) running(ctx context.Context, of string, p int32) error {
 		return c.asking.client.Digest(ctx, k.at, gateway.Query{Topology: c.plan.Name, Instance: k.instance}, c.table.Name, p)
 	}
 	before, err := ask()
-	var log tables.Digest
-	differs := false
+	differs, logged := false, 0
 	for try := 0; try < digestTries && err == nil && before.Known; try++ {
-		var through bool
-		if log, through, err = c.replayed(ctx, p); err != nil {
-			return err
+		log, through, bad := c.replayed(ctx, p)
+		if bad != nil || !through {
+			return bad // what is not through was said already
 		}
-		if !through {
-			return nil // said already
-		}
-		var after status.Digest
-		if after, err = ask(); err != nil || !after.Known {
+		after, bad := ask()
+		if err = bad; err != nil {
 			break
 		}
-		same := after == before
+		// One that has a commit under way may have been committed already, and not been told of it.
+		still := after == before && after.Sealed <= after.Committed
 		before = after
-		if !same {
-			differs = false
-			continue
+		if still && after.Known {
+			if after.Entries == int64(log.Entries) && after.Sum == log.Sum {
+				c.alike++
+				return nil
+			}
+			differs, logged = true, log.Entries
+			break
 		}
-		if after.Entries == int64(log.Entries) && after.Sum == log.Sum {
-			c.alike++
-			return nil
+		select {
+		case <-ctx.Done():
+		case <-time.After(digestPause << try):
 		}
-		differs = true
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -95,7 +99,7 @@ func (c *tableCheck) running(ctx context.Context, of string, p int32) error {
 		c.note(of, "not compared with node %s: %s", k.instance, before.Why)
 	case differs:
 		c.wrong(of, "restart that node: it reads the changelog, which is the truth; and report this as a bug, with the node's log",
-			"node %s has %s in memory, the changelog %s, and what they say differs", k.instance, count(int(before.Entries), "key", "keys"), count(log.Entries, "key", "keys"))
+			"node %s has %s in memory, the changelog %s, and what they say differs", k.instance, count(int(before.Entries), "key", "keys"), count(logged, "key", "keys"))
 	default:
 		c.note(of, "not compared with node %s: it changes too fast; nothing is wrong with that", k.instance)
 	}

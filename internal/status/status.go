@@ -195,6 +195,7 @@ type Digest struct {
 	Why         string `json:"why,omitempty"` // it is not
 	Entries     int64  `json:"entries"`
 	Sum         uint64 `json:"sum,string"`
+	Sealed      int64  `json:"sealed"`      // the epoch that was sealed last, to be committed; beyond Committed: a commit is under way
 	Committed   int64  `json:"committed"`   // the epoch that was committed last
 	Incarnation int64  `json:"incarnation"` // of the slot, on this node
 }
