@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -79,10 +78,8 @@ func until(ctx context.Context, what string, done func() bool) error {
 	return nil
 }
 
-// measureRestart kills a node and starts it at once on its data.
+// measureRestart kills a node and starts it at once on its data. The topology with the large table is the one that is looked at.
 func (r *run) measureRestart(ctx context.Context, m *member) error {
-	_, before := m.now()
-	owned := tableParts(before.running(time.Time{}))
 	if err := m.end(false); err != nil {
 		return err
 	}
@@ -92,37 +89,35 @@ func (r *run) measureRestart(ctx context.Context, m *member) error {
 	_, w := m.now()
 	err := until(ctx, m.name+" commits after its restart", func() bool { _, first, _ := w.committed(); return !first.IsZero() })
 	if err != nil {
-		return err
+		return r.unmeasured(ctx, err)
 	}
 	_, first, _ := w.committed()
 	r.report.measured(restartCommit, first.Sub(w.started))
-	err = until(ctx, m.name+" has its partitions again", func() bool { return len(tableParts(w.running(time.Time{}))) >= len(owned) })
-	if err != nil {
-		r.odd("restart", err)
-		return ctx.Err()
-	}
 	var last time.Time
-	for _, at := range tableParts(w.running(time.Time{})) {
-		if at.After(last) {
-			last = at
-		}
+	err = until(ctx, m.name+" runs what it was given after its restart", func() bool {
+		last = allRun(w.grants(time.Time{}), "wordcount")
+		return !last.IsZero()
+	})
+	if err != nil {
+		return r.unmeasured(ctx, err)
 	}
-	if len(owned) > 0 {
-		r.report.measured(restartRunning, last.Sub(w.started))
-	}
+	r.report.measured(restartRunning, last.Sub(w.started))
 	pause(ctx, calm)
 	return until(ctx, m.name+" has started", func() bool { return w.hasStarted() })
 }
 
-// tableParts are the partitions of the stage that has the large table.
-func tableParts(all map[string]time.Time) map[string]time.Time {
-	out := map[string]time.Time{}
-	for k, at := range all {
-		if strings.HasPrefix(k, "wordcount/words/") {
-			out[k] = at
+// allRun is when the last partition of a group began to run; zero if one does not yet, or there is none.
+func allRun(all []grant, group string) (last time.Time) {
+	for _, g := range all {
+		switch {
+		case g.group != group:
+		case g.running < g.slots:
+			return time.Time{}
+		case g.done.After(last):
+			last = g.done
 		}
 	}
-	return out
+	return last
 }
 
 // measureTakeover kills a node and waits until the others have taken what it had; then it comes back.
@@ -133,7 +128,7 @@ func (r *run) measureTakeover(ctx context.Context, m *member) error {
 	}
 	err := until(ctx, "the others take over from "+m.name, func() bool { return r.taken(killed, len(sources)) })
 	if err != nil {
-		return r.unmeasured(err, m)
+		return errors.Join(r.unmeasured(ctx, err), m.start())
 	}
 	for _, other := range r.fleet.running() {
 		_, w := other.now()
@@ -152,10 +147,10 @@ func (r *run) measureTakeover(ctx context.Context, m *member) error {
 	return nil
 }
 
-// unmeasured notes that a measurement was not possible and starts the node again.
-func (r *run) unmeasured(err error, m *member) error {
+// unmeasured notes that a measurement was not possible.
+func (r *run) unmeasured(ctx context.Context, err error) error {
 	r.odd("measure", err)
-	return m.start()
+	return ctx.Err()
 }
 
 // taken says whether survivors were given slots by so many groups since a moment, and run all of them.

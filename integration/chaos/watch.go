@@ -86,7 +86,7 @@ func (w *watch) line(line string, now time.Time) {
 	case strings.Contains(text, `msg="slots assigned"`):
 		x := attributes(text)
 		if n := len(slotList.FindAllString(x["slots"], -1)); n > 0 {
-			w.granted = append(w.granted, grant{group: x["group"], at: now, slots: n})
+			w.granted = append(w.granted, grant{group: x["topology"], at: now, slots: n})
 		}
 	case strings.Contains(text, `msg="slots lost"`):
 		w.lost += len(slotList.FindAllString(attributes(text)["slots"], -1))
