@@ -181,16 +181,8 @@ func (s *partitionState) onAgentFailed(m AgentFailed) {
 		return
 	}
 	rec := w.records[m.Done]
-	if m.Turn > 1 { // which of the batch's records is at fault shows when they come one by one
-		last := w.records[min(m.Done+m.Turn, len(w.records))-1]
-		if last.B != nil {
-			a.single = max(a.single, last.B.Records[last.I].Offset+1)
-		}
-		for _, later := range a.works {
-			if later != w && m.Done+m.Turn > len(w.records) {
-				a.single = max(a.single, later.end)
-			}
-		}
+	if m.Turn > 1 { // which of the batch's records is at fault shows by bisection
+		a.suspects = m.Turn
 	}
 	s.seek(a)
 	s.failRecord(m.Agent, rec, a.agent.Policy, recordFailure{step: stepOf(m.Err), err: m.Err, stack: m.Stack}, m.Turn > 1)
@@ -280,11 +272,12 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 	d, opens := s.decide(a, rec, policy, &f, ofBatch)
 	f.decision = d
 	if d != plan.Retry {
+		a.suspects = 0 // what is left of its batch may be in order
 		a.attempts++
 		s.giveUp(i, rec, f)
 		return
 	}
-	if !opens && !ofBatch { // else it is not its fault, or another record of its batch is at fault: they come one by one now
+	if !opens && !ofBatch { // else it is not its fault, or another record of its batch is at fault: the batch is bisected now
 		a.attempts++
 	}
 	s.backOff(i, rec, f, policy, opens, ofBatch)

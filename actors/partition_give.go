@@ -69,8 +69,8 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	return len(a.into) == 0 || s.room(a) > 0 && (s.isFed(a) || !s.drains())
 }
 
-// isSingle says whether an agent is given its records one by one.
-func (s *partitionState) isSingle(a *agentSlot) bool { return a.half || a.done.upTo < a.single }
+// isSingle says whether an agent is through with what it is given before it is given more.
+func (s *partitionState) isSingle(a *agentSlot) bool { return a.half || a.suspects > 0 }
 
 // head returns the timestamp of an agent's next record. On the way it passes what is done already and batches without
 // records.
@@ -150,8 +150,11 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	a := s.agents[i]
 	q := s.sources[a.source]
 	b := q.batches[a.batch-q.first]
-	if s.isSingle(a) {
+	switch {
+	case a.half:
 		limit = 1
+	case a.suspects > 0: // half of them: the one at fault is in it, or in the other
+		limit = min(limit, a.suspects/2)
 	}
 	if b.HasRedriven() && s.isOrphan(a, b, a.record) {
 		s.giveUpOrphan(i, plan.Rec{B: b, I: a.record})
@@ -296,6 +299,7 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 		}
 		n = min(n, len(w.records))
 		if n > w.done {
+			a.suspects = max(0, a.suspects-(n-w.done))
 			a.in += int64(n - w.done)
 			s.rateIn.add(n-w.done, s.now)
 			a.records -= n - w.done

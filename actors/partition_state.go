@@ -130,7 +130,7 @@ type agentSlot struct {
 	backing     bool          // waits for retry, then for Begin
 	recent      []time.Time   // failures that the breaker counts
 	half        bool          // the breaker is open or half open: one record at a time
-	single      int64         // up to this offset, records are given one by one
+	suspects    int           // records of a batch that failed, one of which is at fault, that it is not through with
 	pace        int           // how many records it is given at once: what it is given beyond one that fails is in vain
 	due         time.Time     // of a timer
 	first       time.Time     // when the timer was due first

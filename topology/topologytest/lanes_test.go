@@ -3,6 +3,8 @@ package topologytest_test
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,5 +131,50 @@ func TestABatchThatFails(t *testing.T) {
 	topologytest.Pipe(d, in, "k", "abxcdefg")
 	require.Equal(t, []string{"a", "b", "c", "d", "e", "f", "g"}, values(d, out))
 	requireLetter(t, d, "x", "2", "poison")
-	require.Equal(t, []string{"abxc", "a", "b", "x", "x", "c", "defg"}, sizes)
+	require.Equal(t, []string{"abxc", "ab", "x", "x", "cdef", "g"}, sizes)
+}
+
+// The record at fault is found in a number of turns that grows with the logarithm of the batch, wherever it is, and others beside it.
+func TestABatchThatFailsIsBisected(t *testing.T) {
+	t.Parallel()
+	const n = 64
+	for _, bad := range [][]int{{0}, {1}, {31}, {32}, {62}, {63}, {5, 40}, {0, 1, 2, 63}} {
+		t.Run(fmt.Sprint(bad), func(t *testing.T) {
+			t.Parallel()
+			topo := topology.New("test")
+			in := topology.NewTopic(topo, "in", codec.String, codec.String)
+			out := topology.NewTopic(topo, "out", codec.String, codec.String)
+			mid := topology.NewTopic(topo, "mid", codec.String, codec.Int64)
+			topology.Each(topo, "spell", in, func(ctx ctxOf, ev event) error { // so that they come at once
+				for i := range int64(n) {
+					mid.Send(ctx, ev.Key, i)
+				}
+				return nil
+			}, topology.Sends(mid))
+			turns := 0
+			topology.Agent(topo, "gather", mid, func(ctx ctxOf, s topology.Stream[string, int64]) error {
+				for batch := range s.Batches(n, time.Minute) {
+					turns++
+					for _, ev := range batch {
+						if slices.Contains(bad, int(ev.Value)) {
+							return errors.New("poison")
+						}
+						out.Send(ctx, ev.Key, strconv.FormatInt(ev.Value, 10))
+					}
+				}
+				return nil
+			}, topology.Sends(out), topology.OnFailure(topology.Policy{Attempts: 1}))
+			d := one(t, topo)
+			topologytest.Pipe(d, in, "k", "")
+			var want []string
+			for i := range n {
+				if !slices.Contains(bad, i) {
+					want = append(want, strconv.Itoa(i))
+				}
+			}
+			require.Equal(t, want, values(d, out))
+			require.Len(t, letters(d), len(bad))
+			require.LessOrEqual(t, turns, len(bad)*(2*6+2)+1) // the batch, at most one that fails and one that does not for each half, and the rest
+		})
+	}
 }
