@@ -8,13 +8,18 @@ import "github.com/troupe-stream/troupe/topology/plan"
 // laneOf is the lane of a record: always the same for a key. Records without one are spread. It has nothing to do with what
 // partitions a key is spread over: else all keys of a partition could have one lane.
 func laneOf(r plan.Rec, lanes int) int {
-	key := r.B.Key(r.I)
-	if key == nil {
-		return int(r.B.Records[r.I].Offset % int64(lanes))
+	h, keyed := uint64(14695981039346656037), false // FNV-1a
+	if all, ok := r.B.Values.(plan.KeyHasher); ok {
+		h, keyed = all.KeyHash(r.I)
+	} else {
+		key := r.B.Key(r.I)
+		keyed = key != nil
+		for _, c := range key {
+			h = (h ^ uint64(c)) * 1099511628211
+		}
 	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, c := range key {
-		h = (h ^ uint64(c)) * 1099511628211
+	if !keyed {
+		return int(r.B.Records[r.I].Offset % int64(lanes))
 	}
 	return int((h * 0x9E3779B97F4A7C15 >> 33) % uint64(lanes)) //nolint:gosec // small
 }

@@ -2,6 +2,8 @@ package topology
 
 import (
 	"fmt"
+	"hash/fnv"
+	"io"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -69,11 +71,11 @@ func (c *Channel[K, V]) codecs() (codec.Codec[K], codec.Codec[V]) { return nil, 
 
 // event implements Source.
 func (c *Channel[K, V]) event(rec plan.Rec) (Event[K, V], error) {
-	passed, ok := rec.B.Values.([]passed[K, V])
+	all, ok := rec.B.Values.(run[K, V])
 	if !ok {
 		return Event[K, V]{}, fmt.Errorf("channel %s: it was given a record of %s", c.def.name, rec.B.Topic)
 	}
-	x := &passed[rec.I]
+	x := &all[rec.I]
 	return Event[K, V]{Key: x.key, Value: x.value, NullKey: x.nullKey, NullValue: x.nullValue, rec: rec}, nil
 }
 
@@ -144,8 +146,28 @@ type passed[K, V any] struct {
 	headers            []byte
 }
 
-// parcel is a run of them. It has one owner at a time.
-type parcel[K, V any] struct{ records []passed[K, V] }
+// run is some of them, one after the other.
+type run[K, V any] []passed[K, V]
+
+// KeyHash implements plan.KeyHasher. Keys that are equal print alike, and most are texts or numbers.
+func (r run[K, V]) KeyHash(i int) (uint64, bool) {
+	if r[i].nullKey {
+		return 0, false
+	}
+	h := fnv.New64a()
+	switch k := any(r[i].key).(type) {
+	case string:
+		_, _ = io.WriteString(h, k) // never fails, as below
+	case []byte:
+		_, _ = h.Write(k)
+	default:
+		_, _ = fmt.Fprint(h, k)
+	}
+	return h.Sum64(), true
+}
+
+// parcel is a run on its way. It has one owner at a time.
+type parcel[K, V any] struct{ records run[K, V] }
 
 // Len implements plan.Parcel.
 func (p *parcel[K, V]) Len() int { return len(p.records) }

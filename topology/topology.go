@@ -448,8 +448,6 @@ func (t *Topology) checkConcurrency() (faults []error) {
 			why = "an actor of your own is through with its records in any order as it is"
 		case a.inside:
 			why = "its handler runs inside its table, one call after the other"
-		case a.source != nil && a.source.memory:
-			why = "it reads a channel, whose records are handled in order: give it to the agent that sends to it"
 		}
 		if why != "" {
 			faults = append(faults, fmt.Errorf("%s %s has a concurrency of %d: %s; leave it out", roleOf(a), a.name, a.workers, why))

@@ -70,8 +70,14 @@ type Parcel interface {
 	AppendAll(other Parcel)
 	Fresh() Parcel
 	Reset()
-	// Batch makes a batch of the records, numbered from an offset on. It takes the parcel's memory.
+	// Batch makes a batch of the records, numbered from an offset on, whose Values are a KeyHasher. It takes the parcel's memory.
 	Batch(channel string, partition int32, from int64) *kafka.Batch
+}
+
+// KeyHasher is what a batch of a channel has as its Values.
+type KeyHasher interface {
+	// KeyHash is the same for equal keys; false: the record has none.
+	KeyHash(i int) (uint64, bool)
 }
 
 // Text turns keys or values into text and back, for commands. null tells null from empty.

@@ -3,6 +3,8 @@ package topologytest_test
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -259,4 +261,51 @@ func TestChannelSendsThatFail(t *testing.T) {
 	require.Contains(t, all["placed"], "what is sent to a channel stays in its partition")
 	require.Contains(t, all["early"], "it must be after the Unix epoch")
 	require.Contains(t, all["invalid"], "send to channel pipe: the value: it is not valid: the amount is negative")
+}
+
+// Several workers read a channel: those of a key are handled in order, by one of them, what fails undoes its whole tree, and what is in the
+// channel survives a crash with it. Keys of any type will do.
+func TestChannelsReadBySeveralWorkers(t *testing.T) {
+	t.Parallel()
+	type place struct{ shop, shelf string }
+	topo := topology.New("test")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	out := topology.NewTopic(topo, "out", codec.String, codec.String)
+	counts := topology.NewTable(topo, "counts", codec.String, codec.Int64, topology.Local())
+	places := topology.NewChannel[place, int](topo, "places")
+	topology.Each(topo, "spread", in, func(ctx ctxOf, ev event) error {
+		for i := range 30 {
+			places.Send(ctx, place{ev.Key, string(rune('a' + i%5))}, i)
+		}
+		return nil
+	}, topology.Sends(places))
+	failed := 0
+	topology.Each(topo, "sort", places, func(ctx ctxOf, ev topology.Event[place, int]) error {
+		key := ev.Key.shop + ev.Key.shelf
+		out.Send(ctx, key, fmt.Sprint(ev.Value))
+		counts.Update(ctx, key, func(old int64, _ bool) (int64, error) { return old + 1, nil })
+		if ev.Key.shop == "unlucky" && ev.Value == 17 && failed < 2 {
+			failed++
+			return errors.New("not now")
+		}
+		return nil
+	}, topology.Sends(out), topology.Writes(counts), topology.Concurrency(4))
+	d := one(t, topo)
+	pipe(d, in, "x")
+	topologytest.Pipe(d, in, "unlucky", "x")
+	d.Crash()
+	topologytest.Pipe(d, in, "late", "x")
+	require.Equal(t, 2, failed)
+	got := map[string][]string{}
+	for _, ev := range topologytest.Read(d, out) {
+		got[ev.Key] = append(got[ev.Key], ev.Value)
+	}
+	require.Len(t, got, 15)
+	for key, all := range got {
+		require.Len(t, all, 6, key)
+		require.True(t, slices.IsSortedFunc(all, func(a, b string) int { x, _ := strconv.Atoi(a); y, _ := strconv.Atoi(b); return x - y }), "%s: %v", key, all)
+	}
+	for key, n := range topologytest.Table(d, counts) {
+		require.Equal(t, int64(6), n, key)
+	}
 }

@@ -83,16 +83,14 @@ func TestConcurrencyFaults(t *testing.T) {
 	topo := topology.New("test")
 	in := topology.NewTopic(topo, "in", codec.String, codec.String)
 	table := topology.NewTable(topo, "table", codec.String, codec.String)
-	pipe := topology.NewChannel[string, string](topo, "pipe")
 	none := func(ctxOf, event) error { return nil }
-	topology.Each(topo, "none", in, none, topology.Concurrency(0), topology.Sends(pipe))
+	topology.Each(topo, "none", in, none, topology.Concurrency(0))
 	topology.Each(topo, "many", in, none, topology.Concurrency(101))
-	topology.Each(topo, "fed", pipe, none, topology.Concurrency(2))
 	topology.EachRow(topo, "row", in, table, func(ctxOf, event, *topology.Row[string]) error { return nil }, topology.Concurrency(2))
 	topology.Every(topo, "tick", time.Second, func(*topology.TaskContext) error { return nil }, topology.Concurrency(2))
 	_, err := topo.Plan()
 	for _, says := range []string{
-		"agent none has the concurrency 0: use a number from 1 to 100", "agent many has the concurrency 101", "agent fed has a concurrency of 2: it reads a channel",
+		"agent none has the concurrency 0: use a number from 1 to 100", "agent many has the concurrency 101",
 		"agent row has a concurrency of 2: its handler runs inside its table", "timer tick has a concurrency of 2: only agents have it",
 	} {
 		require.ErrorContains(t, err, says)

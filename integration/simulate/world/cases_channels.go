@@ -43,12 +43,12 @@ func channels() *Case {
 					}
 				}
 				return nil
-			}, topology.Sends(twice, two))
+			}, topology.Sends(twice, two), topology.Concurrency(2))
 			topology.Each(t, "end", two, func(ctx *topology.Context, e event) error {
 				end.Send(ctx, e.Key, e.Value)
 				deep.Update(ctx, e.Key, func(old int64, _ bool) (int64, error) { return old + 1, h.Fate("deep", plain(e.Value)) })
 				return h.Turn(ctx, "end", e.Value)
-			}, topology.Sends(end), topology.Writes(deep))
+			}, topology.Sends(end), topology.Writes(deep), topology.Concurrency(3))
 			topology.EachRow(t, "row", three, rows, func(_ *topology.Context, e event, row *topology.Row[int64]) error {
 				n, _ := row.Get()
 				row.Set(n + 1)
