@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -202,7 +203,7 @@ func (r *runner) run(program plan.Program, crash func(error)) {
 	over := false
 	defer func() {
 		if !over { // runtime.Goexit: the goroutine is ending
-			r.worker.fail(errGoexit, "")
+			r.worker.fail(errGoexit, string(debug.Stack())) // deferred calls run on top of what has called Goexit
 			crash(errGoexit)
 		}
 	}()

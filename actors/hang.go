@@ -53,8 +53,10 @@ func (a *agentActor) watch(c actor.Context, m overdueCheck) {
 		a.lookAt(c.Self(), overdueCheck{m.incarnation, turn, m.lane}, p.Grace)
 	default:
 		err := fmt.Errorf("%w: deadline %v, then %v", errHung, p.Deadline, p.Grace)
-		if r.worker.abandon(turn, err) {
-			a.hangs.add(r, fmt.Sprintf("agent %s, partition %d", a.agent.Name, a.partition))
+		id, ended := r.goroutine()
+		stack := stackOf(id)
+		if r.worker.abandon(turn, err, stack) {
+			a.hangs.watch(id, ended, fmt.Sprintf("agent %s, partition %d", a.agent.Name, a.partition), stack)
 			panic(failure{a.agent.Name, err})
 		}
 	}
@@ -77,7 +79,7 @@ func (k *worker) overdue(deadline time.Duration) (turn int64, left time.Duration
 
 // abandon fails the turn at hand while its handler still runs; whatever that does is refused from now on. False if the turn has
 // ended meanwhile.
-func (k *worker) abandon(turn int64, err error) bool {
+func (k *worker) abandon(turn int64, err error, stack string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.busy || k.failed || k.turns != turn {
@@ -85,7 +87,7 @@ func (k *worker) abandon(turn int64, err error) bool {
 	}
 	k.report(0, false)
 	f := k.at
-	f.Err = err
+	f.Err, f.Stack = err, stack
 	k.failed, k.busy = true, false
 	k.post(f)
 	if k.final != 0 {
@@ -117,6 +119,13 @@ func (r *runner) enter(id string) {
 
 func (r *runner) leave() { close(r.ended) }
 
+// goroutine is the one that was entered last, and what is closed when it leaves.
+func (r *runner) goroutine() (id string, ended <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.id, r.ended
+}
+
 // hangs keeps the goroutines of handlers that were given up, until they end.
 type hangs struct {
 	ground Ground
@@ -130,21 +139,14 @@ func newHangs(g Ground, log *slog.Logger, fail func(error)) *hangs {
 	return &hangs{ground: g, log: log, fail: fail, open: map[string]time.Time{}}
 }
 
-// add reports a goroutine that hangs, with its stack, and watches it until it ends.
-func (h *hangs) add(r *runner, of string) {
-	r.mu.Lock()
-	id, ended := r.id, r.ended
-	r.mu.Unlock()
-	h.watch(id, ended, of)
-}
-
-func (h *hangs) watch(id string, ended <-chan struct{}, of string) {
+// watch reports a goroutine that hangs, with its stack, and watches it until it ends.
+func (h *hangs) watch(id string, ended <-chan struct{}, of, stack string) {
 	h.mu.Lock()
 	began := h.ground.Now()
 	h.open[id] = began
 	n := len(h.open)
 	h.mu.Unlock()
-	h.log.Error("handler hangs: it was given up, its goroutine remains until it ends", "of", of, "hanging", n, "stack", stackOf(id))
+	h.log.Error("handler hangs: it was given up, its goroutine remains until it ends", "of", of, "hanging", n, "stack", stack)
 	if n > maxHangs {
 		h.fail(fmt.Errorf("%d handlers hang, each with a goroutine that cannot be ended; the last of %s: let handlers heed their context", n, of))
 	}

@@ -50,7 +50,7 @@ func (p *partitionActor) explain(st *status.Partition) {
 	case status.Stopped:
 		h := p.state.halt
 		a := p.state.agents[h.agent]
-		st.Why, st.Since = roleName(a.agent.Role)+" "+a.agent.Name+": "+h.why.Error(), h.since
+		st.Why, st.Since = fmt.Sprintf("%s %s: %s: %s", roleName(a.agent.Role), a.agent.Name, h.where, errorText(h.why, p.site.values)), h.since
 	case status.Retrying:
 		for _, a := range st.Agents {
 			if a.State == status.Retrying || a.State == heldBack {

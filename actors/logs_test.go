@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -99,6 +100,66 @@ func TestNodeLogsValues(t *testing.T) {
 			require.Contains(t, log.with("offset=1")[0], "the bank is closed")
 			require.Equal(t, values, len(log.with(`value="{\"Number\":47}"`)) > 0)
 			require.Equal(t, values, len(log.with("key=")) > 0)
+		})
+	}
+}
+
+// So it is with what a node ends with.
+func TestNodeEndsWithoutValues(t *testing.T) {
+	t.Parallel()
+	type card struct{ Number int8 }
+	for _, values := range []bool{false, true} {
+		t.Run(fmt.Sprint(values), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1, "in")
+			w.values = values
+			topo := topology.New("cards")
+			in := topology.NewTopic(topo, "in", codec.String, codec.JSON[card]())
+			topology.Each(topo, "pay", in, func(*topology.Context, topology.Event[string, card]) error { return nil },
+				topology.OnFailure(topology.Policy{Then: topology.StopNode}))
+			n := w.node(t.TempDir(), topo)
+			w.send("in", `{"Number":4711}`)
+			require.Eventually(t, func() bool { return n.Err() != nil }, patience, tick)
+			w.ends = n.Err()
+			require.ErrorContains(t, n.Err(), "the policy of agent pay ends the node: in/0@0 failed: decode the value of in/0@0")
+			require.ErrorAs(t, n.Err(), new(*topology.DecodeError))
+			require.Equal(t, values, strings.Contains(n.Err().Error(), "4711"))
+		})
+	}
+}
+
+// What a codec says of an entry of a table may quote it, as its key may tell whose it is: neither is in the log, nor shown, unless asked for.
+func TestNodeLogsNoEntries(t *testing.T) {
+	t.Parallel()
+	type card struct{ Number int8 }
+	for _, values := range []bool{false, true} {
+		t.Run(fmt.Sprint(values), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1, "in")
+			log := new(lines)
+			w.logs, w.values = log, values
+			topo := topology.New("cards")
+			in := topology.NewTopic(topo, "in", codec.String, codec.String)
+			last := topology.NewTable(topo, "last", codec.String, codec.JSON[card]())
+			topology.Each(topo, "pay", in, func(ctx *topology.Context, ev topology.Event[string, string]) error {
+				last.Set(ctx, ev.Key, card{})
+				return nil
+			}, topology.Writes(last))
+			first := w.node(t.TempDir(), topo)
+			w.send("in", "a")
+			w.read("cards-last-changelog", 1)
+			w.stop(first)
+			require.NoError(t, w.client().ProduceSync(t.Context(), &kgo.Record{
+				Topic: "cards-last-changelog", Key: []byte("ada"), Value: []byte(`{"Number":4711}`),
+			}).FirstErr())
+			n := w.node(t.TempDir(), topo)
+			require.Eventually(t, func() bool { return stopped(n)[0] != "" }, patience, tick)
+			broke := log.with("partition broke")
+			require.Contains(t, broke[0], "of table last")
+			told := strings.Join(append(broke, append(log.with("cannot be rebuilt"), stopped(n)[0])...), "\n")
+			for _, secret := range []string{"4711", "ada"} {
+				require.Equal(t, values, strings.Contains(told, secret), told)
+			}
 		})
 	}
 }

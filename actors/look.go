@@ -102,7 +102,7 @@ func (r *root) inspect(c actor.Context) {
 	with, without := r.owned()
 	for _, slot := range without {
 		if why := r.parts[slot].why; why != nil {
-			st.Partitions = append(st.Partitions, r.bare(slot, status.Stopped, why.Error()))
+			st.Partitions = append(st.Partitions, r.bare(slot, status.Stopped, errorText(why, r.site.values)))
 		} else {
 			st.Partitions = append(st.Partitions, r.bare(slot, status.Restoring, "it is looked up where its sources begin and end"))
 		}
@@ -243,7 +243,7 @@ func (r *root) resume(c actor.Context, m resumeParts) {
 		switch o := r.parts[slot]; {
 		case !meant(slot):
 		case o.why != nil:
-			r.log.Info("partition that could not be rebuilt is tried again at once: an operator says so", "slot", slot, "error", o.why)
+			r.log.Info("partition that could not be rebuilt is tried again at once: an operator says so", "slot", slot, "error", errorText(o.why, r.site.values))
 			delete(r.breaks, slot)
 			out = append(out, result(slot, true, ""))
 			r.retake(c, []int32{slot}, o.why)
@@ -298,7 +298,7 @@ func (r *root) onJoined(m joinedGroup) {
 
 // noteError remembers what went wrong in the node, for those who look.
 func (r *root) noteError(what string, err error) {
-	r.errs.add(status.Failure{Time: r.site.ground.Now(), Error: fmt.Sprintf("%s: %v", what, err)})
+	r.errs.add(status.Failure{Time: r.site.ground.Now(), Error: what + ": " + errorText(err, r.site.values)})
 }
 
 // tellRebalance tells of slots that have come or gone.

@@ -131,7 +131,7 @@ func TestNodeIsLookedAt(t *testing.T) {
 	require.Equal(t, int64(1), p.Shards[0].Entries)
 
 	st = inspected(t, n, func(st status.Node) bool { return of(st).State == status.Stopped })
-	require.Equal(t, "agent echo: the bank is closed", of(st).Why)
+	require.Regexp(t, `^agent echo: in/0@\d+ failed: the bank is closed$`, of(st).Why)
 	require.True(t, st.Ready, "a stopped partition is no reason to take the node away")
 	got, err := n.Resume([]status.Wanted{{Partition: 7}})
 	require.NoError(t, err)

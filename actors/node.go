@@ -293,7 +293,7 @@ func (n *Node) fail(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.err == nil {
-		n.err = err
+		n.err = withoutValues(err, n.cfg.LogValues)
 	}
 	if n.leave != nil {
 		n.leave()

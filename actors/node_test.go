@@ -231,6 +231,29 @@ func TestNodeRetries(t *testing.T) {
 	}
 }
 
+// The dead letter of what panics, or ends its goroutine, tells where.
+func TestNodeDeadLetterHasTheStack(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(){"panic": func() { panic("by order") }, "goexit": runtime.Goexit} {
+		bad := func(string) error { endOf(end); return nil }
+		for where, topo := range map[string]*topology.Topology{"handler": echo("stacks", bad, fine), "update": echo("stacks", fine, bad)} {
+			t.Run(name+" in "+where, func(t *testing.T) {
+				t.Parallel()
+				topo.OnFailure(topology.Policy{Attempts: 1})
+				w := newWorld(t, 1, "in", "out")
+				w.node(t.TempDir(), topo)
+				w.send("in", "bad")
+				require.Contains(t, header(w.read("stacks-dead-letters", 1)[0], "troupe.stack"), "actors_test.endOf")
+			})
+		}
+	}
+}
+
+// endOf is found in stacks.
+//
+//go:noinline
+func endOf(end func()) { end() }
+
 // A record that cannot be processed is a dead letter, once, with all about it in its headers; the others go on.
 func TestNodeDeadLetter(t *testing.T) {
 	t.Parallel()

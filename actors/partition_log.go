@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -59,7 +60,7 @@ func (p *partitionActor) report(c actor.Context, f recordFailure) {
 	case plan.Skip:
 		p.tell(c, slog.LevelError, f.agent, "record given up: skipped, as its policy says", args)
 	case plan.StopPartition:
-		p.log.Error("partition stopped: it goes on when it starts anew, on this node or another", args...)
+		p.log.Error("partition stopped: it goes on when it is resumed (resume-partition) or starts anew, on this node or another", args...)
 	case plan.StopNode:
 		p.log.Error("node stopped, as the policy says", args...)
 	case plan.ByPolicy, plan.Retry:
@@ -146,15 +147,55 @@ func (p *partitionActor) topic(name string) *plan.Topic {
 	return &plan.Topic{Name: name}
 }
 
-// errorText is an error as it is logged: what a codec says may quote the value, which is in the log only when asked for.
+// errorText is an error as it is logged: what a codec says may quote the value, which is in the log only when asked for. What wraps such an
+// error stays, where it repeats its text as it is.
 func errorText(err error, values bool) string {
-	if x, ok := errors.AsType[interface {
-		error
-		Redacted() string
-	}](err); ok && !values {
-		return x.Redacted()
+	text := err.Error()
+	if values {
+		return text
 	}
-	return err.Error()
+	for _, x := range redactables(err, nil) {
+		if !strings.Contains(text, x.Error()) { // nobody knows what of it is in there
+			return x.Redacted()
+		}
+		text = strings.ReplaceAll(text, x.Error(), x.Redacted())
+	}
+	return text
+}
+
+// toldError is an error whose text quotes no values.
+type toldError struct{ err error }
+
+func (t toldError) Error() string { return errorText(t.err, false) }
+func (t toldError) Unwrap() error { return t.err }
+
+// withoutValues is the error that a node ends with: whoever started it will log it.
+func withoutValues(err error, values bool) error {
+	if values || len(redactables(err, nil)) == 0 {
+		return err
+	}
+	return toldError{err}
+}
+
+// redactable is an error that may quote a value.
+type redactable interface {
+	error
+	Redacted() string
+}
+
+// redactables are those among an error and all that it wraps, outermost first.
+func redactables(err error, all []redactable) []redactable {
+	switch x := err.(type) { //nolint:errorlint // what it wraps is looked at below
+	case redactable:
+		return append(all, x)
+	case interface{ Unwrap() error }:
+		return redactables(x.Unwrap(), all)
+	case interface{ Unwrap() []error }:
+		for _, e := range x.Unwrap() {
+			all = redactables(e, all)
+		}
+	}
+	return all
 }
 
 // logged is a key or value as text.

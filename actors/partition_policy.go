@@ -13,6 +13,7 @@ import (
 // halted is why a partition gives out nothing more, until Resume.
 type halted struct {
 	agent int
+	where string // the record, or turn, that failed
 	why   error
 	since time.Time
 }
@@ -112,7 +113,7 @@ func (s *partitionState) giveUp(i int, rec plan.Rec, f recordFailure) {
 	s.emit(report{f})
 	switch f.decision {
 	case plan.StopPartition:
-		s.halt = &halted{i, f.err, s.now}
+		s.halt = &halted{i, where(f, s.partition), f.err, s.now}
 		s.parkAgent(i)
 		return
 	case plan.StopNode:

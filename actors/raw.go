@@ -96,7 +96,7 @@ func (a *rawAgent) watch(c actor.Context, m overdueCheck) {
 		select {
 		case <-hung.ended:
 		default:
-			hangs.watch(hung.id, hung.ended, of)
+			hangs.watch(hung.id, hung.ended, of, stackOf(hung.id))
 		}
 	})
 }

@@ -347,12 +347,12 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
 	_, refused := errors.AsType[*tables.VersionError](m.err) // which no attempt mends
 	if r.breaks[m.slot] = append(recent, now); !refused && len(r.breaks[m.slot]) < maxBreaks {
-		log.Error("partition broke: it is rebuilt", "error", m.err)
+		log.Error("partition broke: it is rebuilt", "error", errorText(m.err, r.site.values))
 		crashpoint.Hit("own.broken")
 		r.retake(c, []int32{m.slot}, m.err)
 		return
 	}
-	log.Error("partition stopped: it cannot be rebuilt; other partitions go on, and it is tried again later", "error", m.err, "again_after", breakWindow)
+	log.Error("partition stopped: it cannot be rebuilt; other partitions go on, and it is tried again later", "error", errorText(m.err, r.site.values), "again_after", breakWindow)
 	r.drop(c, m.slot)
 	why := m.err
 	if !refused {

@@ -30,6 +30,7 @@ func startCall(g Ground, f func() error, named bool) *call {
 			x.id = goroutineID()
 			close(x.named)
 		}
+		defer noteGoexit(&x.stack, &x.err)
 		x.stack, x.err = protect(f)
 	})
 	return x
@@ -60,8 +61,9 @@ func (a *shardActor) guard(c actor.Context, f func() error) (stack string, err e
 		return x.stack, errors.Join(fmt.Errorf("%w of %v, inside table %s", errLate, a.deadline, a.table.Name), x.err)
 	}
 	<-x.named // closed before the function was called
-	a.site.hangs.watch(x.id, x.done, fmt.Sprintf("a function inside table %s, partition %d", a.table.Name, a.config.Partition))
-	return "", fmt.Errorf("%w: inside table %s, deadline %v, then %v", errHung, a.table.Name, a.deadline, a.grace)
+	stack = stackOf(x.id)
+	a.site.hangs.watch(x.id, x.done, fmt.Sprintf("a function inside table %s, partition %d", a.table.Name, a.config.Partition), stack)
+	return stack, fmt.Errorf("%w: inside table %s, deadline %v, then %v", errHung, a.table.Name, a.deadline, a.grace)
 }
 
 // deadlineIn is how long a function inside a shard may take: the shortest deadline of the agents whose functions run there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -167,7 +168,7 @@ func (h *handover) run(a *simAgent, k *worker, program plan.Program) {
 	ended := false
 	defer func() {
 		if !ended { // runtime.Goexit
-			k.fail(errGoexit, "")
+			k.fail(errGoexit, string(debug.Stack()))
 		}
 	}()
 	<-h.resume

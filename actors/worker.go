@@ -482,8 +482,16 @@ func protectAside(f func() error) (stack string, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer noteGoexit(&stack, &err)
 		stack, err = protect(f)
 	}()
 	<-done
 	return stack, err
+}
+
+// noteGoexit is deferred beside protect: it notes the stack of what ends the goroutine, while err still is errGoexit.
+func noteGoexit(stack *string, err *error) {
+	if *err == errGoexit { //nolint:errorlint // no other is meant
+		*stack = string(debug.Stack())
+	}
 }

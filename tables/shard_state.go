@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"reflect"
@@ -192,7 +193,7 @@ func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
 	}
 	v, err := s.spec.Codec.Decode(enc)
 	if err != nil {
-		err = fmt.Errorf("decode the value of table %s, key %q: %w", s.spec.Name, key, err)
+		err = &EntryError{s.spec.Name, bytes.Clone(key), err}
 	}
 	return v, err
 }

@@ -35,6 +35,24 @@ func (s *Spec[V]) missing() (v V) {
 	return v
 }
 
+// EntryError says that an entry's value does not decode.
+type EntryError struct {
+	Table string
+	Key   []byte
+	Err   error
+}
+
+func (e *EntryError) Error() string {
+	return fmt.Sprintf("decode the value of table %s, key %q: %v", e.Table, e.Key, e.Err)
+}
+
+// Redacted is the error without the key, and without what the codec says, which may quote the value: for logs.
+func (e *EntryError) Redacted() string {
+	return fmt.Sprintf("decode a value of table %s: its key, and the codec's own error, which may quote it, are logged with --log-values", e.Table)
+}
+
+func (e *EntryError) Unwrap() error { return e.Err }
+
 // VersionError says that a value was written with a version of the codec that this program cannot read.
 type VersionError struct {
 	Table   string

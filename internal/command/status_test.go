@@ -116,7 +116,7 @@ func TestStatusAndResume(t *testing.T) {
 		require.Contains(t, r.out, "shop: 2 nodes, 3 partitions (1 running, 2 stopped), lag 4")
 		require.Regexp(t, `orders/0 +stopped`, r.out)
 		require.Regexp(t, `orders/1 +stopped`, r.out)
-		require.Contains(t, r.out, "orders/0: agent pay: no such customer")
+		require.Contains(t, r.out, "orders/0: agent pay: orders/0@0 failed: no such customer")
 		require.Contains(t, r.out, "LAST ERRORS")
 		require.NotContains(t, r.out, "\x1b", "no colours but on a terminal")
 	}

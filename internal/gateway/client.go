@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -156,6 +158,7 @@ func explain(at string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
+	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nothing listens at %s: the node does not run, or has another address", at)
@@ -163,7 +166,9 @@ func explain(at string, err error) error {
 		return fmt.Errorf("%s has not answered in time", at)
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return fmt.Errorf("%s: %w: name who signed it with --http-ca", at, err)
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return fmt.Errorf("%s: the host name %s is not known: name a node's address, HOST:PORT", at, dns.Name)
+	case errors.As(err, new(tls.RecordHeaderError)), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fmt.Errorf("%s speaks no TLS: write http:// before the address", at)
 	}
 	return fmt.Errorf("%s: %w", at, err)
