@@ -3,6 +3,7 @@ package topology_test
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -119,4 +120,20 @@ func ExampleSinkChannel() {
 	// Output:
 	// ann chair
 	// ann table
+}
+
+// A producer that sends payments twice, under the number of the order: each is counted once a day.
+func ExampleDistinct() {
+	t, payments := bank()
+	seen := topology.NewSetTable(t, "seen", codec.String, codec.Int64, topology.TTL(24*time.Hour, topology.EventTime))
+	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+	once := topology.Distinct(topology.From(payments), seen, func(p payment) int64 { return p.Value })
+	topology.Count(topology.GroupByKey(once), counts)
+
+	d := drive(t)
+	for _, order := range []int64{7, 8, 7} {
+		topologytest.Pipe(d, payments, "Ann", order)
+	}
+	fmt.Println(topologytest.Table(d, counts))
+	// Output: map[Ann:2]
 }

@@ -21,6 +21,7 @@ type Flow[K, V any] struct {
 	table  *tableDef     // whose changes it begins with, instead of a source
 	joins  []*tableDef   // that steps look rows up in, inside their shards
 	reads  []AnyReadable // tables that its steps read
+	once   []*onceOnly   // steps that a record may go through once
 	more   []Flow[K, V]  // that are merged with it; they have none themselves
 	leaf   *leaf         // notes whether anything goes on from here
 	// bind makes the function that takes a record through all steps and on to down.
@@ -54,7 +55,7 @@ func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Ev
 	f.leaf.use()
 	steps := append(slices.Clone(f.steps), name)
 	x := Flow[K, R]{
-		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads),
+		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads), once: f.once,
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 	for _, other := range f.more {
@@ -198,7 +199,9 @@ func beginOne[K, V any](flows []Flow[K, V], name, last string, down func() func(
 	var joins []*tableDef
 	for _, x := range flows {
 		x.leaf.use()
+		x.checkInside()
 		steps, joins, opts = append(steps, x.steps...), append(joins, x.joins...), append(slices.Clone(opts), Reads(x.reads...))
+		opts = append(opts, x.checkOnce(name)...)
 	}
 	bind := func() func(*scope, plan.Rec) error {
 		end := down()

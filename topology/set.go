@@ -16,6 +16,8 @@ import (
 type SetTable[K, E any] struct {
 	rows *Table[member[K, E], struct{}]
 	keys codec.Codec[K]
+	// distinct says that a Distinct remembers by it.
+	distinct bool
 }
 
 // member is an element of a key's set: the key of a row.

@@ -29,12 +29,13 @@ const (
 	sawRefusal    = "a request that was given up is answered with why"
 	sawCopy       = "a global table has what was committed before its process started"
 	sawView       = "a view of a table is the table, though its process had to begin again"
+	sawAgain      = "a record was dropped since its identity was seen before"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain}
 }
 
 // Saw implements Store.

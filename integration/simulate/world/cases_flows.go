@@ -1,0 +1,80 @@
+package world
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
+)
+
+// peeked is a flow in which records fail as handlers do.
+func (h *Hooks) peeked(flow topology.Flow[string, string], where string) topology.Flow[string, string] {
+	return topology.Peek(flow, func(e event) {
+		if err := h.Fate(where, e.Value); err != nil {
+			panic(err)
+		}
+	})
+}
+
+// distinct lets the first record of each identity through, which it remembers for a while, by the times of records, some of which are late. Records fail before and behind it.
+func distinct() *Case {
+	identity := func(value string) string { return strings.Fields(value)[1] }
+	return &Case{
+		Name: "distinct", Compaction: 200,
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("distinct")
+			in, out := topicOf(t, "in"), topicOf(t, "out")
+			seen := topology.NewSetTable(t, "seen", codec.String, codec.String, topology.TTL(entryLife*time.Millisecond, topology.EventTime))
+			once := topology.Distinct(h.peeked(topology.From(in), "before"), seen, func(e event) string { return identity(e.Value) })
+			topology.To(h.peeked(once, "behind"), out)
+			return t
+		},
+		Input: func(r *rand.Rand, i int) (key, value string) {
+			key, id := someInput(r, i)
+			return key, id + " " + word(r, 4)
+		},
+		At: func(r *rand.Rand, i int) int64 {
+			at := int64(1_700_000_000_000 + i*300)
+			if r.IntN(4) == 0 {
+				at -= r.Int64N(latest)
+			}
+			return at
+		},
+		Check: func(o *Oracle) error {
+			clocks, rows := map[int32]int64{}, map[int32]map[string]int64{} // when rows expire
+			purge := func(p int32) {
+				maps.DeleteFunc(rows[p], func(_ string, expires int64) bool { return expires <= clocks[p] })
+			}
+			var want []Record
+			for _, r := range o.good() {
+				p, row := r.Partition, fmt.Sprintf("%c%s%s", rune(len(r.Key)), r.Key, identity(r.Value))
+				if rows[p] == nil {
+					rows[p] = map[string]int64{}
+				}
+				clocks[p] = max(clocks[p], r.At)
+				purge(p)
+				if _, known := rows[p][row]; known {
+					o.Saw(sawAgain)
+					continue
+				}
+				want = append(want, r)
+				rows[p][row] = r.At + entryLife
+				purge(p)
+			}
+			if err := o.inOrder("out", want, nil); err != nil {
+				return err
+			}
+			left := map[string]string{}
+			for _, of := range rows {
+				for row := range of {
+					left[row] = ""
+				}
+			}
+			return o.table("seen", left)
+		},
+	}
+}
