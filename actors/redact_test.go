@@ -21,7 +21,7 @@ func (o other) Unwrap() error { return o.error }
 func TestErrorText(t *testing.T) {
 	t.Parallel()
 	decode := &topology.DecodeError{Topic: "cards", Partition: 1, Offset: 7, Part: "value", Type: "card", Err: errors.New("cannot make a card of 4711")}
-	entry := &tables.EntryError{Table: "last", Key: []byte("ada"), Err: errors.New("cannot make a card of 4712")}
+	entry := &tables.EntryError{Table: "last", Part: "value", Key: []byte("ada"), Err: errors.New("cannot make a card of 4712")}
 	for name, c := range map[string]struct {
 		err  error
 		want []string
@@ -30,7 +30,12 @@ func TestErrorText(t *testing.T) {
 		"wrapped": {fmt.Errorf("its dead letter cannot be written: topic gone; it failed: %w", decode), []string{"topic gone", decode.Redacted()}},
 		"two":     {errors.Join(fmt.Errorf("first: %w", decode), fmt.Errorf("then: %w", topology.Permanent(entry))), []string{"first: " + decode.Redacted(), "then: " + entry.Redacted()}},
 		"retold":  {fmt.Errorf("so: %w", other{decode}), []string{decode.Redacted()}},
-		"none":    {errors.New("the bank is closed"), []string{"the bank is closed"}},
+		"a function in a table": {
+			fmt.Errorf("twice: %w", &tables.FuncError{Table: "last", Key: []byte("ada"), Err: errors.New("the bank is closed")}), []string{"twice: table last: the bank is closed"},
+		},
+		"an entry in a table": {&tables.FuncError{Table: "last", Key: []byte("ada"), Err: fmt.Errorf("no: %w", entry)}, []string{"table last: " + entry.Redacted()}},
+		"too large":           {&tables.TooLargeError{Table: "last", Key: []byte("ada"), Size: 9, Limit: 8}, []string{"table last: key and value have 9 bytes"}},
+		"none":                {errors.New("the bank is closed"), []string{"the bank is closed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -193,7 +193,7 @@ func (s *ShardOf[V]) decode(key, enc []byte) (V, error) {
 	}
 	v, err := s.spec.Codec.Decode(enc)
 	if err != nil {
-		err = &EntryError{s.spec.Name, bytes.Clone(key), err}
+		err = &EntryError{s.spec.Name, "value", bytes.Clone(key), err}
 	}
 	return v, err
 }

@@ -35,20 +35,21 @@ func (s *Spec[V]) missing() (v V) {
 	return v
 }
 
-// EntryError says that an entry's value does not decode.
+// EntryError says that the key or value of an entry does not decode.
 type EntryError struct {
 	Table string
+	Part  string // key or value
 	Key   []byte
 	Err   error
 }
 
 func (e *EntryError) Error() string {
-	return fmt.Sprintf("decode the value of table %s, key %q: %v", e.Table, e.Key, e.Err)
+	return fmt.Sprintf("decode the %s of table %s, key %q: %v", e.Part, e.Table, e.Key, e.Err)
 }
 
 // Redacted is the error without the key, and without what the codec says, which may quote the value: for logs.
 func (e *EntryError) Redacted() string {
-	return fmt.Sprintf("decode a value of table %s: its key, and the codec's own error, which may quote it, are logged with --log-values", e.Table)
+	return fmt.Sprintf("decode the %s of an entry of table %s: its key, and the codec's own error, which may quote it, are logged with --log-values", e.Part, e.Table)
 }
 
 func (e *EntryError) Unwrap() error { return e.Err }
@@ -137,6 +138,18 @@ func (e *FuncError) Error() string {
 	return fmt.Sprintf("table %s, key %q: %v", e.Table, e.Key, e.Err)
 }
 
+// Redacted is the error without the key: for logs.
+func (e *FuncError) Redacted() string {
+	err := e.Err.Error()
+	if x, ok := errors.AsType[interface {
+		error
+		Redacted() string
+	}](e.Err); ok {
+		err = x.Redacted()
+	}
+	return fmt.Sprintf("table %s: %s", e.Table, err)
+}
+
 func (e *FuncError) Unwrap() error { return e.Err }
 
 // TooLargeError says that a value does not fit its changelog topic.
@@ -148,7 +161,14 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("table %s, key %.40q: key and value have %d bytes, the changelog takes records of at most %d (max.message.bytes)", e.Table, e.Key, e.Size, e.Limit)
+	return fmt.Sprintf("table %s, key %.40q: %s", e.Table, e.Key, e.what())
+}
+
+// Redacted is the error without the key: for logs.
+func (e *TooLargeError) Redacted() string { return fmt.Sprintf("table %s: %s", e.Table, e.what()) }
+
+func (e *TooLargeError) what() string {
+	return fmt.Sprintf("key and value have %d bytes, the changelog takes records of at most %d (max.message.bytes)", e.Size, e.Limit)
 }
 
 // Permanent says that trying again does not help.

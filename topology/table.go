@@ -415,7 +415,7 @@ func (t *Table[K, V]) each(s *scope, keys [][]byte, values []V, yield func(K, V)
 	for i, b := range keys {
 		k, err := t.kc.Decode(b)
 		if err != nil {
-			s.effects().Fail(lasting("table %s: decode key %q: %w", t.def.name, b, err))
+			s.effects().Fail(lasting("%w", &tables.EntryError{Table: t.def.name, Part: "key", Key: b, Err: err}))
 			return false
 		}
 		if !yield(k, values[i]) {

@@ -134,14 +134,15 @@ func brief(s string) string {
 	return first
 }
 
-var digitRuns = regexp.MustCompile(`\d+`)
+// varying is what errors of one kind differ in: numbers, and what is quoted, such as the key of an entry.
+var varying = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\d+`)
 
-// countErrors counts letters by agent and the first line of their error, whatever numbers are in it.
+// countErrors counts letters by agent and the first line of their error, whatever numbers and quotations are in it.
 func countErrors(w io.Writer, letters []*letter) error {
 	type kind struct{ agent, err string }
 	counts := map[kind]int{}
 	for _, l := range letters {
-		counts[kind{l.Agent, digitRuns.ReplaceAllString(brief(l.problem()), "#")}]++
+		counts[kind{l.Agent, brief(varying.ReplaceAllString(l.problem(), "#"))}]++
 	}
 	kinds := make([]kind, 0, len(counts))
 	for k := range counts {

@@ -224,3 +224,18 @@ func TestLettersStay(t *testing.T) {
 		require.Contains(t, s.ok("verify"), says)
 	}
 }
+
+// What errors of one kind differ in does not make them several: the entry that failed, how often, where.
+func TestErrorsAreCountedByKind(t *testing.T) {
+	t.Parallel()
+	var letters []*letter
+	for _, err := range []string{
+		`table paid, key "ada": no account 17`, `table paid, key "alan": no account 4`, `table paid, key "a \"quoted\" one": no account 5`, `table paid, key "` + strings.Repeat("long", 50) + `": no account 6`,
+		"the bank is closed\nand so on", "the bank is closed",
+	} {
+		letters = append(letters, &letter{Letter: kafka.Letter{Failure: kafka.Failure{Agent: "pay", Error: err}}})
+	}
+	var out strings.Builder
+	require.NoError(t, countErrors(&out, letters))
+	require.Equal(t, "\n6 letters\n      4  pay: table paid, key #: no account #\n      1  pay: the bank is closed\n      1  pay: the bank is closed …\n", out.String())
+}
