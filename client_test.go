@@ -24,8 +24,11 @@ type visit = topology.Event[string, string]
 // blocked is how long the handler of a value blocks: the node is killed, or stopped, before.
 const blocked = "wait"
 
-// visits counts by key and answers with the count.
-func visits() (*topology.Topology, *topology.AgentRef[string, string, int64]) {
+// look is a value that is not counted.
+const look = "look"
+
+// visits counts by key and answers with the count. What is put into a channel is counted, too.
+func visits() (*topology.Topology, *topology.AgentRef[string, string, int64], *topology.Channel[string, string]) {
 	t := topology.New("visits")
 	in := topology.NewTopic(t, "in", codec.String, codec.String, topology.Partitions(2))
 	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
@@ -38,10 +41,18 @@ func visits() (*topology.Topology, *topology.AgentRef[string, string, int64]) {
 			return 0, ctx.Err()
 		}
 		n, _, err := counts.Get(ctx, v.Key)
+		if v.Value == look {
+			return n, err
+		}
 		counts.Set(ctx, v.Key, n+1)
 		return n + 1, err
 	}, codec.Int64, topology.Writes(counts), topology.OnFailure(topology.Policy{Attempts: 1}))
-	return t, ref
+	taps := topology.NewChannel[string, string](t, "taps", topology.Puts(codec.String, codec.String))
+	topology.Each(t, "tap", taps, func(ctx *topology.Context, v visit) error {
+		counts.Update(ctx, v.Key, func(old int64, _ bool) (int64, error) { return old + 1, nil })
+		return nil
+	}, topology.Writes(counts))
+	return t, ref, taps
 }
 
 // TestAskedNode is no test: it is the node of the tests below, as a process that can be killed.
@@ -51,7 +62,7 @@ func TestAskedNode(t *testing.T) {
 		t.Skip("it is a process of the tests beside it")
 	}
 	brokers, dir, _ := strings.Cut(at, " ")
-	topo, _ := visits()
+	topo, _, _ := visits()
 	cfg := troupe.Config{Brokers: []string{brokers}, DataDir: dir, CreateTopics: true, HTTP: troupe.HTTP{Addr: "127.0.0.1:0"}}
 	cfg.Started = func() { _, _ = fmt.Fprintln(os.Stdout, "started") } // the test beside it reads that
 	require.NoError(t, troupe.Run(t.Context(), cfg, topo))
@@ -64,6 +75,7 @@ type asked struct {
 	dir    string
 	client *troupe.Client
 	ref    *topology.AgentRef[string, string, int64]
+	taps   *topology.Channel[string, string]
 	node   *exec.Cmd
 }
 
@@ -73,7 +85,7 @@ func newAsked(t *testing.T) *asked {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	a := &asked{t: t, broker: b.Addr(), dir: t.TempDir()}
-	_, a.ref = visits()
+	_, a.ref, a.taps = visits()
 	a.client, err = troupe.OpenClient(t.Context(), troupe.ClientConfig{Brokers: []string{a.broker}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, a.client.Close()) })
@@ -208,4 +220,24 @@ func TestAClientNeedsToKnowTheBrokers(t *testing.T) {
 	t.Parallel()
 	_, err := troupe.OpenClient(t.Context(), troupe.ClientConfig{})
 	require.ErrorContains(t, err, "neither Brokers nor DataDir")
+}
+
+// A client puts records into a channel; those that it has put survive the death of the node.
+func TestPut(t *testing.T) {
+	t.Parallel()
+	a := newAsked(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	a.start()
+	for range 3 {
+		require.NoError(t, a.taps.Put(ctx, a.client, "/", "tap"))
+	}
+	a.kill()
+	a.start()
+	for n := int64(0); n < 3; {
+		var err error
+		n, err = a.ref.Ask(ctx, a.client, "/", look)
+		require.NoError(t, err)
+		require.LessOrEqual(t, n, int64(3))
+	}
 }

@@ -25,6 +25,7 @@ type Channel[K, V any] struct {
 	def    *topicDef
 	validK func(K) error
 	validV func(V) error
+	puts   *Topic[K, V] // nil: it takes nothing from outside
 }
 
 // ChannelOption changes how a channel works.
@@ -52,7 +53,11 @@ func NewChannel[K, V any](t *Topology, name string, opts ...ChannelOption) *Chan
 	}
 	t.channels = append(t.channels, d)
 	t.changed()
-	return &Channel[K, V]{def: d, validK: codec.Validator[K](), validV: codec.Validator[V]()}
+	c := &Channel[K, V]{def: d, validK: codec.Validator[K](), validV: codec.Validator[V]()}
+	if d.inlet != nil {
+		c.openInlet()
+	}
+	return c
 }
 
 // topic returns nil for a nil handle, which the options turn into a fault.

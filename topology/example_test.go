@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/topologytest"
 )
 
 // The smallest topology that has everything: words are counted in a table that survives crashes.
@@ -125,6 +127,23 @@ func ExampleNewChannel() {
 	p, err := t.Plan()
 	fmt.Println(p.Channels[0].Name, p.Channels[0].Value.Type, err)
 	// Output: words []string <nil>
+}
+
+// A channel that is given records from outside, too.
+func ExamplePuts() {
+	t := topology.New("shop")
+	orders := topology.NewChannel[string, int64](t, "orders", topology.Puts(codec.String, codec.Int64))
+	sums := topology.NewTable(t, "sums", codec.String, codec.Int64)
+	topology.Each(t, "add", orders, func(ctx *topology.Context, o topology.Event[string, int64]) error {
+		sums.Update(ctx, o.Key, func(sum int64, _ bool) (int64, error) { return sum + o.Value, nil })
+		return nil
+	}, topology.Writes(sums))
+
+	d := topologytest.New(inExample{}, t)
+	// In a program of its own: client, err := troupe.OpenClient(ctx, troupe.ClientConfig{Brokers: …})
+	err := orders.Put(context.Background(), d, "ada", 7)
+	fmt.Println(topologytest.Table(d, sums), err)
+	// Output: map[ada:7] <nil>
 }
 
 // A copy of a topic on every node, which any agent may read.

@@ -136,6 +136,9 @@ func (b *builder) channels() {
 		b.plan.Channels = append(b.plan.Channels, &plan.Channel{
 			ID: d.id, Name: d.name, Capacity: d.capacity, Key: d.key, Value: d.value, NewParcel: d.parcel,
 		})
+		if d.outside != nil {
+			b.plan.Channels[d.id].Puts = b.plan.Topics[d.outside.id]
+		}
 	}
 }
 

@@ -79,6 +79,8 @@ type topicDef struct {
 	memory      bool      // it is a channel: its id is its index among those
 	capacity    int
 	parcel      func() plan.Parcel
+	inlet       any                      // of a channel: what Puts was given; nil: nothing
+	outside     *topicDef                // of a channel: the topic behind Puts
 	origin      atomic.Pointer[topicDef] // a topic of the channel's stage: the first, as of the last Plan
 }
 

@@ -42,7 +42,7 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
 	b := &bench{brokers: strings.Join(k.Brokers(), ","), binary: binary}
 	t.Logf("on Kafka %s at %s", realkafka.Version, b.brokers)
-	b.client, err = kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(-1),
+	b.client, err = kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.UnknownTopicRetries(-1),
 		kgo.MetadataMinAge(100*time.Millisecond))
 	require.NoError(t, err)
 	t.Cleanup(b.client.Close)

@@ -22,11 +22,7 @@ type place struct {
 
 // request is where a request goes.
 func (p *place) request(r plan.Request) kafka.TopicPartition {
-	hash := r.Agent.Source.Partitioner.Hash
-	if hash == nil {
-		hash = kafka.Murmur2().Hash
-	}
-	return kafka.TopicPartition{Topic: r.Agent.Source.Name, Partition: hash(r.Key, p.sources)}
+	return kafka.TopicPartition{Topic: r.Agent.Source.Name, Partition: r.Agent.Source.PartitionOf(r.Key, p.sources)}
 }
 
 // placeOf finds out whether the topology of a request runs, and reads the answers of its agents from now on. One that does not run is waited
@@ -63,7 +59,11 @@ func (c *Client) look(ctx context.Context, r plan.Request) (*place, error) {
 	if c.ends.Err() != nil {
 		return nil, topology.ErrAskerClosed
 	}
-	source, replies := r.Agent.Source.Name, r.Agent.Reply.Topic.Name
+	source, replies, names := r.Agent.Source.Name, "", []string{r.Agent.Source.Name}
+	if r.Agent.Reply != nil { // else it cannot be asked, only be sent something
+		replies = r.Agent.Reply.Topic.Name
+		names = append(names, replies)
+	}
 	key := r.Plan.Name + "\n" + source
 	known := c.places[key]
 	if known != nil && time.Since(known.seen) < freshFor {
@@ -80,12 +80,19 @@ func (c *Client) look(ctx context.Context, r plan.Request) (*place, error) {
 		c.absent[r.Plan.Name] = time.Now()
 		return nil, fmt.Errorf("%w: group %s has no members; start a node", topology.ErrNotRunning, r.Plan.Name)
 	}
-	topics, err := c.admin.Topics(ctx, source, replies)
+	topics, err := c.admin.Topics(ctx, names...)
 	if err != nil {
 		return nil, err
 	}
-	if topics[source].Partitions == 0 || topics[replies].Partitions == 0 {
-		return nil, fmt.Errorf("%w in a version that has the agent %s: topic %s or %s does not exist", topology.ErrNotRunning, r.Agent.Name, source, replies)
+	for _, name := range names {
+		if topics[name].Partitions == 0 {
+			return nil, fmt.Errorf("%w in a version that has the agent %s: topic %s does not exist", topology.ErrNotRunning, r.Agent.Name, name)
+		}
+	}
+	if replies == "" {
+		known = &place{sources: topics[source].Partitions, seen: time.Now()}
+		c.places[key] = known
+		return known, nil
 	}
 	tp := kafka.TopicPartition{Topic: replies, Partition: c.lane(topics[replies].Partitions)}
 	if !c.reads(tp, topics[replies].ID) {

@@ -224,7 +224,7 @@ func (f *feed) add(out *kafka.Outputs, line []byte) error {
 	if err != nil {
 		return fmt.Errorf("the value is not %s: %w", article(f.topic.Value.Type), err)
 	}
-	out.Append(0, partitionOf(f.topic, key, f.partitions), 0, key, value, nil)
+	out.Append(0, f.topic.PartitionOf(key, f.partitions), 0, key, value, nil)
 	return nil
 }
 
@@ -238,14 +238,6 @@ func encode(t plan.Text, text []byte) ([]byte, error) {
 		return text, nil
 	}
 	return t.Parse(string(text))
-}
-
-// partitionOf is the partition of a key by the topic's partitioner.
-func partitionOf(t *plan.Topic, key []byte, n int32) int32 {
-	if t.Partitioner.Hash == nil {
-		return kafka.Murmur2().Hash(key, n)
-	}
-	return t.Partitioner.Hash(key, n)
 }
 
 // article puts "a" or "an" before the name of a type.

@@ -207,8 +207,11 @@ func topicOf(p *plan.Plan, name string) (*plan.Topic, error) {
 		}
 	}
 	for _, ch := range p.Channels {
+		if ch.Name == name && ch.Puts != nil {
+			return ch.Puts, nil
+		}
 		if ch.Name == name {
-			return nil, wrongUse("%q is a channel, in memory between agents: nothing from outside gets into it; use a topic that the topology reads, such as %s", name, strings.Join(sourcesOf(p), ", "))
+			return nil, wrongUse("%q is a channel, in memory between agents: nothing from outside gets into it: define it with topology.Puts, or use a topic that the topology reads, such as %s", name, strings.Join(sourcesOf(p), ", "))
 		}
 	}
 	return nil, unknown("topic", name, names)

@@ -27,8 +27,8 @@ func (c *cli) sendCommand() *cobra.Command {
 	var f sendFlags
 	cmd := &cobra.Command{
 		Use:   "send TOPIC VALUE",
-		Short: "Send one record to a topic",
-		Long: `Sends one record to a topic and prints where it went, when all replicas have it. The value and the key are read as the
+		Short: "Send one record to a topic, or to a channel that takes some",
+		Long: `Sends one record to a topic, or to a channel with topology.Puts, and prints where it went, when all replicas have it. The value and the key are read as the
 topic's codecs write them: numbers as digits, JSON as JSON. For many records, see the flag --feed of the node.`,
 		Args:              exactly("a topic and a value, or a topic and --null", 1, 2),
 		ValidArgsFunction: c.completePlan(1, externalNames),
@@ -41,7 +41,7 @@ topic's codecs write them: numbers as digits, JSON as JSON. For many records, se
 			if err != nil {
 				return err
 			}
-			if t.Kind != plan.External {
+			if t.Kind != plan.External && t.Name == args[0] {
 				return wrongUse("topic %q is internal to the topology: send to one that it reads", t.Name)
 			}
 			if f.null == (len(args) == 2) {
@@ -113,7 +113,7 @@ func (c *cli) send(ctx context.Context, p *plan.Plan, t *plan.Topic, f *sendFlag
 	if to < 0 {
 		to = 0
 		if key != nil {
-			to = partitionOf(t, key, n)
+			to = t.PartitionOf(key, n)
 		}
 	}
 	var out kafka.Outputs

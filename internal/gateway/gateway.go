@@ -48,6 +48,7 @@ type Node interface {
 	Tree() (status.Tree, error)
 	Resume(wanted []status.Wanted) ([]status.Resumed, error)
 	Digest(table string, partition int32) (status.Digest, error)
+	Put(ctx context.Context, channel string, key, value *string) (status.Put, error)
 	Meters() status.Meters
 	HooksDropped() int64
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -43,6 +44,17 @@ func (f *fake) Digest(table string, partition int32) (status.Digest, error) {
 		return status.Digest{}, errors.New("no such table")
 	}
 	return status.Digest{Known: true, Entries: int64(partition), Sum: 1<<64 - 1}, nil
+}
+func (f *fake) Put(_ context.Context, channel string, key, value *string) (status.Put, error) {
+	switch {
+	case channel != "orders":
+		return status.Put{}, fmt.Errorf("topology shop has no channel %s: %w", channel, status.ErrRefused)
+	case key == nil:
+		return status.Put{}, errors.New("no broker answers")
+	case value == nil:
+		return status.Put{Topic: "null", Offset: 1}, nil
+	}
+	return status.Put{Topic: *key + "=" + *value, Partition: 2, Offset: 7}, nil
 }
 func (f *fake) HooksDropped() int64 { return 3 }
 func (f *fake) Tree() (status.Tree, error) {
@@ -99,7 +111,13 @@ func client(t *testing.T, s gateway.Security) *gateway.Client {
 // get asks as a browser or a probe would.
 func get(t *testing.T, method, url string, header ...string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	return request(t, method, url, nil, header...)
+}
+
+// request sends a body.
+func request(t *testing.T, method, url string, body io.Reader, header ...string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	require.NoError(t, err)
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
@@ -395,4 +413,37 @@ func TestSeveralTopologies(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.Nodes, 2)
 	require.Empty(t, got.Unreachable)
+}
+
+// What is put into a channel is the body of a request; who asks wrongly is told how to ask.
+func TestPut(t *testing.T) {
+	t.Parallel()
+	g := listen(t, "a", nil)
+	put := func(query, body string) (int, string) {
+		return request(t, "POST", g.URL()+"/put?"+query, strings.NewReader(body))
+	}
+	code, body := put("channel=orders&key=a", "7")
+	require.Equal(t, http.StatusServiceUnavailable, code)
+	require.Contains(t, body, "the node connects to the brokers")
+	g.Set("shop", &fake{}, nil)
+	for query, want := range map[string]struct {
+		code int
+		body string
+	}{
+		"channel=orders&key=a":               {http.StatusOK, `{"topic":"a=7","partition":2,"offset":7}`},
+		"channel=orders&key=":                {http.StatusOK, `{"topic":"=7","partition":2,"offset":7}`},
+		"channel=orders&key=a&topology=shop": {http.StatusOK, `{"topic":"a=7","partition":2,"offset":7}`},
+		"channel=orders&key=a&null=1":        {http.StatusOK, `{"topic":"null","partition":0,"offset":1}`},
+		"channel=orders":                     {http.StatusServiceUnavailable, "no broker answers"},
+		"channel=other&key=a":                {http.StatusBadRequest, "topology shop has no channel other"},
+		"key=a":                              {http.StatusBadRequest, "POST /put?topology=shop&channel=orders&key=a"},
+		"channel=orders&topology=zoo":        {http.StatusNotFound, `topology "zoo" does not run here`},
+	} {
+		code, body := put(query, "7")
+		require.Equal(t, want.code, code, query+": "+body)
+		require.Contains(t, body, want.body, query)
+	}
+	code, body = put("channel=orders&key=a", strings.Repeat("x", 1<<20+1))
+	require.Equal(t, http.StatusBadRequest, code)
+	require.Contains(t, body, "read the value, which is the body")
 }

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/pprof"
 	"slices"
@@ -27,6 +29,7 @@ func (g *Gateway) handler() http.Handler {
 	guarded.HandleFunc("GET /tree", g.tree)
 	guarded.HandleFunc("GET /digest", g.digest)
 	guarded.HandleFunc("POST /resume", g.resume)
+	guarded.HandleFunc("POST /put", g.put)
 	guarded.Handle("GET /metrics", promhttp.HandlerFor(g.metrics, promhttp.HandlerOpts{Timeout: askTimeout}))
 	if g.cfg.Debug {
 		guarded.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -257,6 +260,56 @@ func (g *Gateway) digest(w http.ResponseWriter, r *http.Request) {
 		d = status.Digest{Why: err.Error()}
 	}
 	reply(w, d)
+}
+
+// putTimeout is how long the brokers may take to have a record.
+const putTimeout = 30 * time.Second
+
+// maxPut bounds a value that is put, in bytes: no topic takes larger ones by default.
+const maxPut = 1 << 20
+
+// put writes a record for a channel that takes some from outside. Its value is the body.
+func (g *Gateway) put(w http.ResponseWriter, r *http.Request) {
+	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPut))
+	if err != nil {
+		http.Error(w, fmt.Sprintf("read the value, which is the body: %v", err), http.StatusBadRequest)
+		return
+	}
+	r.Body = http.NoBody // else a form is looked for in it
+	q, ok := g.question(w, r)
+	if !ok {
+		return
+	}
+	wants := g.wants(q)
+	if len(wants) != 1 || r.FormValue("channel") == "" {
+		http.Error(w, "name a topology and a channel, as in POST /put?topology=shop&channel=orders&key=a, with the value as the body", http.StatusBadRequest)
+		return
+	}
+	n, _ := g.node(wants[0])
+	if n == nil {
+		http.Error(w, "the node connects to the brokers: try again", http.StatusServiceUnavailable)
+		return
+	}
+	text := string(value)
+	given, key := &text, (*string)(nil)
+	if r.FormValue("null") == "1" {
+		given = nil
+	}
+	if r.Form.Has("key") {
+		k := r.FormValue("key")
+		key = &k
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), putTimeout)
+	defer cancel()
+	p, err := n.Put(ctx, r.FormValue("channel"), key, given)
+	switch {
+	case errors.Is(err, status.ErrRefused):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	default:
+		reply(w, p)
+	}
 }
 
 func reply(w http.ResponseWriter, answer any) {

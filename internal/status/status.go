@@ -1,6 +1,9 @@
 package status
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Answer is what a process answers to a question about its state, and about that of the others of its topologies.
 type Answer struct {
@@ -188,6 +191,16 @@ type Resumes struct {
 	Failed      []Unreachable `json:"failed,omitempty"` // nodes that could not say
 	Unreachable []Unreachable `json:"unreachable,omitempty"`
 }
+
+// Put is where a record is that was put into a channel.
+type Put struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// ErrRefused says that a question is at fault, not the node.
+var ErrRefused = errors.New("nothing was done")
 
 // Digest is what a shard of a running node holds that is committed, in short: see tables.Digest.
 type Digest struct {

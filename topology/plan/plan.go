@@ -53,6 +53,14 @@ type Topic struct {
 	EventTime func(b *kafka.Batch, i int) (int64, error)
 }
 
+// PartitionOf is the partition of a key, of so many.
+func (t *Topic) PartitionOf(key []byte, of int32) int32 {
+	if t.Partitioner.Hash == nil {
+		return kafka.Murmur2().Hash(key, of)
+	}
+	return t.Partitioner.Hash(key, of)
+}
+
 // Channel is a pipe in memory between agents of one stage, in each of its partitions.
 type Channel struct {
 	ID         int32
@@ -61,6 +69,7 @@ type Channel struct {
 	Capacity   int // records that may wait in a partition
 	Key, Value Text
 	NewParcel  func() Parcel
+	Puts       *Topic // what is put into it from outside is written there; nil: nothing is
 }
 
 // Parcel is a run of records on their way through a channel. It has one owner at a time.

@@ -309,3 +309,45 @@ func TestChannelsReadBySeveralWorkers(t *testing.T) {
 		require.Equal(t, int64(6), n, key)
 	}
 }
+
+// What is put into a channel from outside is handled beside what agents send to it, exactly once.
+func TestPutIntoAChannel(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("test")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	out := topology.NewTopic(topo, "out", codec.String, codec.String)
+	sums := topology.NewTable(topo, "sums", codec.String, codec.Int64, topology.Local())
+	pipe := topology.NewChannel[string, int64](topo, "pipe", topology.Puts(codec.String, codec.Int64))
+	shut := topology.NewChannel[string, int64](topo, "shut")
+	topology.Each(topo, "count", in, func(ctx ctxOf, ev event) error {
+		pipe.Send(ctx, ev.Key, int64(len(ev.Value)))
+		shut.Send(ctx, ev.Key, 0)
+		return nil
+	}, topology.Sends(pipe, shut))
+	failed := 0
+	topology.Each(topo, "add", pipe, func(ctx ctxOf, ev topology.Event[string, int64]) error {
+		out.Send(ctx, ev.Key, fmt.Sprint(ev.Value))
+		sums.Update(ctx, ev.Key, func(old int64, _ bool) (int64, error) { return old + ev.Value, nil })
+		if ev.Value == 40 && failed == 0 {
+			failed++
+			return errors.New("not now")
+		}
+		return nil
+	}, topology.Sends(out), topology.Writes(sums))
+	topology.Each(topo, "none", shut, func(ctxOf, topology.Event[string, int64]) error { return nil })
+	d := one(t, topo)
+	topologytest.Pipe(d, in, "k", "two")
+	require.NoError(t, pipe.Put(t.Context(), d, "k", 40))
+	d.Crash()
+	require.NoError(t, pipe.Put(t.Context(), d, "k", 2))
+	require.Equal(t, 1, failed)
+	require.Equal(t, []string{"3", "40", "2"}, values(d, out))
+	require.Equal(t, map[string]int64{"k": 45}, topologytest.Table(d, sums))
+
+	require.ErrorContains(t, shut.Put(t.Context(), d, "k", 2), "put into channel shut of topology test: it takes nothing from outside: define it with topology.Puts(codec for string, codec for int64)")
+	require.ErrorContains(t, pipe.Put(t.Context(), nil, "k", 2), "put into channel pipe of topology test: there is no client to ask through")
+	wrong := topology.New("wrong")
+	topology.NewChannel[string, string](wrong, "pipe", topology.Puts(codec.String, codec.Int64))
+	_, err := wrong.Plan()
+	require.ErrorContains(t, err, "channel pipe is of keys string and values string, topology.Puts was given other codecs")
+}
