@@ -70,6 +70,13 @@ func (p *partitionActor) explain(st *status.Partition) {
 		if st.Progress = total / float64(max(len(st.Shards), 1)); len(waits) > 0 {
 			st.Why = "table " + strings.Join(waits, ", ")
 		}
+	case status.Running:
+		for i, a := range st.Agents {
+			if a.State == throttled {
+				st.Why = fmt.Sprintf("%s is throttled to %v, until %s", a.Name, p.state.agents[i].agent.Throttle, a.RetryAt.UTC().Format(time.RFC3339Nano))
+				return
+			}
+		}
 	case status.Probing:
 		st.Why = p.state.probe.why()
 	case status.Undoing:
@@ -97,6 +104,9 @@ func whyRetrying(a status.Agent) string {
 	}
 	return why
 }
+
+// throttled is the state of an agent for which records wait that its limit holds back.
+const throttled = "throttled"
 
 // heldBack is the state of an agent whose breaker is open or half open.
 const heldBack = "held back"
@@ -134,8 +144,10 @@ func (p *partitionActor) inspectAgent(i int, now time.Time) status.Agent {
 		x.State = status.Retrying
 	case s.phase != running:
 		x.State = phaseNames[s.phase]
+	case !s.throttledUntil(a).IsZero():
+		x.State, at = throttled, s.throttledUntil(a)
 	}
-	if left := at.Sub(now); left > 0 && x.State != status.Running {
+	if left := at.Sub(now); left > 0 && x.State != status.Running || x.State == throttled {
 		x.RetryAt, x.RetryIn = at, seconds(left)
 	}
 	return x

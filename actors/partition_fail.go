@@ -79,7 +79,7 @@ func (s *partitionState) giveCarefully() {
 		if s.isFed(a) {
 			continue
 		}
-		if a.backing {
+		if a.backing || !s.throttledUntil(a).IsZero() {
 			waiting = true
 			continue
 		}

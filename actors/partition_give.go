@@ -53,7 +53,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.source < 0 || a.backing || a.records >= a.pace || a.flush != 0 && a.records > 0 {
 		return false
 	}
-	if a.records > 0 && s.isSingle(a) || s.isHeld(a) {
+	if a.records > 0 && s.isSingle(a) || s.isHeld(a) || a.limit.room(s.now, 1) == 0 {
 		return false
 	}
 	// Each may be done before the one before it. One goes in any case: what is done beyond a gap is closed only by what is in the gap, which
@@ -136,7 +136,7 @@ func (s *partitionState) horizon(of *agentSlot) int64 {
 		return least
 	}
 	for _, a := range s.agents {
-		if a.source >= 0 && !s.isFed(a) && !a.backing && (a.source != of.source || a != of && a.agent.InOrder && of.agent.InOrder) {
+		if a.source >= 0 && !s.isFed(a) && !a.backing && a.limit.room(s.now, 1) > 0 && (a.source != of.source || a != of && a.agent.InOrder && of.agent.InOrder) {
 			if ts, ok := s.head(a); ok {
 				least = min(least, ts)
 			}
@@ -160,7 +160,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		s.giveUpOrphan(i, plan.Rec{B: b, I: a.record})
 		return
 	}
-	limit = max(1, min(limit, a.pace-a.records))
+	limit = max(1, min(a.limit.room(s.now, limit), a.pace-a.records))
 	if len(a.into) > 0 || s.isFed(a) {
 		limit = min(limit, s.atOnce(a))
 	}
@@ -179,6 +179,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		w.records = append(w.records, plan.Rec{B: b, I: a.record})
 		a.record++
 	}
+	a.limit.took(s.now, len(w.records))
 	if a.record < len(b.Records) {
 		w.end = b.Records[a.record].Offset
 	} else {
@@ -384,7 +385,7 @@ func (s *partitionState) maybeDry() {
 		if len(a.works) > 0 && a.agent.Role != plan.Task {
 			return
 		}
-		if a.source >= 0 && a.batch-s.sources[a.source].first < int64(len(s.sources[a.source].batches)) {
+		if a.source >= 0 && a.batch-s.sources[a.source].first < int64(len(s.sources[a.source].batches)) && s.throttledUntil(a).IsZero() {
 			return
 		}
 	}

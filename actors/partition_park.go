@@ -137,6 +137,7 @@ func (s *partitionState) giveParked(i, at int) {
 	a := s.agents[i]
 	p := &a.parked[at]
 	p.given = true
+	a.limit.took(s.now, 1)
 	w := &given{id: s.id(), records: []plan.Rec{p.rec}, start: p.offset, end: p.offset + 1}
 	lane := 0
 	if a.lanes > 1 {

@@ -193,6 +193,8 @@ func (s *partitionState) rests() bool {
 			waits = true
 		case a.backing || (a.source >= 0 || a.agent.Fires != nil) && len(a.works) > 0:
 			return false
+		case !s.throttledUntil(a).IsZero():
+			waits = true
 		case !a.nextParked(s.now).IsZero():
 			waits = true
 		}

@@ -113,7 +113,8 @@ type agentSlot struct {
 	into        []int // the same of the channels that it sends to
 	fan         int   // how many records it sends to one of them for each of its own, as of the last report
 	incarnation int64
-	lanes       int   // workers
+	lanes       int // workers
+	limit       *limiter
 	answers     int   // of lanes to the flush under way
 	batch       int64 // the cursor: next record to give out
 	record      int
@@ -301,7 +302,7 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	}
 	channelAt := func(c *plan.Channel) int { return len(stage.Sources) + slices.Index(stage.Channels, c) }
 	for _, a := range stage.Agents {
-		x := &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven, fan: 1, lanes: max(a.Concurrency, 1)}
+		x := &agentSlot{agent: a, source: slices.Index(stage.Sources, a.Source), incarnation: 1, failed: -1, pace: maxGiven, fan: 1, lanes: max(a.Concurrency, 1), limit: newLimiter(a.Throttle)}
 		if a.Channel != nil {
 			x.source = channelAt(a.Channel)
 		}
@@ -562,6 +563,7 @@ func (s *partitionState) askWake() {
 			}
 			if s.halt == nil {
 				earliest(a.nextParked(s.now))
+				earliest(s.throttledUntil(a))
 			}
 			if len(a.works) == 0 && s.halt == nil && !s.leavesOut(i) && (s.now.Before(a.due) || s.allows(i, 0)) {
 				earliest(a.due)

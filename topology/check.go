@@ -226,6 +226,9 @@ func (t *Topology) checkChannels() (faults []error) {
 		read, sent := false, false
 		for _, a := range t.agents {
 			read = read || a.source == d
+			if a.source == d && a.throttle != nil {
+				add("agent %s reads channel %s throttled: records of a channel are done with those that they come from, and nothing could be committed meanwhile; throttle what the agent that sends to it reads, or put a topic in its place", a.name, d.name)
+			}
 			if !a.sends[d] {
 				continue
 			}

@@ -160,6 +160,9 @@ func agentNotes(a *plan.Agent) string {
 	if len(a.Steps) > 0 {
 		n = append(n, "steps: "+strings.Join(a.Steps, " | "))
 	}
+	if a.Throttle != nil {
+		n = append(n, "throttled to "+a.Throttle.String())
+	}
 	if a.Concurrency > 1 {
 		n = append(n, fmt.Sprintf("concurrency %d", a.Concurrency))
 	}

@@ -38,6 +38,7 @@ type (
 		Cron        string   `json:"cron,omitempty"`
 		Fires       string   `json:"fires,omitempty"`
 		Concurrency int      `json:"concurrency,omitempty"`
+		Throttle    string   `json:"throttle,omitempty"`
 		Props       bool     `json:"props,omitempty"`
 		Sends       []string `json:"sends,omitempty"`
 		Reads       []string `json:"reads,omitempty"`
@@ -127,6 +128,9 @@ func describeAgent(a *plan.Agent) describedAgent {
 	}
 	for _, c := range a.Into {
 		x.Into = append(x.Into, c.Name)
+	}
+	if a.Throttle != nil {
+		x.Throttle = a.Throttle.String()
 	}
 	if a.Reply != nil {
 		x.Answer = a.Reply.Value.Type

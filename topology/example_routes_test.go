@@ -137,3 +137,21 @@ func ExampleDistinct() {
 	fmt.Println(topologytest.Table(d, counts))
 	// Output: map[Ann:2]
 }
+
+// A service that takes no more than two payments a second is called no faster: in each partition.
+func ExampleThrottle() {
+	t, payments := bank()
+	booked := topology.NewTopic(t, "booked", codec.String, codec.Int64)
+	topology.To(topology.From(topology.Throttle(payments, 2, time.Second)), booked)
+
+	d := drive(t)
+	for amount := range int64(3) {
+		topologytest.Pipe(d, payments, "Ann", amount)
+	}
+	fmt.Println(len(topologytest.Read(d, booked)))
+	d.Advance(time.Second)
+	fmt.Println(len(topologytest.Read(d, booked)))
+	// Output:
+	// 2
+	// 3
+}

@@ -22,8 +22,9 @@ type Flow[K, V any] struct {
 	joins  []*tableDef   // that steps look rows up in, inside their shards
 	reads  []AnyReadable // tables that its steps read
 	once   []*onceOnly   // steps that a record may go through once
-	more   []Flow[K, V]  // that are merged with it; they have none themselves
-	leaf   *leaf         // notes whether anything goes on from here
+	limit  *plan.Throttle
+	more   []Flow[K, V] // that are merged with it; they have none themselves
+	leaf   *leaf        // notes whether anything goes on from here
 	// bind makes the function that takes a record through all steps and on to down.
 	bind func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error
 }
@@ -33,11 +34,12 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 	if several, ok := source.(*sources[K, V]); ok {
 		return several.flow()
 	}
+	source, limit := limitOf(source)
 	d := source.topic()
 	keys, values := source.codecs()
 	steps := []string{"from " + d.name}
 	return Flow[K, V]{
-		leaf: d.t.grow(steps), t: d.t, source: d, keys: keys, values: values, steps: steps,
+		leaf: d.t.grow(steps), t: d.t, source: d, keys: keys, values: values, steps: steps, limit: limit,
 		bind: func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error {
 			return func(s *scope, rec plan.Rec) error {
 				ev, err := source.event(rec)
@@ -55,7 +57,7 @@ func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Ev
 	f.leaf.use()
 	steps := append(slices.Clone(f.steps), name)
 	x := Flow[K, R]{
-		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads), once: f.once,
+		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads), once: f.once, limit: f.limit,
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 	for _, other := range f.more {
@@ -226,7 +228,8 @@ func beginOne[K, V any](flows []Flow[K, V], name, last string, down func() func(
 		a = f.t.newFollower(name, f.table, opts)
 		a.follow = bind
 	} else {
-		a = f.t.newAgent(name, plan.Processor, f.source, opts)
+		checkLimits(flows)
+		a = f.t.newAgent(name, plan.Processor, f.source, append(opts, limitedTo(f.limit)))
 		a.program = func() plan.Program {
 			s, run := a.newScope(), bind()
 			return program(func(in plan.Input) error { return runTurns(s, in, run) })

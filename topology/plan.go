@@ -203,7 +203,7 @@ func (b *builder) stages(found *stages) {
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	a := &plan.Agent{
 		ID: int32(len(b.plan.Agents)), Name: d.name, Of: d.of, Role: d.role, Stage: st.ID, Start: d.startsAt(), Every: d.every, Cron: d.cron,
-		Loop: d.loop, Concurrency: d.workers, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
+		Loop: d.loop, Concurrency: d.workers, Throttle: d.throttle, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
 	}
 	if d.policy != nil {
 		a.Policy = d.policy.Complete(d.role)

@@ -25,7 +25,7 @@ func Sources[K, V any](first Source[K, V], others ...Source[K, V]) Source[K, V] 
 	return x
 }
 
-// sources are several sources as one. Nothing but split and From looks at it: agents read its parts.
+// sources are several sources as one. Nothing but split, From and Throttle looks at it: agents read its parts.
 type sources[K, V any] struct{ all []Source[K, V] }
 
 // topic implements AnyTopic: it is none.
@@ -55,12 +55,15 @@ func (s *sources[K, V]) flow() Flow[K, V] {
 func split[K, V any](t *Topology, name string, source Source[K, V], opts []AgentOption, define func(name string, source Source[K, V], opts []AgentOption)) {
 	several, ok := source.(*sources[K, V])
 	if !ok {
-		define(name, source, opts)
+		source, limit := limitOf(source)
+		define(name, source, append(slices.Clone(opts), limitedTo(limit)))
 		return
 	}
 	seen := map[*topicDef]bool{}
 	for _, part := range several.all {
 		d := sourceOf(part)
+		part, limit := limitOf(part)
+		opts := append(slices.Clone(opts), limitedTo(limit))
 		switch {
 		case d == nil || len(several.all) == 1:
 			define(name, part, opts)
@@ -68,7 +71,7 @@ func split[K, V any](t *Topology, name string, source Source[K, V], opts []Agent
 			t.fault("agent %s was given Sources with %s %s twice: name it once", name, d.what(), d.name)
 		default:
 			seen[d] = true
-			define(name+"-"+d.name, part, append(slices.Clone(opts), partOf(name)))
+			define(name+"-"+d.name, part, append(opts, partOf(name)))
 		}
 	}
 }

@@ -128,12 +128,14 @@ type agentDef struct {
 	loop    bool
 	inside  bool // it runs inside a table
 	workers int  // 0: not said
-	program func() plan.Program
-	raw     *plan.Raw
-	steps   []string
-	reply   *replyDef // nil: it cannot be asked
-	results bool      // made by Process: its results want a sink
-	sinks   int
+	// throttle is how fast it is given its records; nil: as fast as it is.
+	throttle *plan.Throttle
+	program  func() plan.Program
+	raw      *plan.Raw
+	steps    []string
+	reply    *replyDef // nil: it cannot be asked
+	results  bool      // made by Process: its results want a sink
+	sinks    int
 	// links are the tables that its functions inside shards go between: they are one group.
 	links []*tableDef
 	// Of a follower: the table, and the program that each of the table's changes is given to.

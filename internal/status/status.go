@@ -101,7 +101,7 @@ type Agent struct {
 	Channel      string    `json:"channel,omitempty"` // that it reads in place of a topic; its lag is what waits in memory
 	Offset       int64     `json:"offset"`            // the next to commit; -1: it reads no topic
 	Lag          int64     `json:"lag"`               // -1: not known
-	State        string    `json:"state"`             // running, retrying, held back, stopped
+	State        string    `json:"state"`             // running, throttled, retrying, held back, stopped
 	Record       string    `json:"record,omitempty"`
 	Attempts     int       `json:"attempts"` // failures of the record that is retried
 	RetryIn      string    `json:"retry_in,omitempty"`

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -230,6 +231,8 @@ type Agent struct {
 	Globals []*Global // that it reads
 	// Concurrency is how many workers it has in a partition; 0 and 1: one.
 	Concurrency int
+	// Throttle is how fast it is given its records in a partition; nil: as fast as it is.
+	Throttle *Throttle
 	// Loop says that the program blocks in Input.Next and wants a goroutine; else Run returns when Next finds nothing.
 	Loop bool
 	// InOrder says that the agent takes turns with others of its stage that say so, by the times of their records: they share
@@ -243,6 +246,20 @@ type Agent struct {
 	Steps []string
 	// Reply is set for an agent that can be asked.
 	Reply *Reply
+}
+
+// Throttle is a limit: N records in any span of time as long as Per.
+type Throttle struct {
+	N   int
+	Per time.Duration
+}
+
+// String implements fmt.Stringer.
+func (t *Throttle) String() string {
+	if t == nil {
+		return "no limit"
+	}
+	return fmt.Sprintf("%d in %v", t.N, t.Per)
 }
 
 // Is says whether the agent is called so, or is one of several that are together.

@@ -210,7 +210,8 @@ func scan[V any](d *Driver, table string, yield func(key []byte, v V)) {
 	}
 }
 
-// Advance moves the wall clock. Each timer that is due fires once: missed intervals are one call.
+// Advance moves the wall clock. Each timer that is due fires once: missed intervals are one call. Agents that are throttled (topology.Throttle) are handed out what
+// their limit lets them have at that moment.
 func (d *Driver) Advance(by time.Duration) {
 	d.t.Helper()
 	d.must(d.sim.Advance(by))

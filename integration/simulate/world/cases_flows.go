@@ -1,12 +1,14 @@
 package world
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
 
+	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -18,6 +20,40 @@ func (h *Hooks) peeked(flow topology.Flow[string, string], where string) topolog
 			panic(err)
 		}
 	})
+}
+
+// throttle hands out records no faster than a limit says, to an agent that lets other keys go on while a record is retried; another one is as fast as it is.
+func throttle() *Case {
+	const n, per = 4, 150 * time.Millisecond
+	return &Case{
+		Name: "throttle", Agents: 2,
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("throttle")
+			in, out, fast := topicOf(t, "in"), topicOf(t, "out"), topicOf(t, "fast")
+			type who struct {
+				p         *sched.Proc
+				partition int32
+			}
+			calls := map[who][]time.Time{}
+			topology.Each(t, "slow", topology.Throttle(in, n, per), func(ctx *topology.Context, e event) error {
+				me := who{h.s.Running(), e.Partition()}
+				calls[me] = append(calls[me], h.s.Now())
+				if i := len(calls[me]) - 1 - n; i >= 0 {
+					if gap := calls[me][i+n].Sub(calls[me][i]); gap >= per && gap < per+per/8 {
+						h.o.Saw(sawThrottled)
+					}
+				}
+				out.Send(ctx, e.Key, e.Value)
+				return h.Turn(ctx, "slow", e.Value)
+			}, topology.Sends(out), topology.OnFailure(topology.Policy{KeyOrder: true}))
+			topology.To(h.peeked(topology.From(in), "fast"), fast)
+			return t
+		},
+		Input: someInput,
+		Check: func(o *Oracle) error {
+			return errors.Join(o.inOrder("out", o.good(), nil), o.inOrder("fast", o.good(), nil))
+		},
+	}
 }
 
 // distinct lets the first record of each identity through, which it remembers for a while, by the times of records, some of which are late. Records fail before and behind it.
