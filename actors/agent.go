@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,7 +79,15 @@ func (a *agentActor) begin(c actor.Context, incarnation int64, lane int) *runner
 	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env,
 		func(m any) { g.Send(parent, m) })
 	r := &runner{worker: k, ground: g}
-	k.now, k.await, k.awaitFor, k.wait = g.Now, r.await, r.awaitFor, r.waitReply
+	k.now, k.await, k.awaitFor, k.wait, k.queued = g.Now, r.await, r.awaitFor, r.waitReply, r.queued
+	k.join = func(done <-chan struct{}) error { return g.Await(context.Background(), done) }
+	k.beside = func(f func()) {
+		a.strays.Add(1)
+		g.Go(func() {
+			defer a.strays.Done()
+			f()
+		})
+	}
 	program := a.agent.Program()
 	if d := a.agent.Policy.Deadline; d > 0 {
 		a.lookAt(self, overdueCheck{incarnation, 0, lane}, d)
@@ -146,6 +155,13 @@ func (r *runner) pop() (w *Work, change <-chan struct{}) {
 		r.change = make(chan struct{})
 	}
 	return nil, r.change
+}
+
+// queued are the works that have come and were not begun.
+func (r *runner) queued() []*Work {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.works)
 }
 
 func (r *runner) flush(m Flush) {

@@ -63,6 +63,21 @@ func (a *simAgent) step(m agentMessage) {
 		k.now = p.sim.Now
 		k.await = func() (*Work, bool) { return a.await(k) }
 		k.awaitFor = func(time.Duration) (*Work, bool) { w := a.pop(k); return w, w != nil }
+		k.queued = func() []*Work {
+			if a.worker != k {
+				return nil
+			}
+			return a.works
+		}
+		k.beside = func(f func()) { // at once: only one goroutine runs
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				f()
+			}()
+			<-done
+		}
+		k.join = func(<-chan struct{}) error { return nil }
 		k.wait = func(done <-chan struct{}) error { return a.wait(k, done) }
 		a.worker = k
 	case Work:

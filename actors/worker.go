@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ type worker struct {
 	await       func() (*Work, bool) // the next work; blocks, or says that there is none now
 	awaitFor    func(time.Duration) (*Work, bool)
 	wait        func(done <-chan struct{}) error // for a reply
+	queued      func() []*Work                   // behind the work at hand
+	beside      func(func())                     // on a goroutine of its own
+	join        func(done <-chan struct{}) error // for what runs there
 	ctx         context.Context
 	cancel      context.CancelFunc
 
@@ -340,6 +344,35 @@ func (k *worker) flush(round int64, final bool) {
 	k.report(round, false)
 }
 
+// Ahead implements plan.Async.
+func (k *worker) Ahead(n int) []plan.Rec {
+	recs := k.work.Records[k.next-k.turn:]
+	if len(recs) >= n {
+		return recs[:n]
+	}
+	recs = slices.Clone(recs)
+	for _, w := range k.queued() {
+		if len(recs) == n {
+			break
+		}
+		recs = append(recs, w.Records[:min(n-len(recs), len(w.Records))]...)
+	}
+	return recs
+}
+
+// Beside implements plan.Async.
+func (k *worker) Beside(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	k.beside(func() {
+		defer close(done)
+		f()
+	})
+	return done
+}
+
+// Await implements plan.Async.
+func (k *worker) Await(done <-chan struct{}) error { return k.join(done) }
+
 // Effects implements plan.Input.
 func (k *worker) Effects() *plan.Effects {
 	if k.turn == 0 {
@@ -466,6 +499,9 @@ func protect(f func() error) (stack string, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			stack = string(debug.Stack())
+			if p, ok := r.(*plan.Panic); ok { // it was on another goroutine
+				r, stack = p.Value, p.Stack
+			}
 			if e, ok := r.(error); ok {
 				err = fmt.Errorf("panic: %w", e)
 				return

@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -154,4 +155,20 @@ func ExampleThrottle() {
 	// Output:
 	// 2
 	// 3
+}
+
+// Each payment is checked by a service that takes its time: ten at once, in each partition.
+func ExampleMapAsync() {
+	t, payments := bank()
+	checked := topology.NewTopic(t, "checked", codec.String, codec.String)
+	check := func(_ context.Context, p payment) (string, error) { return fmt.Sprint(p.Value, " is fine"), nil } // it asks the service
+	topology.To(topology.MapAsync(topology.From(payments), 10, check), checked)
+
+	d := drive(t)
+	topologytest.Pipe(d, payments, "Ann", 5)
+	topologytest.Pipe(d, payments, "Ann", 7)
+	fmt.Print(recordsOf(d, checked))
+	// Output:
+	// Ann 5 is fine
+	// Ann 7 is fine
 }

@@ -23,6 +23,7 @@ type Flow[K, V any] struct {
 	reads  []AnyReadable // tables that its steps read
 	once   []*onceOnly   // steps that a record may go through once
 	limit  *plan.Throttle
+	async  bool         // it has a MapAsync
 	more   []Flow[K, V] // that are merged with it; they have none themselves
 	leaf   *leaf        // notes whether anything goes on from here
 	// bind makes the function that takes a record through all steps and on to down.
@@ -57,7 +58,7 @@ func then[K, V, R any](f Flow[K, V], name string, step func(down func(*scope, Ev
 	f.leaf.use()
 	steps := append(slices.Clone(f.steps), name)
 	x := Flow[K, R]{
-		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads), once: f.once, limit: f.limit,
+		leaf: f.t.grow(steps), t: f.t, source: f.source, keys: f.keys, steps: steps, table: f.table, joins: f.joins, reads: slices.Clone(f.reads), once: f.once, limit: f.limit, async: f.async,
 		bind: func(down func(*scope, Event[K, R]) error) func(*scope, plan.Rec) error { return f.bind(step(down)) },
 	}
 	for _, other := range f.more {

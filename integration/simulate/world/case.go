@@ -164,7 +164,7 @@ func Cases() []*Case {
 		routes(),
 		answers(),
 		channels(), lanes(),
-		sources(), distinct(), throttle(),
+		sources(), distinct(), throttle(), async(),
 	}
 }
 

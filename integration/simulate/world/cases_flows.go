@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,6 +54,35 @@ func throttle() *Case {
 		Check: func(o *Oracle) error {
 			return errors.Join(o.inOrder("out", o.good(), nil), o.inOrder("fast", o.good(), nil))
 		},
+	}
+}
+
+// async calls a function for some records at a time, which takes its time and fails, before their turns, which fail too.
+func async() *Case {
+	return &Case{
+		Name: "async",
+		Define: func(h *Hooks, _ int) *topology.Topology {
+			t := topology.New("async")
+			in, out := topicOf(t, "in"), topicOf(t, "out")
+			under := map[*sched.Proc]map[int32]int{} // calls under way, by partition
+			called := topology.MapAsync(h.peeked(topology.From(in), "before"), 4, func(ctx context.Context, e event) (string, error) {
+				p := h.s.Running()
+				if under[p] == nil {
+					under[p] = map[int32]int{}
+				}
+				if under[p][e.Partition()]++; under[p][e.Partition()] > 1 {
+					h.o.Saw(sawAhead)
+				}
+				defer func() { under[p][e.Partition()]-- }()
+				h.s.Sleep(ctx, time.Duration(h.s.Rand().Int64N(int64(60*time.Millisecond))))
+				return e.Value, h.Fate("call", e.Value)
+			})
+			topology.To(h.peeked(called, "behind"), out)
+			t.OnFailure(topology.Policy{Attempts: 25, Deadline: 400 * time.Millisecond, Backoff: topology.Backoff{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond}})
+			return t
+		},
+		Input: someInput,
+		Check: func(o *Oracle) error { return o.inOrder("out", o.good(), nil) },
 	}
 }
 

@@ -31,12 +31,13 @@ const (
 	sawView       = "a view of a table is the table, though its process had to begin again"
 	sawAgain      = "a record was dropped since its identity was seen before"
 	sawThrottled  = "a record was handed out about when its agent's limit let it"
+	sawAhead      = "a function was called for several records at a time"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain, sawThrottled}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain, sawThrottled, sawAhead}
 }
 
 // Saw implements Store.
