@@ -36,7 +36,14 @@ type Shortage struct {
 	Short bool  `json:"short"`
 }
 
-// Topology keeps the table levels: a row for all goods that have been counted, kept up by each count and by each order.
+// Promise is what the table promises has of an order whose goods have been counted.
+type Promise struct {
+	Order
+	Kept bool `json:"kept"` // what is on the shelves is enough for all orders of these goods
+}
+
+// Topology keeps the table levels: a row for all goods that have been counted, kept up by each count and by each order; and the table promises: a row
+// for each order, kept up by the level of its goods, wherever that is.
 func Topology() *topology.Topology {
 	t := topology.New("inventory")
 	orders := topology.NewTopic(t, "orders", codec.String, codec.JSON[Order]())
@@ -44,10 +51,16 @@ func Topology() *topology.Topology {
 	stock := topology.TableFrom(t, "on-hand", topology.NewTopic(t, "stock", codec.String, codec.JSON[Stock]()))
 	reserved := topology.NewTable(t, "reserved", codec.String, codec.Int64)
 	levels := topology.NewTable(t, "levels", codec.String, codec.JSON[Level]())
+	promises := topology.NewTable(t, "promises", codec.String, codec.JSON[Promise]())
 
 	byGoods := topology.GroupBy(topology.From(orders), func(o Order) string { return o.Goods })
 	topology.Aggregate(byGoods, reserved, func() int64 { return 0 }, func(sum int64, o topology.Event[string, Order]) int64 { return sum + o.Value.Count })
 	topology.LeftJoinTables(stock, reserved, levels, func(s Stock, n int64, _ bool) Level { return Level{s, n} })
+	topology.JoinForeign(
+		topology.TableFrom(t, "order-book", orders), levels, promises,
+		func(_ string, o Order) (string, bool) { return o.Goods, true },
+		func(o Order, l Level) Promise { return Promise{o, l.Free() >= 0} },
+	)
 
 	turns := topology.Filter(topology.Changes(levels), func(c topology.Event[string, topology.Change[Level]]) bool {
 		return c.Value.Old.short() != c.Value.New.short()

@@ -35,10 +35,22 @@ func TestLevels(t *testing.T) {
 	count("pen", 0, 1)
 
 	require.Equal(t, map[string]Level{"ink": {Stock{30, 5}, 9}, "pen": {Stock{0, 1}, 0}}, topologytest.Table(d, levels))
+	kept := func(number, goods string, count int64) { // by the last count of the shelves
+		promises := topologytest.Table(d, topology.TableOf[string, Promise](topo, "promises"))
+		require.Equal(t, Promise{Order{goods, count}, true}, promises[number])
+	}
+	kept("o-1", "ink", 3)
+	kept("o-4", "ink", 3)
 	told := map[string][]Shortage{}
 	for _, s := range topologytest.Read(d, topology.TopicOf[string, Shortage](topo, "shortages")) {
 		told[s.Key] = append(told[s.Key], s.Value)
 	}
 	require.Equal(t, map[string][]Shortage{"ink": {{4, true}, {21, false}}, "pen": {{0, true}}}, told)
+	order("o-5", "pen", 1)
+	promises := topologytest.Table(d, topology.TableOf[string, Promise](topo, "promises"))
+	require.Equal(t, Promise{Order{"pen", 1}, false}, promises["o-5"], "there are no pens")
+	count("pen", 1, 0)
+	kept("o-5", "pen", 1)
+	require.Len(t, topologytest.Table(d, topology.TableOf[string, Promise](topo, "promises")), 5)
 	require.Empty(t, d.Failures())
 }
