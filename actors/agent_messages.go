@@ -29,7 +29,8 @@ type Work struct {
 	ID          int64
 	Lane        int // which of the agent's workers is to do it
 	Records     []plan.Rec
-	Hurry       bool // a batch that is being gathered waits for no more than this
+	Hurry       bool  // a batch that is being gathered waits for no more than this
+	Time        int64 // of the timers in event time that its records bring forward, in milliseconds
 }
 
 // Flush asks for the effects of all turns that are over. With Final set the agent takes no further record, and answers
@@ -66,6 +67,7 @@ type Worked struct {
 	Done        int     // the first Done records of that work are through
 	Set         []int   // raw agents: records beyond them that are through
 	Finished    bool    // all of that work is through
+	Back        bool    // the records of that work behind Done are handed back: timers that it has set come first
 	Round       int64   // answers the Flush of this round; 0: none
 	Out         outputs
 	Ops         []tableOps

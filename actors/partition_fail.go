@@ -38,8 +38,8 @@ func (s *partitionState) leavesOut(i int) bool {
 	switch {
 	case c == nil:
 		return false
-	case a.agent.Fires != nil:
-		return a.done.upTo >= c.until[i]
+	case a.agent.Fires != nil: // in event time no record comes before what is due
+		return !s.slotOf(i).byEvents && a.done.upTo >= c.until[i]
 	case a.source < 0:
 		return !c.turns[i]
 	case s.isFed(a): // it is given what belongs to the record at hand, whatever it is
@@ -83,7 +83,7 @@ func (s *partitionState) giveCarefully() {
 			waiting = true
 			continue
 		}
-		if at := s.dueParked(a); at >= 0 && s.allows(i, a.parked[at].offset) {
+		if at := s.dueParked(a); at >= 0 && s.allows(i, a.parked[at].offset) && s.isInTime(a) {
 			c.take(i, a.parked[at].rec)
 			s.giveParked(i, at)
 			return
@@ -97,6 +97,10 @@ func (s *partitionState) giveCarefully() {
 			continue
 		}
 		q := s.sources[a.source]
+		if !s.isInTime(a) {
+			waiting = true
+			continue
+		}
 		rec := plan.Rec{B: q.batches[a.batch-q.first], I: a.record}
 		if !s.isBlamed(a, rec) && !s.allows(i, s.cursor(a)) {
 			waiting = true
@@ -265,7 +269,7 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 			a.attempts = a.parked[at].attempts
 		}
 	}
-	if s.probe != nil && (rec.B == nil || a.agent.Fires != nil) && !errors.Is(f.err, plan.ErrProcessExit) { // a record stays suspect: it may kill at its next attempt
+	if s.probe != nil && s.isTurn(i, rec) && !errors.Is(f.err, plan.ErrProcessExit) { // a record stays suspect: it may kill at its next attempt
 		s.probe.noteTried(i, -1)
 	}
 	f.attempts = a.attempts + 1
@@ -424,6 +428,7 @@ func (s *partitionState) rollBack(epoch int64, cause recordFailure, policy *plan
 		again.until[i] = max(again.until[i], s.givenUpTo(a))
 	}
 	s.fill, s.seal, s.dry, s.firing = new(parts), nil, false, nil
+	s.takeTimesBack()
 	s.undo++
 	s.phase, s.undoWait = undoing, len(s.tables)
 	for i, a := range s.agents {

@@ -53,7 +53,7 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.source < 0 || a.backing || a.records >= a.pace || a.flush != 0 && a.records > 0 {
 		return false
 	}
-	if a.records > 0 && s.isSingle(a) || s.isHeld(a) || a.limit.room(s.now, 1) == 0 {
+	if a.records > 0 && s.isSingle(a) || s.isHeld(a) || !s.isInTime(a) || a.limit.room(s.now, 1) == 0 {
 		return false
 	}
 	// Each may be done before the one before it. One goes in any case: what is done beyond a gap is closed only by what is in the gap, which
@@ -132,11 +132,11 @@ func (s *partitionState) close(a *agentSlot, to int64) {
 // horizon is the timestamp up to which an agent may be given records before another one's turn comes.
 func (s *partitionState) horizon(of *agentSlot) int64 {
 	least := int64(math.MaxInt64)
-	if len(s.stage.Sources) == 1 && !s.ordered {
+	if len(s.stage.Sources) == 1 && !s.ordered && len(of.moves) == 0 {
 		return least
 	}
 	for _, a := range s.agents {
-		if a.source >= 0 && !s.isFed(a) && !a.backing && a.limit.room(s.now, 1) > 0 && (a.source != of.source || a != of && a.agent.InOrder && of.agent.InOrder) {
+		if a.source >= 0 && !s.isFed(a) && !a.backing && a.limit.room(s.now, 1) > 0 && (a.source != of.source || a != of && (a.agent.InOrder && of.agent.InOrder || a.sharesTime(of))) {
 			if ts, ok := s.head(a); ok {
 				least = min(least, ts)
 			}
@@ -151,7 +151,7 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 	q := s.sources[a.source]
 	b := q.batches[a.batch-q.first]
 	switch {
-	case a.half:
+	case a.half, len(a.moves) > 0 && a.agent.Raw != nil: // the latter are through with them in any order
 		limit = 1
 	case a.suspects > 0: // half of them: the one at fault is in it, or in the other
 		limit = min(limit, a.suspects/2)
@@ -178,6 +178,9 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		}
 		w.records = append(w.records, plan.Rec{B: b, I: a.record})
 		a.record++
+		if a.makesDue(b.Time(a.record - 1)) {
+			break
+		}
 	}
 	a.limit.took(s.now, len(w.records))
 	if a.record < len(b.Records) {
@@ -191,13 +194,13 @@ func (s *partitionState) giveRun(i int, horizon int64, limit int) {
 		return
 	}
 	a.works, a.records = append(a.works, w), a.records+len(w.records)
-	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records, Hurry: s.hurries(a)}})
+	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records, Hurry: s.hurries(a), Time: a.time()}})
 }
 
 // hurries says whether an agent that gathers a batch would wait in vain: no others come before it is through with what it is given, or
 // a seal waits for it.
 func (s *partitionState) hurries(a *agentSlot) bool {
-	return s.careful != nil || s.isSingle(a) || s.probe != nil && s.probe.level > 0 || s.isFed(a) && (s.drains() || s.phase == stopping)
+	return s.careful != nil || s.isSingle(a) || len(a.moves) > 0 || s.probe != nil && s.probe.level > 0 || s.isFed(a) && (s.drains() || s.phase == stopping)
 }
 
 // giveTurns gives timers that are due and tasks their turns.
@@ -253,6 +256,9 @@ func (s *partitionState) onWorked(m Worked) {
 	s.through(a, m.Work, m.Done)
 	for _, i := range m.Set {
 		s.throughOne(a, m.Work, i)
+	}
+	if m.Back {
+		s.takeBack(a, m.Work)
 	}
 	s.fill.add(m.Out)
 	if m.Out != nil && m.Out.Len() > 0 {
@@ -344,6 +350,9 @@ func (s *partitionState) advance(a *agentSlot, w *given, was int) {
 	}
 	if w.spans == nil && a.done.add(done.from, done.to) {
 		s.fill.moved = true
+	}
+	for _, x := range a.moves {
+		x.moveTo(w.records[was:w.done])
 	}
 	for _, x := range w.spans[min(was, len(w.spans)):min(w.done, len(w.spans))] {
 		if a.done.add(x.from, x.to) {

@@ -134,6 +134,11 @@ func (s *partitionState) suspect(begin []startAt) {
 			p.span[i] = offsets{}
 		}
 	}
+	for _, x := range s.durable { // records that are suspect have those in event time called between them
+		if x.byEvents && slices.ContainsFunc(x.movers, func(i int) bool { return p.span[i].to > 0 }) {
+			p.span[x.agent] = offsets{0, 1}
+		}
+	}
 	s.probe = p
 }
 
@@ -511,7 +516,7 @@ func (s *partitionState) failExit(i int, at int64) {
 	p, a := s.probe, s.agents[i]
 	p.failed = true
 	if x := s.slotOf(i); x != nil {
-		s.firing = &firing{slot: x, upTo: s.now.UnixMilli(), exit: processExitError{p.deaths}}
+		s.firing = &firing{slot: x, upTo: s.moment(x), exit: processExitError{p.deaths}}
 		s.collect()
 		return
 	}

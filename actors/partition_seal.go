@@ -68,6 +68,7 @@ func (s *partitionState) sealShards() {
 	x := s.seal
 	x.flushes, x.drains, x.epoch, x.parts, s.fill = 0, false, s.epoch, s.fill, new(parts)
 	x.upTo, x.done = make([]int64, len(s.tables)), s.snapshot()
+	s.tellTimes(x.parts)
 	s.epoch++
 	for i, t := range s.tables {
 		if x.upTo[i] = t.sent; t.touched {

@@ -142,6 +142,7 @@ type agentSlot struct {
 	flush       int64         // waiting for the answer to this round
 	in, out     int64         // records done and sent, for those who look
 	rivals      []*timerSlot  // timers during whose calls it must have nothing under way
+	moves       []*timerSlot  // timers in event time whose time its records bring forward
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -323,6 +324,11 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 	}
 	if err := s.checkRoom(); err != nil {
 		return nil, err
+	}
+	for _, x := range s.durable {
+		if x.byEvents {
+			x.time = s.clocks[s.tables[x.table].table.Name]
+		}
 	}
 	s.suspect(begin)
 	return s, nil

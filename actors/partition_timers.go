@@ -20,6 +20,10 @@ type timerSlot struct {
 	next   int64 // when the first is due, as of the last answer of its shard; tables.NeverDue: none is pending
 	alone  bool  // its agent sets timers of the same table: each call may change what comes next
 	rivals []int // agents that have nothing under way while this one has
+
+	byEvents bool  // they are due by the time that records have brought, see partition_time.go
+	time     int64 // that time
+	movers   []int // agents whose records bring it forward
 }
 
 // firing is how timers that are due come to their agent, one table at a time: the agents that write what it works with are let finish, and
@@ -29,6 +33,7 @@ type firing struct {
 	slot  *timerSlot
 	upTo  int64
 	asked int64 // the shard, with this number; 0: not
+	given bool  // what it brought is with the agent, or done
 	exit  error // the first timer has failed with it, and is not given out; nil: none
 }
 
@@ -39,12 +44,17 @@ func (s *partitionState) findTimers() {
 		if t == nil {
 			continue
 		}
-		x := &timerSlot{agent: i, table: slices.Index(s.stage.Tables, t), next: tables.NeverDue, alone: slices.Contains(a.agent.Writes, t)}
+		x := &timerSlot{agent: i, table: slices.Index(s.stage.Tables, t), next: tables.NeverDue, byEvents: t.ByEvents}
+		x.alone = slices.ContainsFunc(a.agent.Writes, func(w *plan.Table) bool { return w == t || w.ByEvents })
 		for j, b := range s.agents {
 			works := func(w *plan.Table) bool { return w == t || slices.Contains(a.agent.Reads, w) }
 			if j != i && slices.ContainsFunc(b.agent.Writes, works) || j != i && b.agent.Fires != nil && works(b.agent.Fires) {
 				x.rivals = append(x.rivals, j)
 				b.rivals = append(b.rivals, x)
+			}
+			if b.agent.Moves(t) {
+				x.movers = append(x.movers, j)
+				b.moves = append(b.moves, x)
 			}
 		}
 		s.durable = append(s.durable, x)
@@ -63,7 +73,7 @@ func (s *partitionState) noteMoments(table int, expires, due int64) {
 
 // isDue says whether a timer is due whose agent may be given it, as far as is known.
 func (s *partitionState) isDue(x *timerSlot) bool {
-	return x.next <= s.now.UnixMilli() && !s.agents[x.agent].backing && s.halt == nil
+	return x.next <= s.moment(x) && !s.agents[x.agent].backing && s.halt == nil
 }
 
 // slotOf is the slot of the timers that an agent is called for.
@@ -91,16 +101,22 @@ func (s *partitionState) fire() {
 	if len(s.durable) == 0 {
 		return
 	}
+	if f := s.firing; f != nil && f.slot.byEvents && f.given && len(s.agents[f.slot.agent].works) == 0 {
+		s.firing = nil // others may be due before its next
+	}
+	if !s.isExact() {
+		return
+	}
 	if s.firing == nil {
-		if s.resting { // they have just been through: records have their turn
+		x := s.firstDue()
+		if s.resting && (x == nil || !x.byEvents) { // they have just been through: records have their turn
 			s.resting = false
 			return
 		}
-		x := s.firstDue()
 		if x == nil {
 			return
 		}
-		s.firing = &firing{slot: x, upTo: s.now.UnixMilli()}
+		s.firing = &firing{slot: x, upTo: s.moment(x)}
 	}
 	f := s.firing
 	if f.asked != 0 || len(s.agents[f.slot.agent].works) > 0 {
@@ -134,7 +150,7 @@ func (s *partitionState) fireCarefully() bool {
 	if x == nil {
 		return false
 	}
-	s.firing = &firing{slot: x, upTo: s.now.UnixMilli()}
+	s.firing = &firing{slot: x, upTo: s.moment(x)}
 	s.collect()
 	return true
 }
@@ -142,7 +158,7 @@ func (s *partitionState) fireCarefully() bool {
 // waitsForTimer says whether careful mode must wait for an agent that is called for timers: one that it has failed in comes again.
 func (s *partitionState) waitsForTimer(i int) bool {
 	x := s.slotOf(i)
-	return x != nil && !s.leavesOut(i) && x.next <= s.now.UnixMilli() && (s.agents[i].backing || !s.allows(i, 0))
+	return x != nil && !s.leavesOut(i) && x.next <= s.moment(x) && (s.agents[i].backing || !s.allows(i, 0))
 }
 
 // onCollected gives the agent what is due.
@@ -156,7 +172,7 @@ func (s *partitionState) onCollected(m Collected) {
 	i := f.slot.agent
 	a := s.agents[i]
 	if m.Batch.Len() == 0 || a.backing || s.halt != nil || f.exit == nil && !s.allows(i, 0) {
-		s.firing, s.resting = nil, s.careful == nil
+		s.firing, s.resting = nil, s.careful == nil && !f.slot.byEvents
 		return
 	}
 	rec := plan.Rec{B: m.Batch}
@@ -176,6 +192,7 @@ func (s *partitionState) onCollected(m Collected) {
 	for j := range w.records {
 		w.records[j] = plan.Rec{B: m.Batch, I: j}
 	}
+	f.given = true
 	a.works, a.records = append(a.works, w), len(w.records)
 	s.emit(toAgent{i, Work{Incarnation: a.incarnation, ID: w.id, Records: w.records}})
 }
@@ -185,7 +202,8 @@ func (s *partitionState) fired(a *agentSlot, done []plan.Rec) {
 	s.dry, s.fill.moved = false, true
 	a.done.add(a.done.upTo, a.done.upTo+int64(len(done)))
 	if s.probe != nil {
-		s.probe.noteFired(slices.Index(s.agents, a))
+		i := slices.Index(s.agents, a)
+		s.probe.noteFired(i, !s.slotOf(i).byEvents) // those come between records, which may be suspect
 	}
 	if s.careful == nil && a.failed >= 0 && slices.ContainsFunc(done, a.failedIn) || a.failed < 0 && a.attempts > 0 { // carefully, a shard may still fail it: see carefulWhole
 		s.succeeded(a)
@@ -222,7 +240,7 @@ func (s *partitionState) nextTimer() (at time.Time) {
 		return at
 	}
 	for _, x := range s.durable {
-		if x.next == tables.NeverDue || s.agents[x.agent].backing || s.leavesOut(x.agent) {
+		if x.next == tables.NeverDue || x.byEvents || s.agents[x.agent].backing || s.leavesOut(x.agent) {
 			continue
 		}
 		if due := time.UnixMilli(x.next); (s.now.Before(due) || s.allows(x.agent, 0)) && (at.IsZero() || due.Before(at)) {
@@ -232,12 +250,19 @@ func (s *partitionState) nextTimer() (at time.Time) {
 	return at
 }
 
-// noteFired notes that a timer has been called. Others that the process before had in hand, or was about to be given, come next.
-func (p *probe) noteFired(i int) {
+// isTurn says whether it is the turn of a timer or task, and not one of the timers that come between records.
+func (s *partitionState) isTurn(i int, rec plan.Rec) bool {
+	x := s.slotOf(i)
+	return rec.B == nil || x != nil && !x.byEvents
+}
+
+// noteFired notes that a timer has been called. Others that the process before had in hand, or was about to be given, come next; bounded says
+// that those are not more than a partition gives out at once.
+func (p *probe) noteFired(i int, bounded bool) {
 	if p.span[i].to == 0 {
 		return
 	}
-	if p.fired[i]++; p.fired[i] >= maxFired {
+	if p.fired[i]++; bounded && p.fired[i] >= maxFired {
 		p.span[i] = offsets{}
 		return
 	}

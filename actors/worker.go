@@ -65,6 +65,9 @@ type worker struct {
 	returned  bool    // the running call of the program has ended
 	cur       plan.Effects
 	err       error // fails the turn at hand
+	timed     bool  // the agent's records bring forward the time of timers
+	soonest   int64 // when the first timer in event time is due that the turns of work have set
+	latest    int64 // the time that the records of work have come to
 
 	mu       sync.Mutex
 	reported *Work // the work that done is about
@@ -75,6 +78,7 @@ type worker struct {
 	room     []room        // by index in the stage: for the next ops
 	sent     []plan.Parcel // as ops, of channels
 	dirty    bool          // something to report
+	back     bool          // the rest of the work goes back
 	final    int64         // the round of a final flush that waits for the turn at hand
 	stopping bool
 	busy     bool // a turn is at hand
@@ -90,6 +94,7 @@ func newWorker(ctx context.Context, agent *plan.Agent, index int, incarnation in
 	k.ctx, k.cancel = context.WithCancel(ctx)
 	k.tableAt, k.ops, k.room = tableIndex(stage), make([]tables.Ops, len(stage.Tables)), make([]room, len(stage.Tables))
 	k.cur = plan.Effects{Out: new(kafka.Outputs), Ops: make([]tables.Ops, len(k.tableAt))}
+	k.cur.Due, k.timed = tables.NeverDue, slices.ContainsFunc(stage.Tables, agent.Moves)
 	k.out = new(kafka.Outputs)
 	if k.channelAt = channelIndex(stage, agent); k.channelAt != nil {
 		k.cur.Sent, k.sent = make([]plan.Parcel, len(k.channelAt)), make([]plan.Parcel, len(stage.Channels))
@@ -148,6 +153,7 @@ func (k *worker) Next() (plan.Rec, bool) {
 			return plan.Rec{}, false
 		}
 		k.work, k.next, k.workBegan = w, 0, k.now()
+		k.soonest, k.latest = tables.NeverDue, w.Time
 	}
 	if !k.beginTurn() {
 		return plan.Rec{}, false
@@ -281,6 +287,7 @@ func (k *worker) endTurn() bool {
 		k.sent[i].AppendAll(p)
 		p.Reset()
 	}
+	back := k.timed && k.handBack()
 	for _, w := range k.prior {
 		k.finished = append(k.finished, w.ID)
 	}
@@ -290,6 +297,8 @@ func (k *worker) endTurn() bool {
 	case k.agent.Role == plan.Task && !k.returned: // Commit: what it has sent so far is final, the task goes on
 		k.done = 0
 		k.report(0, false)
+	case back:
+		k.reportBack()
 	case k.next == len(k.work.Records):
 		k.report(0, true)
 	}
@@ -300,12 +309,30 @@ func (k *worker) endTurn() bool {
 	return k.ctx.Err() == nil
 }
 
+// handBack says whether a timer has become due that the turns of the work at hand have set: it is called before the rest of its records, which
+// go back to the partition.
+func (k *worker) handBack() bool {
+	for _, r := range k.work.Records[max(k.next-k.turn, 0):k.next] {
+		k.latest = max(k.latest, r.Millis())
+	}
+	k.soonest, k.cur.Due = min(k.soonest, k.cur.Due), tables.NeverDue
+	return k.soonest <= k.latest && k.next < len(k.work.Records)
+}
+
+// reportBack reports that all of the work at hand is done that this agent does. Called with mu held.
+func (k *worker) reportBack() {
+	short := *k.work
+	short.Records = short.Records[:k.next]
+	k.work, k.reported, k.back = &short, &short, true
+	k.report(0, true)
+}
+
 // report sends the partition what is done since the last time. Called with mu held, so that reports keep their order.
 func (k *worker) report(round int64, finished bool) {
 	if !k.dirty && round == 0 && !finished {
 		return
 	}
-	w := Worked{Agent: k.index, Incarnation: k.incarnation, Round: round, Finished: finished, Done: k.done}
+	w := Worked{Agent: k.index, Incarnation: k.incarnation, Round: round, Finished: finished, Back: k.back, Done: k.done}
 	if k.reported != nil {
 		w.Work = k.reported.ID
 	}
@@ -327,7 +354,7 @@ func (k *worker) report(round int64, finished bool) {
 		}
 	}
 	w.Prior, k.finished = k.finished, nil
-	k.dirty = false
+	k.dirty, k.back = false, false
 	k.post(w)
 }
 

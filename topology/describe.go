@@ -84,7 +84,9 @@ func describeText(p *plan.Plan) string {
 
 func tableNotes(t *plan.Table) (notes string) {
 	if t.Timers {
-		notes = ", durable timers"
+		if notes = ", durable timers"; t.ByEvents {
+			notes += " in event time"
+		}
 	} else if t.Split != nil {
 		notes = ", set"
 	} else if t.Ordered {

@@ -55,6 +55,7 @@ type (
 		Ordered   bool     `json:"ordered,omitempty"`
 		Local     bool     `json:"local,omitempty"`
 		Timers    bool     `json:"timers,omitempty"`
+		EventTime bool     `json:"eventTime,omitempty"`
 		Set       bool     `json:"set,omitempty"` // of values, for each key
 		Expires   string   `json:"expires,omitempty"`
 		Indexes   []string `json:"indexes,omitempty"`
@@ -84,7 +85,7 @@ func describeJSON(p *plan.Plan) (string, error) {
 			x.Agents = append(x.Agents, describeAgent(a))
 		}
 		for _, t := range st.Tables {
-			d := describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Timers, t.Split != nil, "", t.Indexes, t.Version}
+			d := describedTable{t.Name, t.Key.Type, t.Value.Type, t.Changelog.Name, t.Ordered, t.Local, t.Timers, t.ByEvents, t.Split != nil, "", t.Indexes, t.Version}
 			if t.TTL != nil {
 				d.Expires = expiresText(t.TTL)
 			}

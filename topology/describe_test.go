@@ -36,7 +36,7 @@ func shop() *topology.Topology {
 	topology.Count(topology.GroupBy(topology.FlatMap(topology.From(lines), strings.Fields), word), counts)
 	topology.Every(t, "report", time.Minute, nothingAtAll, topology.Reads(open), topology.Sends(reports))
 	topology.Cron(t, "nightly", "CRON_TZ=Europe/Berlin 0 4 * * *", nothingAtAll, topology.Sends(reports), topology.OnLeader())
-	due := topology.NewTimers(t, "due", codec.String, codec.String)
+	due := topology.NewTimers(t, "due", codec.String, codec.String, topology.EventTime)
 	topology.Each(t, "remind", orders, func(*topology.Context, order) error { return nil }, topology.Writes(due))
 	topology.OnTimer(t, "overdue", due, func(*topology.Context, topology.Timer[string, string]) error { return nil }, topology.Writes(due), topology.Sends(reports))
 	topology.Task(t, "seed", nothingAtAll, topology.Sends(orders))

@@ -42,10 +42,32 @@ func (t *Timers[K, P]) declareRead(a *agentDef) { a.touch("Reads", []AnyTable{t}
 // Name returns the timers' name.
 func (t *Timers[K, P]) Name() string { return t.inner.def.name }
 
+// TimersOption changes when timers are due: WallTime, which is the default, or EventTime.
+type TimersOption interface{ timers(d *tableDef) }
+
+// timers implements TimersOption.
+func (c Clock) timers(d *tableDef) {
+	if d.clock = c; c > WallTime {
+		d.t.fault("timers %s were given an unknown clock: pass topology.EventTime or topology.WallTime", d.name)
+	}
+}
+
 // NewTimers defines durable timers with keys of type K, spread as those of the topics are whose agents set them, and payloads of type P,
-// which their calls bring back. Due is what the clock of the partition's node says.
-func NewTimers[K, P any](t *Topology, name string, keys codec.Codec[K], payloads codec.Codec[P]) *Timers[K, P] {
-	d := &tableDef{t: t, id: int32(len(t.tables)), name: name, timers: true}
+// which their calls bring back. Due is what the clock of the partition's node says, unless EventTime is among the options.
+//
+// With EventTime their time in a partition is the latest timestamp of the records that agents are through with which declare Writes or Reads
+// of them; what the policy gives up does not count. A timer is called once that time is as late as it is due, before any of these agents
+// is given another record: timers and records have one order, which comes to the same when they are processed again. Such an agent is given no
+// records while a call is retried. It reads a topic, without Concurrency.
+func NewTimers[K, P any](t *Topology, name string, keys codec.Codec[K], payloads codec.Codec[P], opts ...TimersOption) *Timers[K, P] {
+	d := &tableDef{t: t, id: int32(len(t.tables)), name: name, timers: true, clock: WallTime}
+	for _, o := range opts {
+		if o == nil {
+			t.fault("timers %s were given a nil option: pass topology.EventTime or topology.WallTime", name)
+			continue
+		}
+		o.timers(d)
+	}
 	x := &Timers[K, P]{pc: payloads, validP: codec.Validator[P]()}
 	if payloads == nil {
 		t.fault("timers %s have no codec for their payloads: pass one, such as codec.String or codec.JSON[T]()", name)
@@ -53,7 +75,7 @@ func NewTimers[K, P any](t *Topology, name string, keys codec.Codec[K], payloads
 	t.checkCodec("timers "+name+": the codec of their payloads", codecFault(payloads))
 	x.inner = makeTable(d, keys, codec.Codec[tables.Timer](tables.TimerCodec{}))
 	x.inner.spec.Timer = func(v tables.Timer) tables.Timer { return v }
-	d.make.Timers, d.make.Value = true, x.text()
+	d.make.Timers, d.make.ByEvents, d.make.Value = true, d.clock == EventTime, x.text()
 	t.typed[d] = x
 	return x
 }
@@ -84,7 +106,7 @@ func (t *Timers[K, P]) text() plan.Text {
 	return text
 }
 
-// At sets the timer of a key: it is due at a moment, which may have passed already. One that is pending is replaced. Its error, as that of
+// At sets the timer of a key: it is due at a moment, which may have passed already: then it is called next. One that is pending is replaced. Its error, as that of
 // all writes, fails the record at hand.
 func (t *Timers[K, P]) At(ctx Writer, key K, due time.Time, payload P) {
 	b, err := encode(t.pc, t.validP, nil, payload)
@@ -92,14 +114,32 @@ func (t *Timers[K, P]) At(ctx Writer, key K, due time.Time, payload P) {
 		ctx.turn().effects().Fail(lasting("timers %s: encode the payload: %w", t.Name(), err))
 		return
 	}
-	t.inner.Set(ctx, key, tables.Timer{Due: max(due.UnixMilli(), 0), Payload: string(b)})
+	at := max(due.UnixMilli(), 0)
+	t.inner.Set(ctx, key, tables.Timer{Due: at, Payload: string(b)})
+	if e := ctx.turn().effects(); t.byEvents() {
+		e.Due = min(e.Due, at)
+	}
 }
 
-// After sets the timer of a key: it is due after d from now, as the clock of the node says. One that is pending is replaced: so a timer
-// that each record of its key sets is due once none has come for d.
+// After sets the timer of a key: it is due after d from now, as the clock of the node says; in event time, after d from the time of the
+// record at hand, and in a call from when its timer was due. One that is pending is replaced: so a timer that each record of its key sets is due
+// once none has come for d.
 func (t *Timers[K, P]) After(ctx Writer, key K, d time.Duration, payload P) {
-	t.At(ctx, key, ctx.turn().in.Now().Add(d), payload)
+	s := ctx.turn()
+	if !t.byEvents() {
+		t.At(ctx, key, s.in.Now().Add(d), payload)
+		return
+	}
+	now := s.timestamp()
+	if now == 0 {
+		s.effects().Fail(lasting("timers %s are in event time, and the record at hand has no timestamp to count from: give its topic a topology.TimestampExtractor, or use At", t.Name()))
+		return
+	}
+	t.At(ctx, key, time.UnixMilli(now).Add(d), payload)
 }
+
+// byEvents says whether the timers are due by the times of records.
+func (t *Timers[K, P]) byEvents() bool { return t.inner.def.clock == EventTime }
 
 // Cancel takes the timer of a key back, if one is pending.
 func (t *Timers[K, P]) Cancel(ctx Writer, key K) { t.inner.Delete(ctx, key) }
@@ -183,6 +223,19 @@ func (t *Topology) checkTimers(s *stages) (faults []error) {
 		for x := range a.sends {
 			if x.memory {
 				add("agent %s is called for timers and sends to channel %s, which is for records: send to a topic", a.name, x.name)
+			}
+		}
+	}
+	for _, a := range t.agents {
+		for d := range a.reads {
+			if !d.timers || d.clock != EventTime || a.role != plan.Processor {
+				continue
+			}
+			if a.workers > 1 {
+				add("agent %s has a concurrency of %d and declares timers %s, which are in event time: they and its records have one order; leave out topology.Concurrency, or let it send to an agent that sets them", a.name, a.workers, d.name)
+			}
+			if a.source != nil && a.source.memory {
+				add("agent %s reads channel %s and declares timers %s, which are in event time: only records of topics bring that forward; let it send to a topic whose agent sets them, or use topology.WallTime", a.name, a.source.name, d.name)
 			}
 		}
 	}

@@ -173,6 +173,36 @@ func ExampleNewTimers() {
 	// ada has left from /about
 }
 
+// The same by the times of the visits: who has left is known when a visit comes, of whomever, that is so much later.
+func ExampleClock() {
+	t, in := visits()
+	idle := topology.NewTimers(t, "idle", codec.String, codec.String, topology.EventTime)
+	topology.Each(t, "watch", in, func(ctx *topology.Context, v visit) error {
+		fmt.Println(v.Key, "visits", v.Value)
+		idle.After(ctx, v.Key, 10*time.Minute, v.Value)
+		return nil
+	}, topology.Writes(idle))
+	topology.OnTimer(t, "gone", idle, func(_ *topology.Context, timer topology.Timer[string, string]) error {
+		fmt.Println(timer.Key, "has left from", timer.Payload, "at", timer.Due.UTC().Format(time.TimeOnly))
+		return nil
+	})
+
+	d := topologytest.New(inExample{}, t, topologytest.Partitions(1)) // the time is that of a partition
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	topologytest.PipeAt(d, in, noon, "ada", "/")
+	topologytest.PipeAt(d, in, noon.Add(6*time.Minute), "ada", "/about")
+	d.Crash()
+	d.Advance(24 * time.Hour) // a clock on the wall changes nothing
+	topologytest.PipeAt(d, in, noon.Add(20*time.Minute), "grace", "/")
+	topologytest.PipeAt(d, in, noon.Add(20*time.Minute), "grace", "/about")
+	// Output:
+	// ada visits /
+	// ada visits /about
+	// grace visits /
+	// ada has left from /about at 12:16:00
+	// grace visits /about
+}
+
 // Who visits now is counted by page: who goes on to another one is taken off the count of the one before.
 func ExampleGroupTable() {
 	t, in := visits()

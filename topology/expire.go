@@ -7,12 +7,13 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// Clock is a time by which entries of tables expire.
+// Clock is a time by which entries of tables expire (TTL), and by which durable timers are due (NewTimers).
 type Clock uint8
 
 const (
 	// EventTime is that of the records: a table's time in a partition is the latest timestamp of those whose handlers have written or read
-	// it there. It stands still when nothing comes, comes to the same when records are processed again, and is committed with them.
+	// it there; that of timers the latest timestamp of the records that agents are through with which declare them. It stands still when
+	// nothing comes, never goes back, comes to the same when records are processed again, and is committed with them.
 	EventTime Clock = iota
 	// WallTime is that of the node. It goes on when nothing comes, and never back, whichever node has the partition.
 	WallTime

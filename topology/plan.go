@@ -43,7 +43,7 @@ func checkMetadata(p *plan.Plan) (faults []error) {
 		for i, source := range st.Sources {
 			agents, room := st.Metadata(i)
 			if over := len(agents)*kafka.RangeSize - room; over > 0 {
-				faults = append(faults, fmt.Errorf("topic %s is read by %d agents, and how far each of them is, with the timers and the tables with a TTL that live in its partitions, takes up to %d characters more than the %d that Kafka keeps "+
+				faults = append(faults, fmt.Errorf("topic %s is read by %d agents, and how far each of them is, with the timers and the tables with a TTL, or of timers in event time, that live in its partitions, takes up to %d characters more than the %d that Kafka keeps "+
 					"beside a committed offset: have fewer agents read it, for example by one that sends to others through a channel or a topic of theirs, or give them shorter names",
 					source.Name, len(agents), over, kafka.MaxMetadata))
 			}

@@ -327,6 +327,19 @@ func faults() []fault {
 			"agent of-own has no function", "timers own are set by no agent that reads a topic", "agent of-nil was given nil timers", "timers bare have no codec for their payloads",
 			"table bare has no codec for its keys",
 		}},
+		{"timers in event time", func(t *topology.Topology) {
+			in := topicsOf(t, "in")[0]
+			due := topology.NewTimers(t, "due", codec.String, codec.String, topology.EventTime)
+			topology.NewTimers(t, "odd", codec.String, codec.String, topology.Clock(7), nil)
+			pipe := topology.NewChannel[string, string](t, "pipe")
+			topology.Each(t, "set", in, nothing, topology.Writes(due), topology.Concurrency(4))
+			topology.Each(t, "pour", in, nothing, topology.Sends(pipe))
+			topology.Each(t, "look", pipe, nothing, topology.Reads(due))
+			topology.OnTimer(t, "call", due, func(*topology.Context, topology.Timer[string, string]) error { return nil })
+		}, []string{
+			"timers odd were given an unknown clock: pass topology.EventTime or topology.WallTime", "timers odd were given a nil option",
+			"agent set has a concurrency of 4 and declares timers due, which are in event time", "agent look reads channel pipe and declares timers due, which are in event time",
+		}},
 		{"nil", func(t *topology.Topology) {
 			var topic texts
 			var table *topology.Table[string, string]

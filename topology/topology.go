@@ -96,6 +96,7 @@ type tableDef struct {
 	migrations []migration
 	initial    any                        // func() V; nil: none
 	timers     bool                       // durable timers
+	clock      Clock                      // of timers: by which they are due
 	part       func([]byte) []byte        // the part of a key that says to which partition it belongs; nil: all of it
 	policy     *Policy                    // nil: that of the agent
 	followers  []*agentDef                // of its changes

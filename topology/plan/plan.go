@@ -5,6 +5,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -112,6 +113,7 @@ type Table struct {
 	Ordered   bool
 	Local     bool // keys need not hash to their partition
 	Timers    bool // durable timers
+	ByEvents  bool // which are due by the times of records
 	// Group is the same number for tables that functions inside shards go on between, since they are joined; 0: alone. Their shards
 	// are one actor's.
 	Group int32
@@ -167,7 +169,7 @@ type Stage struct {
 }
 
 // Metadata returns the agents whose progress is kept beside the committed offset of a source, and how many characters there are for what they do
-// out of order. Beside the first one stand the timers as well, and the clocks of tables whose entries expire.
+// out of order. Beside the first one stand the timers as well, and the clocks of tables whose entries expire and of timers in event time.
 func (s *Stage) Metadata(source int) (agents []string, room int) {
 	var timers, clocks []string
 	for _, a := range s.Agents {
@@ -179,7 +181,7 @@ func (s *Stage) Metadata(source int) (agents []string, room int) {
 		}
 	}
 	for _, t := range s.Tables {
-		if t.TTL != nil && source == 0 {
+		if (t.TTL != nil || t.ByEvents) && source == 0 {
 			clocks = append(clocks, t.Name)
 		}
 	}
@@ -260,6 +262,11 @@ func (t *Throttle) String() string {
 		return "no limit"
 	}
 	return fmt.Sprintf("%d in %v", t.N, t.Per)
+}
+
+// Moves says whether the records of the agent bring forward the time of a table of timers in event time: it has declared them.
+func (a *Agent) Moves(t *Table) bool {
+	return t.ByEvents && a.Role == Processor && slices.Contains(a.Reads, t)
 }
 
 // Is says whether the agent is called so, or is one of several that are together.
@@ -381,6 +388,8 @@ type Effects struct {
 	Ops []tables.Ops // by table ID; nil where nothing was asked for
 	// Sent is what goes into channels, by their IDs; nil where nothing does. Shorter than the ID of a channel that cannot be sent to.
 	Sent []Parcel
+	// Due is the first moment that a timer in event time was set for, in milliseconds, where the agent has such timers.
+	Due int64
 	// Err is the first error of a send or write; it fails the turn.
 	Err error
 }

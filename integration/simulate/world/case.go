@@ -165,6 +165,7 @@ func Cases() []*Case {
 		answers(),
 		channels(), lanes(),
 		sources(), distinct(), throttle(), async(),
+		moments(),
 	}
 }
 

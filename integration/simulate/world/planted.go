@@ -20,6 +20,8 @@ func sought(name string, i int) *Case {
 		return expiry()
 	case "timers beside the agents that set them":
 		return durable()
+	case "time of timers outside the bundle", "records overtake timers that are due":
+		return moments()
 	case "restore ends at the last stable offset":
 		return raw()
 	}

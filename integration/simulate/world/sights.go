@@ -23,6 +23,7 @@ const (
 	sawRange      = "a process reads on where retention has taken the log, after another has committed that"
 	sawExpired    = "offsets have expired, and no node counts again what is in the tables"
 	sawCalled     = "a durable timer was called"
+	sawMoment     = "a timer in event time was called, in the order of records"
 	sawTwice      = "at-least-once: a record was done twice"
 	sawStale      = "at-least-once: a bundle was written by who had lost its slot"
 	sawLapse      = "an entry has expired by the wall clock, and its key was counted anew"
@@ -37,7 +38,7 @@ const (
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain, sawThrottled, sawAhead}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain, sawThrottled, sawAhead, sawMoment}
 }
 
 // Saw implements Store.
