@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -112,27 +113,83 @@ func TestTimerCodec(t *testing.T) {
 	require.Error(t, err)
 }
 
-// What a million pending timers cost: setting one anew, and asking what is due.
-func BenchmarkTimers(b *testing.B) {
+// pendingTimers is a shard with so many timers, due one after the other, and what sets and commits one of them anew.
+func pendingTimers(tb testing.TB, n int) (s *tables.ShardOf[tables.Timer], apply func(ops *tables.OpsOf[tables.Timer])) {
+	tb.Helper()
 	spec := timerSpec()
-	s := tables.New(spec, tables.Config{Table: "timers"})
-	const n = 1_000_000
+	s = tables.New(spec, tables.Config{Table: "timers"})
+	log := new(kafka.Batch)
+	for i := range n {
+		value, err := tables.TimerCodec{}.Append(nil, tables.Timer{Due: int64(i), Payload: "payload"})
+		require.NoError(tb, err)
+		log.Append(int64(i), 1, timerKey(i), value, nil)
+	}
+	_, err := s.Replay(log)
+	require.NoError(tb, err)
 	epoch := int64(0)
-	set := func(i, due int) {
+	return s, func(ops *tables.OpsOf[tables.Timer]) {
 		epoch++
-		ops := tables.NewOps(spec)
-		require.NoError(b, ops.Set(fmt.Appendf(nil, "key%d", i%n), tables.Timer{Due: int64(due), Payload: "payload"}))
-		require.NoError(b, s.Apply(epoch, ops, new(kafka.Outputs)))
+		require.NoError(tb, s.Apply(epoch, ops, new(kafka.Outputs)))
 		s.Committed(epoch)
 	}
-	for i := range n {
-		set(i, i)
-	}
-	b.ReportAllocs()
-	i := n
-	for b.Loop() {
-		set(i*7919, i)
-		s.CollectDue(s.NextDue()-1, 1)
-		i++
+}
+
+func timerKey(i int) []byte { return fmt.Appendf(nil, "key-%016d", i) }
+
+// BenchmarkPendingTimers is what timers cost while so many are pending: a wake with nothing due, setting one anew, and calling one (it is collected,
+// deleted, and set again for the end). memory reports the bytes of memory that each of them takes.
+func BenchmarkPendingTimers(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("pending=%d/wake", n), func(b *testing.B) {
+			s, _ := pendingTimers(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if s.NextDue() != 0 || s.CollectDue(-1, 256).Len() != 0 {
+					b.Fatal("something is due")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("pending=%d/set", n), func(b *testing.B) {
+			s, apply := pendingTimers(b, n)
+			ops := tables.NewOps(timerSpec())
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i++
+				ops.Reset()
+				_ = ops.Set(timerKey(i*7919%n), tables.Timer{Due: int64(n + i), Payload: "payload"})
+				apply(ops)
+			}
+			require.Equal(b, n, s.Stats().Entries)
+		})
+		b.Run(fmt.Sprintf("pending=%d/call", n), func(b *testing.B) {
+			s, apply := pendingTimers(b, n)
+			ops := tables.NewOps(timerSpec())
+			b.ReportAllocs()
+			i := n
+			for b.Loop() {
+				due := s.CollectDue(s.NextDue(), 1)
+				ops.Reset()
+				ops.Delete(due.Key(0))
+				_ = ops.Set(due.Key(0), tables.Timer{Due: int64(i), Payload: "payload"})
+				apply(ops)
+				i++
+			}
+			require.Equal(b, n, s.Stats().Entries)
+		})
+		b.Run(fmt.Sprintf("pending=%d/memory", n), func(b *testing.B) {
+			used := func() float64 {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				return float64(m.HeapAlloc)
+			}
+			for b.Loop() {
+				before := used()
+				s, _ := pendingTimers(b, n)
+				b.ReportMetric((used()-before)/float64(n), "B/timer")
+				runtime.KeepAlive(s)
+			}
+		})
 	}
 }
