@@ -45,6 +45,7 @@ func (f *fake) Digest(table string, partition int32) (status.Digest, error) {
 	}
 	return status.Digest{Known: true, Entries: int64(partition), Sum: 1<<64 - 1}, nil
 }
+
 func (f *fake) Put(_ context.Context, channel string, key, value *string) (status.Put, error) {
 	switch {
 	case channel != "orders":
