@@ -62,6 +62,8 @@ type Config struct {
 	CommitInterval time.Duration
 	// StopTimeout bounds how long a graceful stop may take. Defaults to 30 s.
 	StopTimeout time.Duration
+	// TopicRefresh is how often topics are looked for that match a topology's topic patterns (topology.NewTopicPattern). Defaults to 30 s.
+	TopicRefresh time.Duration
 	// InstanceID is the identity of this node in its group: letters, digits, dots, dashes and underscores. Defaults to
 	// one that is made once and kept in DataDir. Two processes that run at once must not share one.
 	InstanceID string
@@ -151,6 +153,9 @@ func (c Config) Validate() error {
 	if c.StopTimeout < 0 {
 		errs = append(errs, fmt.Errorf("stop timeout is %s: use a positive duration, or 0 for the default", c.StopTimeout))
 	}
+	if c.TopicRefresh < 0 {
+		errs = append(errs, fmt.Errorf("topic refresh is %s: use a positive duration, or 0 for the default", c.TopicRefresh))
+	}
 	if c.HTTP.Addr == "" && c.HTTP != (HTTP{}) {
 		errs = append(errs, errors.New("HTTP has no Addr: give it host:port, or leave HTTP empty"))
 	}
@@ -191,7 +196,7 @@ func Run(ctx context.Context, cfg Config, topologies ...*topology.Topology) erro
 	h, err := host.Open(ctx, host.Config{
 		Brokers: cfg.Brokers, Settings: cfg.Kafka, Client: cfg.Client, DataDir: cfg.DataDir, InstanceID: cfg.InstanceID,
 		AtLeastOnce: cfg.Guarantee == AtLeastOnce, CreateTopics: cfg.CreateTopics, KeepSlots: cfg.KeepSlots, Strict: cfg.Strict,
-		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, Logger: cfg.Logger, LogValues: cfg.LogValues,
+		CommitInterval: cfg.CommitInterval, StopTimeout: cfg.StopTimeout, TopicRefresh: cfg.TopicRefresh, Logger: cfg.Logger, LogValues: cfg.LogValues,
 		Hooks: cfg.Hooks, Gateway: cfg.HTTP.gateway(),
 	}, plans...)
 	if err != nil {

@@ -84,6 +84,7 @@ type groupHandler struct {
 type slotTable struct {
 	stages  map[int32]*plan.Stage
 	numbers map[int32]int32 // partition of the stage
+	later   map[int32]bool  // see startAt
 }
 
 // Sources implements kafka.GroupHandler.

@@ -184,12 +184,12 @@ func mendOf(t *plan.Topic, name string) string {
 }
 
 // heed warns of dangers, or refuses to start.
-func (n *Node) heed(ctx context.Context, admin kafka.Admin) error {
+func (n *Node) heed(ctx context.Context, p *plan.Plan, admin kafka.Admin) error {
 	operator, ok := admin.(kafka.Operator)
 	if !ok {
 		return nil // of a simulated cluster, which has no settings
 	}
-	dangers, unseen, err := Dangers(ctx, n.plan, operator)
+	dangers, unseen, err := Dangers(ctx, p, operator)
 	if err != nil {
 		return fmt.Errorf("look at the brokers' settings: %w", err)
 	}

@@ -23,7 +23,7 @@ type Ground interface {
 	AwaitFor(ctx context.Context, done <-chan struct{}, d time.Duration) error
 	// Random returns a random number.
 	Random() uint64
-	// Root starts the actor at the top.
+	// Root starts the actor at the top; again, when what was below the one before has ended.
 	Root(a actor.Actor, strategy actor.SupervisorStrategy) *actor.PID
 	// Child starts an actor below that of c. strategy is for its children; nil: the library's.
 	Child(c actor.Context, name string, producer func() actor.Actor, strategy actor.SupervisorStrategy) *actor.PID
@@ -128,6 +128,9 @@ func (*realGround) AwaitFor(ctx context.Context, done <-chan struct{}, d time.Du
 func (*realGround) Random() uint64 { return rand.Uint64() }
 
 func (g *realGround) Root(a actor.Actor, strategy actor.SupervisorStrategy) *actor.PID {
+	if g.system != nil { // of a node that begins anew: everything in it has ended
+		g.system.Shutdown()
+	}
 	g.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(atLeast{g.log.Handler(), slog.LevelWarn})
 	}))

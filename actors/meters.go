@@ -2,6 +2,7 @@ package actors
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,35 @@ func newMeters(p *plan.Plan) *meters {
 			m.tables, m.byTable[t] = append(m.tables, x), x
 		}
 	}
+	return m
+}
+
+// from goes on where others of the node have counted to: what is called the same is counted on.
+func (m *meters) from(before *meters) *meters {
+	agents, tables := map[string]*agentMeter{}, map[string]*tableMeter{}
+	for _, x := range before.agents {
+		agents[x.name] = x
+	}
+	for _, x := range before.tables {
+		tables[x.name] = x
+	}
+	for a, x := range m.byAgent {
+		if y := agents[x.name]; y != nil {
+			m.byAgent[a] = y
+			m.agents[slices.Index(m.agents, x)] = y
+		}
+	}
+	for t, x := range m.byTable {
+		if y := tables[x.name]; y != nil {
+			m.byTable[t] = y
+			m.tables[slices.Index(m.tables, x)] = y
+		}
+	}
+	m.commit = before.commit
+	for i := range m.verdicts {
+		m.verdicts[i].Store(before.verdicts[i].Load())
+	}
+	m.bundles.Store(before.bundles.Load())
 	return m
 }
 

@@ -35,6 +35,8 @@ type Config struct {
 	// CheckpointInterval is how often a table that has changed is written to its checkpoint, while that takes less than 5 %
 	// of its time. Defaults to 5 s.
 	CheckpointInterval time.Duration
+	// TopicRefresh is how often topics are looked for that match the patterns of the topology. Defaults to 30 s.
+	TopicRefresh time.Duration
 	// Ground is what the actors stand on. Defaults to protoactor, the real clock and goroutines.
 	Ground Ground
 	// Disk keeps the checkpoints. Defaults to real files.
@@ -53,34 +55,36 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("actors.Config.%s is empty", name))
 		}
 	}
-	if c.CommitInterval < 0 || c.StopTimeout < 0 || c.CheckpointInterval < 0 {
-		faults = append(faults, errors.New("actors.Config: CommitInterval, CheckpointInterval and StopTimeout must not be negative"))
+	if c.CommitInterval < 0 || c.StopTimeout < 0 || c.CheckpointInterval < 0 || c.TopicRefresh < 0 {
+		faults = append(faults, errors.New("actors.Config: CommitInterval, CheckpointInterval, StopTimeout and TopicRefresh must not be negative"))
 	}
 	return errors.Join(faults...)
 }
 
 // Node runs one topology in this process: one actor system, one member of its group.
 type Node struct {
-	plan   *plan.Plan
-	driver kafka.Driver
-	cfg    Config
-	log    *slog.Logger
+	defined *plan.Plan // as it was given: without topics that match patterns
+	driver  kafka.Driver
+	cfg     Config
+	log     *slog.Logger
+	warned  map[string]bool // of topics that match and are not read; belongs to whoever opens or watches
 
-	done    chan struct{}
-	mu      sync.Mutex // of err, started, stopped, leave and kill
-	err     error
-	started bool
-	stopped bool
-	ground  Ground
-	root    *actor.PID
-	leave   context.CancelFunc // begins the orderly stop
-	kill    context.CancelFunc // ends everything
-	strays  sync.WaitGroup
-	closes  []func() error
-	meters  *meters
-	hooks   *hooks
-	began   time.Time
-	lags    lags
+	done     chan struct{}
+	mu       sync.Mutex // of what follows, up to kill, of meters and hooks
+	err      error
+	renewing bool // it begins anew once it has let go of everything
+	started  bool
+	stopped  bool
+	ground   Ground
+	root     *actor.PID
+	leave    context.CancelFunc // begins the orderly stop
+	kill     context.CancelFunc // ends everything
+	strays   sync.WaitGroup
+	closes   []func() error
+	meters   *meters
+	hooks    *hooks
+	began    time.Time
+	lags     lags
 }
 
 // NewNode makes a node that runs a plan on the cluster of a driver.
@@ -97,6 +101,9 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = 30 * time.Second
 	}
+	if cfg.TopicRefresh == 0 {
+		cfg.TopicRefresh = topicRefresh
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -106,7 +113,7 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	if cfg.Ground == nil {
 		cfg.Ground = &realGround{log: cfg.Logger}
 	}
-	return &Node{plan: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name, "node", cfg.Instance), ground: cfg.Ground, done: make(chan struct{}), meters: newMeters(p)}, nil
+	return &Node{defined: p, driver: d, cfg: cfg, log: cfg.Logger.With("topology", p.Name, "node", cfg.Instance), ground: cfg.Ground, done: make(chan struct{}), meters: newMeters(p)}, nil
 }
 
 // Start checks the topics, makes those that are missing, joins the group and returns; the node runs until Stop, or until
@@ -121,83 +128,98 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.started, n.leave, n.began = true, cancel, n.ground.Now()
 	n.mu.Unlock()
-	err := n.open(ctx)
+	l, err := n.open(ctx)
 	if err != nil {
 		n.fail(err)
 		n.close()
 		close(n.done)
+		return err
 	}
-	return err
+	n.run(l)
+	return nil
 }
 
-func (n *Node) open(ctx context.Context) error {
+// life is what runs from a start to the next: all but what outlives a change of the topics that match patterns.
+type life struct {
+	plan *plan.Plan
+	top  *topics
+	root *root
+}
+
+func (n *Node) open(ctx context.Context) (*life, error) {
 	admin, err := n.driver.OpenAdmin()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n.closes = append(n.closes, admin.Close)
 	reader, err := n.driver.OpenReader()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n.closes = append(n.closes, reader.Close)
-	if err := checkRights(ctx, n.plan, admin); err != nil {
-		return err
-	}
-	top, err := checkTopics(ctx, n.plan, admin, n.cfg.CreateTopics)
+	p, err := n.resolve(ctx, admin)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if err := checkRights(ctx, p, admin); err != nil {
+		return nil, err
+	}
+	top, err := checkTopics(ctx, p, admin, n.cfg.CreateTopics)
+	if err != nil {
+		return nil, err
 	}
 	crashpoint.Hit("start.topics-checked")
-	if err := n.heed(ctx, admin); err != nil {
-		return err
+	if err := n.heed(ctx, p, admin); err != nil {
+		return nil, err
 	}
-	slots, err := findSlots(ctx, n.plan, admin, reader, top)
+	slots, err := findSlots(ctx, p, admin, reader, top)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	crashpoint.Hit("start.slots-found")
-	copies, err := n.openGlobals(admin, top)
+	copies, err := n.openGlobals(p, admin, top)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	group, err := n.driver.OpenGroup(kafka.GroupConfig{
-		Group: n.plan.Name, Instance: n.cfg.Instance, Nonce: n.cfg.Nonce, Advertise: n.cfg.Advertise,
-		KeepSlots: n.cfg.KeepSlots, ReleaseTimeout: n.cfg.StopTimeout / 2, AtLeastOnce: n.cfg.AtLeastOnce,
+		Group: p.Name, Instance: n.cfg.Instance, Nonce: n.cfg.Nonce, Advertise: n.cfg.Advertise,
+		KeepSlots: n.cfg.KeepSlots, Returns: n.renews, ReleaseTimeout: n.cfg.StopTimeout / 2, AtLeastOnce: n.cfg.AtLeastOnce,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	crashpoint.Hit("start.group-opened")
-	names := make([]string, len(n.plan.Topics))
-	for i, t := range n.plan.Topics {
+	names := make([]string, len(p.Topics))
+	for i, t := range p.Topics {
 		names[i] = t.Name
 	}
 	producer, err := n.driver.OpenProducer(ctx, group, names)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n.closes = append(n.closes, producer.Close)
 	crashpoint.Hit("start.producer-opened")
 	n.lags.open(n.ground, admin)
-	hooks := newHooks(n.cfg.Hooks, n.log)
 	n.mu.Lock()
-	n.hooks = hooks
+	n.meters = newMeters(p).from(n.meters)
+	if n.hooks == nil {
+		n.hooks = newHooks(n.cfg.Hooks, n.log)
+	}
+	meters, hooks := n.meters, n.hooks
 	n.mu.Unlock()
-	n.run(&root{
-		site: &site{plan: n.plan, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, meters: n.meters, hooks: hooks},
+	return &life{p, top, &root{
+		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, once: !n.cfg.AtLeastOnce, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, meters: meters, hooks: hooks},
 		restorer: &restorer{
 			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
 			retention: func(topic string) time.Duration { return top.retention[topic] },
 		},
 		globals: copies, slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
-	}, top)
-	return nil
+	}}, nil
 }
 
 // openGlobals makes the actor of the global tables; nil where the plan has none.
-func (n *Node) openGlobals(admin kafka.Admin, top *topics) (*globals, error) {
-	if len(n.plan.Globals) == 0 {
+func (n *Node) openGlobals(p *plan.Plan, admin kafka.Admin, top *topics) (*globals, error) {
+	if len(p.Globals) == 0 {
 		return nil, nil //nolint:nilnil // there is nothing to make
 	}
 	reader, err := n.driver.OpenReader() // of its own: it never ends
@@ -205,8 +227,8 @@ func (n *Node) openGlobals(admin kafka.Admin, top *topics) (*globals, error) {
 		return nil, err
 	}
 	n.closes = append(n.closes, reader.Close)
-	top.env.Globals = n.plan.NewGlobals()
-	return &globals{ground: n.ground, reader: reader, admin: admin, state: newGlobalsState(n.plan, top.env), values: n.cfg.LogValues, log: n.log}, nil
+	top.env.Globals = p.NewGlobals()
+	return &globals{ground: n.ground, reader: reader, admin: admin, state: newGlobalsState(p, top.env), values: n.cfg.LogValues, log: n.log}, nil
 }
 
 // endOf asks for a changelog's end as it is, open transactions included.
@@ -217,8 +239,31 @@ func endOf(admin kafka.Admin) func(context.Context, kafka.TopicPartition) (int64
 	}
 }
 
-// run spawns the tree and polls the group until the node is to stop.
-func (n *Node) run(r *root, top *topics) {
+// run runs lives, one after the other, until the node is to stop.
+func (n *Node) run(l *life) {
+	poll := n.begin(l)
+	n.ground.Go(func() {
+		defer close(n.done)
+		defer n.ground.Close()
+		for {
+			poll()
+			next, err := n.again()
+			if err != nil {
+				n.fail(err)
+			}
+			if next == nil {
+				break
+			}
+			poll = n.begin(next)
+		}
+		n.hooks.end(hookPatience)
+		crashpoint.Hit("stop.closed")
+	})
+}
+
+// begin spawns the tree. What it returns polls the group until the node is to stop, or to begin anew, and ends everything.
+func (n *Node) begin(l *life) (poll func()) {
+	r := l.root
 	running, kill := context.WithCancel(context.Background())
 	polling, leave := context.WithCancel(running)
 	n.mu.Lock()
@@ -238,10 +283,12 @@ func (n *Node) run(r *root, top *topics) {
 	n.root = pid
 	n.mu.Unlock()
 	crashpoint.Hit("start.running")
-	n.ground.Go(func() { n.watch(polling, r.admin, top) })
+	watched := make(chan struct{})
 	n.ground.Go(func() {
-		defer close(n.done)
-		defer n.ground.Close()
+		defer close(watched)
+		n.watch(polling, l)
+	})
+	return func() {
 		if n.ground.Await(running, ready) == nil {
 			_ = n.ground.Await(polling, loaded) // a node that is to stop stops in order all the same
 			if err := r.group.Run(polling, r.handler); err != nil {
@@ -252,11 +299,10 @@ func (n *Node) run(r *root, top *topics) {
 		kill()
 		n.ground.Stop(pid)
 		crashpoint.Hit("stop.actors-stopped")
+		_ = n.ground.Await(context.Background(), watched)
 		n.lags.close()
 		n.close()
-		r.site.hooks.end(hookPatience)
-		crashpoint.Hit("stop.closed")
-	})
+	}
 }
 
 // How often the node looks whether its topics have changed, and after how many looks it purges.
@@ -265,27 +311,47 @@ const (
 	purgeEvery = 6
 )
 
-// watch ends the node when a topic is deleted or changes its number of partitions, and deletes from repartition topics
-// what has been read.
-func (n *Node) watch(ctx context.Context, admin kafka.Admin, top *topics) {
-	purge := newPurge(n.plan, top)
-	for i := 1; n.ground.Sleep(ctx, watchEvery); i++ {
+// watch ends the node when a topic is deleted or changes its number of partitions, has it begin anew when the topics that match patterns change, and
+// deletes from repartition topics what has been read.
+func (n *Node) watch(ctx context.Context, l *life) {
+	purge, admin := newPurge(l.plan, l.top), l.root.admin
+	every := watchEvery
+	if len(l.plan.Patterns) > 0 {
+		every = min(every, n.cfg.TopicRefresh)
+	}
+	looked := n.ground.Now()
+	for i := 1; n.ground.Sleep(ctx, every); i++ {
 		ask, cancel := n.ground.WithTimeout(ctx, 10*time.Second)
-		err := top.changed(ask, n.plan, admin)
+		why := ""
+		moved, err := l.top.changed(ask, l.plan, admin)
+		if len(moved) > 0 {
+			why = changedTopics(moved)
+		}
 		if i%purgeEvery == 0 && err == nil {
 			if err := purge.run(ask, admin); err != nil && ctx.Err() == nil {
 				n.log.Warn("repartition topics not purged; tried again later", "error", err)
 			}
 		}
+		if now := n.ground.Now(); len(l.plan.Patterns) > 0 && now.Sub(looked) >= n.cfg.TopicRefresh && err == nil && why == "" {
+			looked = now
+			why = n.lookForTopics(ask, admin, l.plan)
+		}
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			n.mu.Lock()
-			root := n.root
-			n.mu.Unlock()
-			n.ground.Send(root, nodeFailed{err})
+			n.ground.Send(n.rootPID(), nodeFailed{err})
+			return
+		}
+		if why != "" && ctx.Err() == nil {
+			n.renew(why)
 			return
 		}
 	}
+}
+
+func (n *Node) rootPID() *actor.PID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.root
 }
 
 // fail notes the first error and stops the node.

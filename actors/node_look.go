@@ -76,10 +76,10 @@ func (n *Node) Look() status.Node {
 
 func (n *Node) look() (st status.Node, known bool) {
 	n.mu.Lock()
-	started, stopped, err, began := n.started, n.stopped, n.err, n.began
+	started, stopped, renewing, err, began := n.started, n.stopped, n.renewing, n.err, n.began
 	n.mu.Unlock()
 	st, askErr := askRoot[status.Node](n, inspectNode{})
-	st.Topology, st.Instance, st.Started, st.Commits = n.plan.Name, n.cfg.Instance, began, n.meters.commits()
+	st.Topology, st.Instance, st.Started, st.Commits = n.defined.Name, n.cfg.Instance, began, n.counted().commits()
 	if st.Guarantee = "exactly-once"; n.cfg.AtLeastOnce {
 		st.Guarantee = "at-least-once"
 	}
@@ -97,6 +97,8 @@ func (n *Node) look() (st status.Node, known bool) {
 		st.State, st.Why, st.Ready = status.Stopping, err.Error(), false
 	case stopped:
 		st.State, st.Why, st.Ready = status.Stopping, "it was asked to stop", false
+	case renewing:
+		st.State, st.Why, st.Ready = status.Starting, "it begins anew, since the topics that match patterns have changed", false
 	case !started || errors.Is(askErr, errNotRunning):
 		st.State, st.Why = status.Starting, "it looks at its topics and slots"
 	case askErr != nil:
@@ -134,7 +136,13 @@ func (n *Node) Digest(table string, partition int32) (status.Digest, error) {
 }
 
 // Meters returns what the node has counted. It asks nobody.
-func (n *Node) Meters() status.Meters { return n.meters.read() }
+func (n *Node) Meters() status.Meters { return n.counted().read() }
+
+func (n *Node) counted() *meters {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.meters
+}
 
 // HooksDropped is how many events hooks were not told of, because one of them was too slow.
 func (n *Node) HooksDropped() int64 {

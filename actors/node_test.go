@@ -70,6 +70,7 @@ type world struct {
 	values  bool         // in logs
 	ends    error        // with which nodes may end
 	hooks   actors.Hooks // of the nodes to come
+	refresh time.Duration
 }
 
 func newWorld(tb testing.TB, partitions int32, topics ...string) *world {
@@ -141,7 +142,7 @@ func (w *world) node(dir string, topo *topology.Topology) *actors.Node {
 	require.NoError(w.t, err)
 	w.starts++
 	n, err := actors.NewNode(p, d, actors.Config{
-		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks,
+		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks, TopicRefresh: w.refresh,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

@@ -339,6 +339,15 @@ func newPartitionState(p *plan.Plan, stage *plan.Stage, partition int32, g kafka
 type startAt struct {
 	first, end int64
 	since      map[plan.Start]int64
+	later      bool // found by its pattern after that had been read before: it is read from its beginning
+}
+
+// chosen is where an agent is to start.
+func (b startAt) chosen(a *plan.Agent) plan.Start {
+	if b.later {
+		return plan.Earliest
+	}
+	return a.Start
 }
 
 // of is where an agent starts.
@@ -403,11 +412,12 @@ func (s *partitionState) place(begin []startAt) error {
 			switch {
 			case known || pos.Offset >= 0 && len(meta.Agents) == 0: // the latter: committed by another program
 				a.done = progressOf(ahead, pos.Offset)
-			case a.agent.Start == plan.None:
+			case begin[i].chosen(a.agent) == plan.None:
 				return &noStartError{s.plan.Name, a.agent.Name, q.topic.Name, s.partition}
 			default: // new to the topology, or all is
-				a.done = progress{upTo: begin[i].of(a.agent.Start)}
-				s.new, s.chosen = true, s.chosen || a.agent.Start != plan.Earliest
+				start := begin[i].chosen(a.agent)
+				a.done = progress{upTo: begin[i].of(start)}
+				s.new, s.chosen = true, s.chosen || start != plan.Earliest
 			}
 			a.whole, a.committed = a.done.clone(), a.done.clone()
 			if q.from < 0 || a.done.upTo < q.from {

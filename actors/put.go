@@ -18,7 +18,7 @@ func (n *Node) Put(ctx context.Context, channel string, key, value *string) (sta
 	if admin == nil {
 		return status.Put{}, errNotRunning
 	}
-	for _, c := range n.plan.Channels {
+	for _, c := range n.defined.Channels {
 		if c.Name != channel {
 			continue
 		}
@@ -54,5 +54,5 @@ func (n *Node) Put(ctx context.Context, channel string, key, value *string) (sta
 		p.Offset = offsets[0]
 		return p, nil
 	}
-	return status.Put{}, fmt.Errorf("topology %s has no channel %s: %w", n.plan.Name, channel, status.ErrRefused)
+	return status.Put{}, fmt.Errorf("topology %s has no channel %s: %w", n.defined.Name, channel, status.ErrRefused)
 }

@@ -164,12 +164,12 @@ func (r *root) take(c actor.Context, g kafka.Grant) {
 	crashpoint.Hit("own.granted")
 	self := c.Self()
 	r.site.ground.Go(func() {
-		begin, err := r.begin(st, r.slots.numbers[g.Slot])
+		begin, err := r.begin(st, r.slots.numbers[g.Slot], r.slots.later[g.Slot])
 		r.site.ground.Send(self, prepared{g, begin, err})
 	})
 }
 
-func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
+func (r *root) begin(st *plan.Stage, partition int32, later bool) ([]startAt, error) {
 	ctx, cancel := r.site.ground.WithTimeout(r.ctx, 30*time.Second)
 	defer cancel()
 	var tps []kafka.TopicPartition
@@ -179,11 +179,11 @@ func (r *root) begin(st *plan.Stage, partition int32) ([]startAt, error) {
 	starts, ends, err := bounds(ctx, r.admin, kafka.ReadCommitted, tps...)
 	begin := make([]startAt, 0, len(tps))
 	for _, tp := range tps {
-		begin = append(begin, startAt{starts[tp], ends[tp], map[plan.Start]int64{}})
+		begin = append(begin, startAt{starts[tp], ends[tp], map[plan.Start]int64{}, later})
 	}
 	for _, a := range st.Agents {
 		i := slices.Index(st.Sources, a.Source)
-		if i < 0 || a.Start <= plan.Earliest || err != nil {
+		if i < 0 || begin[i].chosen(a) <= plan.Earliest || err != nil {
 			continue
 		}
 		if _, asked := begin[i].since[a.Start]; asked { // for another agent

@@ -41,6 +41,8 @@ type Sim struct {
 	Fate func(bundles []*kafka.Bundle) (o kafka.Outcome, landed bool)
 	// Backoff lets retries wait as their policies say, for the clock to be advanced. Otherwise they come at once.
 	Backoff bool
+	// Later are topics of patterns that are found after the first start.
+	Later map[string]bool
 }
 
 // simEvent is a message on its way. Those of one lane, a pair of sender and receiver, keep their order.
@@ -157,7 +159,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 			pos = kafka.Position{TopicPartition: tp, Offset: -1}
 		}
 		g.Sources = append(g.Sources, pos)
-		at := startAt{0, int64(len(s.logs[t.ID][part])), map[plan.Start]int64{}}
+		at := startAt{0, int64(len(s.logs[t.ID][part])), map[plan.Start]int64{}, s.Later[t.Name]}
 		for _, a := range st.Agents {
 			if a.Source == t && a.Start > plan.Earliest {
 				at.since[a.Start] = int64(slices.IndexFunc(s.logs[t.ID][part], func(r SimRecord) bool { return r.Timestamp >= int64(a.Start) }))

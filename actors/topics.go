@@ -67,7 +67,7 @@ func missing(p *plan.Plan, have map[string]kafka.TopicState, create bool) (specs
 		if t.Kind != plan.External || count[t.Name] > 0 {
 			continue
 		}
-		if !create {
+		if !create || t.Pattern != nil && !t.Sink && !t.Global { // one of the latter was there just now
 			absent = append(absent, t.Name)
 			continue
 		}
@@ -114,6 +114,15 @@ func partitionsOf(p *plan.Plan, t *plan.Topic, count map[string]int32) int32 {
 	}
 	if t.Like != nil {
 		return max(count[t.Like.Name], partitionsOf(p, t.Like, count))
+	}
+	if t.LikePattern != nil {
+		most := int32(0)
+		for _, name := range matched(p, t.LikePattern) {
+			most = max(most, count[name])
+		}
+		if most > 0 {
+			return most
+		}
 	}
 	for _, st := range p.Stages {
 		if !slices.Contains(st.Sources, t) {
@@ -220,18 +229,18 @@ func (top *topics) checkStage(p *plan.Plan, i int, st *plan.Stage) (faults []err
 }
 
 // changed says whether a topic was deleted or has another number of partitions than when the node started. That the broker
-// does not answer is no change.
-func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin) error {
+// does not answer is no change. moved are those that match patterns, which is no fault.
+func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin) (moved []string, err error) {
 	names := make([]string, 0, len(p.Topics))
 	for _, t := range p.Topics {
 		names = append(names, t.Name)
 	}
 	have, err := admin.Topics(ctx, names...)
 	if errors.Is(err, kafka.ErrDenied) {
-		return err
+		return nil, err
 	}
 	if err != nil {
-		return nil //nolint:nilerr // the clients report that the broker is away, and wait for it
+		return nil, nil //nolint:nilerr // the clients report that the broker is away, and wait for it
 	}
 	var faults []error
 	for _, t := range p.Topics {
@@ -239,6 +248,10 @@ func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin)
 		was := top.env.Partitions[t.ID]
 		switch {
 		case t.Kind == plan.Slots || was == 0:
+		case t.Pattern != nil && !t.Sink && !t.Global:
+			if !ok || top.ids[t.Name] != x.ID || x.Partitions != was {
+				moved = append(moved, t.Name)
+			}
 		case !ok || top.ids[t.Name] != x.ID:
 			faults = append(faults, fmt.Errorf("topic %s was deleted under the running node; make it again and restart, or, to start over, %s", t.Name, kafka.StartOver(p.Name)))
 		case x.Partitions != was && (t.Source || t.Kind == plan.Changelog):
@@ -249,7 +262,7 @@ func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin)
 				t.Name, x.Partitions, was))
 		}
 	}
-	return errors.Join(faults...)
+	return moved, errors.Join(faults...)
 }
 
 // findSlots brings the slot map up to date.
@@ -263,11 +276,11 @@ func findSlots(ctx context.Context, p *plan.Plan, admin kafka.Admin, reader kafk
 	read := func(ctx context.Context, tp kafka.TopicPartition, end int64) ([]*kafka.Batch, error) {
 		return kafka.ReadAll(ctx, reader, tp, 0, end)
 	}
-	m, err := kafka.SyncSlots(ctx, admin, read, p.Name, sizes)
+	m, err := kafka.SyncSlots(ctx, admin, read, p.Name, sizes, slotPatterns(p, top.ids)...)
 	if err != nil {
 		return nil, err
 	}
-	t := &slotTable{stages: map[int32]*plan.Stage{0: p.Stages[0]}, numbers: map[int32]int32{0: 0}}
+	t := &slotTable{stages: map[int32]*plan.Stage{0: p.Stages[0]}, numbers: map[int32]int32{0: 0}, later: map[int32]bool{}}
 	for i, st := range p.Stages {
 		for n := range top.stage[i] {
 			if i == 0 {
@@ -277,7 +290,7 @@ func findSlots(ctx context.Context, p *plan.Plan, admin kafka.Admin, reader kafk
 			if !ok {
 				return nil, fmt.Errorf("slot map of %s: %s/%d has no slot", p.Name, st.Key, n)
 			}
-			t.stages[slot], t.numbers[slot] = st, n
+			t.stages[slot], t.numbers[slot], t.later[slot] = st, n, m.Later(slot)
 		}
 	}
 	return t, nil

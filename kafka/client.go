@@ -295,6 +295,8 @@ type GroupConfig struct {
 	Nonce     string // of this process: a mark is Instance/Nonce
 	Advertise string // a URL; travels in client.id, behind an @
 	KeepSlots bool   // at the end, stop without leaving the group: for rolling restarts
+	// Returns says, at the end, that this process joins again at once, so that it does not leave either. Nil: it does not.
+	Returns func() bool
 	// ReleaseTimeout bounds how long Release may take in a rebalance. Defaults to 10 s.
 	ReleaseTimeout time.Duration
 	AtLeastOnce    bool

@@ -30,6 +30,39 @@ type SlotEntry struct {
 	Slot      int32  `json:"slot"`
 	Stage     string `json:"stage"`
 	Partition int32  `json:"partition"`
+	// Pattern is set where the stage is a topic that matches one, and Topic is its id then; empty where the brokers have none.
+	Pattern string `json:"pattern,omitempty"`
+	Topic   string `json:"topic,omitempty"`
+	// Later says that the partition was found when the pattern had been read before: agents without a committed offset read it from its beginning.
+	Later bool `json:"later,omitempty"`
+}
+
+// SlotPattern is a pattern of a plan as the slot map sees it: its name, and the topics that match now, which are stages of their own, with their ids.
+type SlotPattern struct {
+	Name   string
+	Topics map[string]string
+}
+
+// begun returns the record that says that a pattern is read from now on: what the map does not know of by then is new.
+func begun(pattern string) (key, value []byte) {
+	value, err := json.Marshal(struct {
+		Begun string `json:"begun"`
+	}{pattern})
+	if err != nil {
+		panic(fmt.Sprintf("kafka: a string cannot fail to encode: %v", err)) // a bug here
+	}
+	return []byte("begun " + pattern), value
+}
+
+// parseBegun reads a record that begun made; empty for another.
+func parseBegun(value []byte) string {
+	var raw struct {
+		Begun string `json:"begun"`
+	}
+	if json.Unmarshal(value, &raw) != nil {
+		return ""
+	}
+	return raw.Begun
 }
 
 // Encode returns the record of the slots topic that holds the entry: as key the slot's number, as value JSON.
@@ -47,6 +80,9 @@ func ParseSlotEntry(value []byte) (SlotEntry, error) {
 		Slot      *int32  `json:"slot"`
 		Stage     *string `json:"stage"`
 		Partition *int32  `json:"partition"`
+		Pattern   string  `json:"pattern"`
+		Topic     string  `json:"topic"`
+		Later     bool    `json:"later"`
 	}
 	if err := json.Unmarshal(value, &raw); err != nil {
 		return SlotEntry{}, fmt.Errorf("record %q of the slot map: %w", shorten(value), err)
@@ -54,7 +90,7 @@ func ParseSlotEntry(value []byte) (SlotEntry, error) {
 	if raw.Slot == nil || raw.Stage == nil || raw.Partition == nil || *raw.Slot < 0 || *raw.Slot >= maxSlots || *raw.Partition < 0 {
 		return SlotEntry{}, fmt.Errorf("record %q of the slot map: it needs a slot from 0 to %d, a stage, and a partition not below 0", shorten(value), maxSlots-1)
 	}
-	return SlotEntry{Slot: *raw.Slot, Stage: *raw.Stage, Partition: *raw.Partition}, nil
+	return SlotEntry{*raw.Slot, *raw.Stage, *raw.Partition, raw.Pattern, raw.Topic, raw.Later}, nil
 }
 
 // resetBegun is the value of the record that a reset of a topology writes into its slot map before it deletes anything.
@@ -83,7 +119,15 @@ type SlotMap struct {
 	topology string
 	slots    map[int32]stagePartition
 	numbers  map[stagePartition]int32
-	size     int32 // one more than the highest slot
+	size     int32             // one more than the highest slot
+	begun    map[string]bool   // patterns
+	matched  map[int32]matched // slots of topics that match patterns
+}
+
+// matched is what the map knows of a partition of a topic that matches a pattern.
+type matched struct {
+	topic string // its id
+	later bool
 }
 
 // NewSlotMap returns the map of a topology without records: slot 0, the leader's, alone.
@@ -94,6 +138,8 @@ func NewSlotMap(topology string) *SlotMap {
 		slots:    map[int32]stagePartition{LeaderSlot: leader},
 		numbers:  map[stagePartition]int32{leader: LeaderSlot},
 		size:     LeaderSlot + 1,
+		begun:    map[string]bool{},
+		matched:  map[int32]matched{},
 	}
 }
 
@@ -103,12 +149,19 @@ func (m *SlotMap) Fold(_, value []byte) error {
 	if string(value) == resetBegun {
 		return ErrResetBegun
 	}
+	if name := parseBegun(value); name != "" {
+		m.begun[name] = true
+		return nil
+	}
 	e, err := ParseSlotEntry(value)
 	if err != nil {
 		return err
 	}
 	sp := stagePartition{e.Stage, e.Partition}
-	if _, taken := m.slots[e.Slot]; taken {
+	if have, taken := m.slots[e.Slot]; taken {
+		if have == sp && e.Pattern != "" && m.matched[e.Slot].topic != e.Topic { // a topic that was made anew
+			m.matched[e.Slot] = matched{e.Topic, e.Later}
+		}
 		return nil
 	}
 	if _, placed := m.numbers[sp]; placed {
@@ -116,7 +169,24 @@ func (m *SlotMap) Fold(_, value []byte) error {
 	}
 	m.slots[e.Slot], m.numbers[sp] = sp, e.Slot
 	m.size = max(m.size, e.Slot+1)
+	if e.Pattern != "" {
+		m.matched[e.Slot] = matched{e.Topic, e.Later}
+	}
 	return nil
+}
+
+// Later says whether what a slot stands for is a partition of a topic that was found by its pattern after that had been read before, or was made
+// anew since: an agent without a committed offset reads it from its beginning.
+func (m *SlotMap) Later(slot int32) bool { return m.matched[slot].later }
+
+// unbegun are those patterns that the map does not know yet.
+func (m *SlotMap) unbegun(patterns []SlotPattern) (names []string) {
+	for _, p := range patterns {
+		if !m.begun[p.Name] {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // Plan returns the entries that are missing from the map for the stages to have a slot for each of their partitions, and
@@ -124,13 +194,28 @@ func (m *SlotMap) Fold(_, value []byte) error {
 //
 // A stage of the map that none of ours overlaps is left alone: another version of the topology may have it still, and
 // its slots stand for nothing in this plan.
-func (m *SlotMap) Plan(stages []StageSize) (missing []SlotEntry, contradictions []error) {
-	contradictions = m.contradictions(stages)
+//
+// A stage that is a topic of a pattern may have fewer partitions than in the map, since the topic may have been made anew: the other slots stand for nothing.
+func (m *SlotMap) Plan(stages []StageSize, patterns ...SlotPattern) (missing []SlotEntry, contradictions []error) {
+	of := map[string]SlotPattern{}
+	for _, p := range patterns {
+		for topic := range p.Topics {
+			of[topic] = p
+		}
+	}
+	contradictions = m.contradictions(stages, of)
 	next := m.size
 	for _, s := range stages {
+		pattern, id := of[s.Key].Name, of[s.Key].Topics[s.Key]
 		for p := range s.Partitions {
-			if _, ok := m.numbers[stagePartition{s.Key, p}]; !ok {
-				missing = append(missing, SlotEntry{Slot: next, Stage: s.Key, Partition: p})
+			e := SlotEntry{Slot: next, Stage: s.Key, Partition: p, Pattern: pattern, Topic: id, Later: m.begun[pattern]}
+			slot, ok := m.numbers[stagePartition{s.Key, p}]
+			if before, known := m.matched[slot]; ok && known && pattern != "" && before.topic != id { // it was made anew
+				e.Slot, e.Later = slot, true
+				missing = append(missing, e)
+			}
+			if !ok {
+				missing = append(missing, e)
 				next++
 			}
 		}
@@ -138,7 +223,7 @@ func (m *SlotMap) Plan(stages []StageSize) (missing []SlotEntry, contradictions 
 	return missing, contradictions
 }
 
-func (m *SlotMap) contradictions(stages []StageSize) (errs []error) {
+func (m *SlotMap) contradictions(stages []StageSize, of map[string]SlotPattern) (errs []error) {
 	sizes := map[string]int32{}
 	for sp := range m.numbers {
 		sizes[sp.stage] = max(sizes[sp.stage], sp.partition+1)
@@ -151,7 +236,7 @@ func (m *SlotMap) contradictions(stages []StageSize) (errs []error) {
 	for _, s := range stages {
 		for _, key := range live {
 			switch shared := overlap(s.Key, key); {
-			case s.Key == key && sizes[key] > s.Partitions:
+			case s.Key == key && sizes[key] > s.Partitions && of[key].Name == "":
 				errs = append(errs, fmt.Errorf("stage [%s] has %d partitions now but %d in the slot map of %s: a topic was deleted or made anew; %s",
 					s.Key, s.Partitions, sizes[key], m.topology, StartOver(m.topology)))
 			case s.Key != key && len(shared) > 0:

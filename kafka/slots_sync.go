@@ -23,9 +23,11 @@ const slotRounds = 20
 // read returns all records of a topic-partition from its beginning up to the offset end, as ReadAll does. SyncSlots
 // blocks until it is done or ctx ends. A plan that contradicts the map is an error that names every contradiction; then
 // nothing was written.
-func SyncSlots(ctx context.Context, admin Admin, read func(ctx context.Context, tp TopicPartition, end int64) ([]*Batch, error), topology string, stages []StageSize) (*SlotMap, error) {
+//
+// patterns are those of the plan: the map tells which of their partitions were found later than the pattern itself was read first (SlotMap.Later).
+func SyncSlots(ctx context.Context, admin Admin, read func(ctx context.Context, tp TopicPartition, end int64) ([]*Batch, error), topology string, stages []StageSize, patterns ...SlotPattern) (*SlotMap, error) {
 	s := slotSync{admin: admin, read: read, topology: topology, tp: TopicPartition{Topic: SlotsTopic(topology)}}
-	m, err := s.sync(ctx, stages)
+	m, err := s.sync(ctx, stages, patterns)
 	if err != nil {
 		return nil, fmt.Errorf("slot map of %s in topic %s: %w", topology, s.tp.Topic, err)
 	}
@@ -39,7 +41,7 @@ type slotSync struct {
 	tp       TopicPartition // the partition that has the map
 }
 
-func (s slotSync) sync(ctx context.Context, stages []StageSize) (*SlotMap, error) {
+func (s slotSync) sync(ctx context.Context, stages []StageSize, patterns []SlotPattern) (*SlotMap, error) {
 	if err := s.create(ctx, stages); err != nil {
 		return nil, err
 	}
@@ -48,16 +50,21 @@ func (s slotSync) sync(ctx context.Context, stages []StageSize) (*SlotMap, error
 		if err != nil {
 			return nil, err
 		}
-		missing, contradictions := m.Plan(stages)
+		missing, contradictions := m.Plan(stages, patterns...)
 		if len(contradictions) > 0 {
 			return nil, errors.Join(contradictions...)
 		}
-		if len(missing) == 0 {
+		first := m.unbegun(patterns)
+		if len(missing)+len(first) == 0 {
 			return m, s.grow(ctx, m.Len())
 		}
 		out := new(Outputs)
 		for _, e := range missing {
 			key, value := e.Encode()
+			out.Append(0, s.tp.Partition, 0, key, value, nil)
+		}
+		for _, name := range first { // behind its topics: until it is there, all that are found are those of the first start
+			key, value := begun(name)
 			out.Append(0, s.tp.Partition, 0, key, value, nil)
 		}
 		if _, err := s.admin.Produce(ctx, []string{s.tp.Topic}, out); err != nil {

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,11 +66,11 @@ func TestTheLeaderHasSlotZero(t *testing.T) {
 func TestTheFirstRecordWins(t *testing.T) {
 	t.Parallel()
 	m := kafka.NewSlotMap("t")
-	for _, e := range []kafka.SlotEntry{{1, "a", 0}, {1, "b", 0}, {2, "a", 0}, {2, "b", 0}, {5, "a", 1}} {
+	for _, e := range []kafka.SlotEntry{{Slot: 1, Stage: "a", Partition: 0}, {Slot: 1, Stage: "b", Partition: 0}, {Slot: 2, Stage: "a", Partition: 0}, {Slot: 2, Stage: "b", Partition: 0}, {Slot: 5, Stage: "a", Partition: 1}} {
 		_, value := e.Encode()
 		require.NoError(t, m.Fold(nil, value))
 	}
-	require.Equal(t, []kafka.SlotEntry{{0, "", 0}, {1, "a", 0}, {2, "b", 0}, {5, "a", 1}}, m.Entries())
+	require.Equal(t, []kafka.SlotEntry{{Slot: 0, Stage: "", Partition: 0}, {Slot: 1, Stage: "a", Partition: 0}, {Slot: 2, Stage: "b", Partition: 0}, {Slot: 5, Stage: "a", Partition: 1}}, m.Entries())
 	slot, ok := m.Slot("b", 0)
 	require.True(t, ok)
 	require.Equal(t, int32(2), slot)
@@ -81,17 +82,17 @@ func TestAPlanIsOnlyEverAppended(t *testing.T) {
 	m := kafka.NewSlotMap("t")
 	missing, contradictions := m.Plan([]kafka.StageSize{{"a", 2}, {"b,c", 1}})
 	require.Empty(t, contradictions)
-	require.Equal(t, []kafka.SlotEntry{{1, "a", 0}, {2, "a", 1}, {3, "b,c", 0}}, missing)
+	require.Equal(t, []kafka.SlotEntry{{Slot: 1, Stage: "a", Partition: 0}, {Slot: 2, Stage: "a", Partition: 1}, {Slot: 3, Stage: "b,c", Partition: 0}}, missing)
 	fold(t, m, missing...)
 	missing, contradictions = m.Plan([]kafka.StageSize{{"a", 3}, {"b,c", 1}})
 	require.Empty(t, contradictions)
-	require.Equal(t, []kafka.SlotEntry{{4, "a", 2}}, missing)
+	require.Equal(t, []kafka.SlotEntry{{Slot: 4, Stage: "a", Partition: 2}}, missing)
 }
 
 func TestContradictionsNameTheMend(t *testing.T) {
 	t.Parallel()
 	m := kafka.NewSlotMap("shop")
-	fold(t, m, kafka.SlotEntry{1, "a,b", 0}, kafka.SlotEntry{2, "c", 0}, kafka.SlotEntry{3, "c", 1}, kafka.SlotEntry{4, "gone", 0})
+	fold(t, m, kafka.SlotEntry{Slot: 1, Stage: "a,b", Partition: 0}, kafka.SlotEntry{Slot: 2, Stage: "c", Partition: 0}, kafka.SlotEntry{Slot: 3, Stage: "c", Partition: 1}, kafka.SlotEntry{Slot: 4, Stage: "gone", Partition: 0})
 	_, contradictions := m.Plan([]kafka.StageSize{{"b,x", 1}, {"a", 1}, {"c", 1}, {"new", 1}})
 	require.Len(t, contradictions, 3)
 	for i, part := range []string{"[b,x] reads b together", "[a] reads a together", "[c] has 1 partitions now but 2"} {
@@ -188,6 +189,7 @@ type log struct {
 	produced   int
 	specs      []kafka.TopicSpec
 	foreignRow []byte
+	others     map[int][]byte // records that are no entries, by offset
 }
 
 func (l *log) Topics(context.Context, ...string) (map[string]kafka.TopicState, error) {
@@ -248,7 +250,12 @@ func (l *log) Produce(_ context.Context, names []string, out *kafka.Outputs) ([]
 			return nil, fmt.Errorf("produced to %s/%d", names[r.Topic], r.Partition)
 		}
 		e, err := kafka.ParseSlotEntry(out.Value(i))
-		if err != nil {
+		if strings.Contains(string(out.Value(i)), "begun") {
+			if l.others == nil {
+				l.others = map[int][]byte{}
+			}
+			l.others[len(l.records)] = bytes.Clone(out.Value(i))
+		} else if err != nil {
 			return nil, err
 		}
 		if !l.lose {
@@ -264,6 +271,9 @@ func (l *log) read(_ context.Context, tp kafka.TopicPartition, end int64) ([]*ka
 	b := &kafka.Batch{Topic: tp.Topic, Partition: tp.Partition}
 	for i, e := range l.records[:end] {
 		key, value := e.Encode()
+		if other := l.others[i]; other != nil {
+			value = other
+		}
 		if l.foreignRow != nil {
 			value = l.foreignRow
 		}
@@ -305,7 +315,7 @@ func TestSyncBesideAnotherNode(t *testing.T) {
 	l.onProduce = once
 	m, err := kafka.SyncSlots(t.Context(), l, l.read, "t", []kafka.StageSize{{"a", 2}})
 	require.NoError(t, err)
-	require.Equal(t, []kafka.SlotEntry{{0, "", 0}, {1, "other", 0}, {2, "a", 1}, {3, "a", 0}}, m.Entries())
+	require.Equal(t, []kafka.SlotEntry{{Slot: 0, Stage: "", Partition: 0}, {Slot: 1, Stage: "other", Partition: 0}, {Slot: 2, Stage: "a", Partition: 1}, {Slot: 3, Stage: "a", Partition: 0}}, m.Entries())
 	require.Equal(t, int32(4), l.state.Partitions)
 }
 
@@ -339,7 +349,7 @@ func TestSyncOfManyNodesAtOnce(t *testing.T) {
 func TestSyncRefuses(t *testing.T) {
 	t.Parallel()
 	ready := func() *log {
-		return &log{state: &kafka.TopicState{Partitions: 2}, records: []kafka.SlotEntry{{1, "a,b", 0}}}
+		return &log{state: &kafka.TopicState{Partitions: 2}, records: []kafka.SlotEntry{{Slot: 1, Stage: "a,b", Partition: 0}}}
 	}
 	for name, c := range map[string]struct {
 		broker func(*log)
@@ -378,4 +388,44 @@ func TestSyncRefusesAResetThatIsNotThrough(t *testing.T) {
 	require.ErrorIs(t, err, kafka.ErrResetBegun)
 	require.ErrorContains(t, err, "run `node reset` again")
 	require.Zero(t, l.produced, "nothing is appended behind it")
+}
+
+// What the map tells of topics that match patterns: those of the first start, those that are found later, with further partitions, and those that are made anew, which may be smaller.
+func TestSlotsOfPatterns(t *testing.T) {
+	t.Parallel()
+	l := &log{}
+	sync := func(sizes []kafka.StageSize, ids map[string]string) *kafka.SlotMap {
+		t.Helper()
+		m, err := kafka.SyncSlots(t.Context(), l, l.read, "t", sizes, kafka.SlotPattern{Name: "in", Topics: ids})
+		require.NoError(t, err)
+		return m
+	}
+	later := func(m *kafka.SlotMap, stage string, partition int32) bool {
+		t.Helper()
+		slot, ok := m.Slot(stage, partition)
+		require.True(t, ok)
+		return m.Later(slot)
+	}
+	first := sync([]kafka.StageSize{{"own", 1}, {"in.a", 2}}, map[string]string{"in.a": "1"})
+	require.False(t, later(first, "in.a", 0) || later(first, "in.a", 1) || later(first, "own", 0))
+	m := sync([]kafka.StageSize{{"own", 2}, {"in.a", 3}, {"in.b", 1}}, map[string]string{"in.a": "1", "in.b": "2"})
+	require.False(t, later(m, "in.a", 0) || later(m, "own", 1), "what is no pattern's is never later")
+	require.True(t, later(m, "in.a", 2) && later(m, "in.b", 0))
+	m = sync([]kafka.StageSize{{"own", 2}, {"in.a", 1}}, map[string]string{"in.a": "3"})
+	require.True(t, later(m, "in.a", 0), "it was made anew")
+	slot, ok := m.Slot("in.a", 0)
+	before, _ := first.Slot("in.a", 0)
+	require.True(t, ok && slot == before, "a slot is never numbered anew")
+	require.False(t, later(m, "in.a", 1), "of that nothing new is known")
+	_, errs := m.Plan([]kafka.StageSize{{"in.a", 1}})
+	require.Len(t, errs, 1, "without the pattern it is a topic that was deleted")
+
+	none := &log{}
+	for range 2 { // no topic matches when the pattern is read first
+		_, err := kafka.SyncSlots(t.Context(), none, none.read, "t", nil, kafka.SlotPattern{Name: "in"})
+		require.NoError(t, err)
+	}
+	m, err := kafka.SyncSlots(t.Context(), none, none.read, "t", []kafka.StageSize{{"in.a", 1}}, kafka.SlotPattern{Name: "in", Topics: map[string]string{"in.a": ""}})
+	require.NoError(t, err)
+	require.True(t, later(m, "in.a", 0))
 }

@@ -91,6 +91,13 @@ func (t *Topology) checkNames() []error {
 			n.claim(d.name, "channel "+d.name)
 		}
 	}
+	patterns := map[string]bool{}
+	for _, d := range t.patterns {
+		if n.check("a topic pattern", d.name); patterns[d.name] {
+			n.add("two topic patterns are called %s: define it once and share the handle", d.name)
+		}
+		patterns[d.name] = true
+	}
 	n.checkTables(t, legal)
 	if legal {
 		for _, suffix := range []string{"dead-letters", "slots", "leader"} {
@@ -297,7 +304,7 @@ func (t *Topology) checkLoops() (faults []error) {
 		state[d] = 1
 		path = append(path, d)
 		for _, a := range t.agents {
-			if a.source != d {
+			if !a.isFed(d) {
 				continue
 			}
 			for _, x := range a.order {
@@ -321,8 +328,12 @@ func (t *Topology) loopFault(cycle []*topicDef) error {
 	for i, d := range cycle {
 		next := cycle[(i+1)%len(cycle)]
 		for _, a := range t.agents {
-			if a.source == d && a.sends[next] {
-				fmt.Fprintf(&b, "%s → agent %s → ", d.name, a.name)
+			if a.isFed(d) && a.sends[next] {
+				fmt.Fprintf(&b, "%s → ", d.name)
+				if a.source != d {
+					fmt.Fprintf(&b, "topic pattern %s → ", a.source.name)
+				}
+				fmt.Fprintf(&b, "agent %s → ", a.name)
 				break
 			}
 		}
@@ -331,5 +342,5 @@ func (t *Topology) loopFault(cycle []*topicDef) error {
 	if !slices.ContainsFunc(cycle, func(d *topicDef) bool { return !d.memory }) {
 		return errors.New("records go round in a loop of channels, and would never be done: " + b.String() + "; put a topic with topology.Loop() in place of one")
 	}
-	return errors.New("records go round in a loop: " + b.String() + "; if that is meant, declare one of the topics with topology.Loop()")
+	return errors.New("records go round in a loop: " + b.String() + "; if that is meant, declare one of the topics with topology.Loop()" + patternMend(t, cycle))
 }

@@ -15,7 +15,12 @@ func Formats() []string { return []string{"text", "mermaid", "dot", "json"} }
 
 // Describe writes a plan for people or programs: its stages, topics, agents, tables, internal topics and edges. The format is
 // one of Formats.
+//
+// A topic pattern is shown in place of its topics; in a plan that a node has made with those that it has found, as both.
 func Describe(p *plan.Plan, format string) (string, error) {
+	if slices.Contains(Formats(), format) {
+		p = p.Drawn()
+	}
 	switch format {
 	case "text":
 		return describeText(p), nil
@@ -31,7 +36,7 @@ func Describe(p *plan.Plan, format string) (string, error) {
 
 var kindNames = map[plan.Kind]string{
 	plan.External: "external", plan.Repartition: "repartition", plan.Changelog: "changelog", plan.DeadLetters: "dead letters",
-	plan.Slots: "slots", plan.Leader: "leader", plan.Replies: "replies",
+	plan.Slots: "slots", plan.Leader: "leader", plan.Replies: "replies", plan.Matching: "pattern",
 }
 
 var roleNames = map[plan.Role]string{plan.Processor: "agent", plan.Timer: "timer", plan.Task: "task", plan.OnTimer: "agent"}
@@ -77,7 +82,11 @@ func describeText(p *plan.Plan) string {
 		if t.EventTime != nil {
 			count += ", times extracted"
 		}
-		fmt.Fprintf(&b, "  %s: %s%s%s\n", t.Name, kindNames[t.Kind], types, count)
+		kind := kindNames[t.Kind]
+		if t.Kind == plan.Matching {
+			kind = "all topics that match " + t.Pattern.Expr
+		}
+		fmt.Fprintf(&b, "  %s: %s%s%s\n", t.Name, kind, types, count)
 	}
 	return b.String()
 }
@@ -121,7 +130,11 @@ func expiresText(t *tables.TTL) string {
 
 func agentNotes(a *plan.Agent) string {
 	var n []string
-	if a.Source != nil {
+	switch {
+	case a.Source == nil:
+	case a.Source.Kind == plan.Matching:
+		n = append(n, "reads topics that match "+a.Source.Name)
+	default:
 		n = append(n, "reads "+a.Source.Name)
 	}
 	if a.Channel != nil {
@@ -196,7 +209,7 @@ type edge struct{ from, to, label string }
 // drawing lists nodes and edges under ids that every format takes.
 func drawing(p *plan.Plan) (topics []*plan.Topic, edges []edge) {
 	for _, t := range p.Topics {
-		if t.Kind == plan.External || t.Kind == plan.Repartition || t.Kind == plan.Replies {
+		if t.Kind == plan.External || t.Kind == plan.Repartition || t.Kind == plan.Replies || t.Kind == plan.Matching {
 			topics = append(topics, t)
 		}
 	}

@@ -74,6 +74,7 @@ type (
 		Value      string `json:"value,omitempty"`
 		Partitions int32  `json:"partitions,omitempty"`
 		Extracted  bool   `json:"timesExtracted,omitempty"`
+		Matches    string `json:"matches,omitempty"` // the expression of a pattern
 	}
 )
 
@@ -100,7 +101,10 @@ func describeJSON(p *plan.Plan) (string, error) {
 		out.Globals = append(out.Globals, describedGlobal{g.Name, g.Topic.Key.Type, g.Topic.Value.Type, g.Topic.Name})
 	}
 	for _, t := range p.Topics {
-		x := describedTopic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type, t.Partitions, t.EventTime != nil}
+		x := describedTopic{t.Name, kindNames[t.Kind], t.Key.Type, t.Value.Type, t.Partitions, t.EventTime != nil, ""}
+		if t.Kind == plan.Matching {
+			x.Matches = t.Pattern.Expr
+		}
 		if t.Kind == plan.Slots { // as many as there are slots
 			x.Partitions = 0
 		}

@@ -21,11 +21,12 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	t.adopt()
 	stages := t.findStages()
 	stages.spreadBeside(t)
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkLeaves(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages))
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkLeaves(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages), t.checkPatterns())
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
 	b := &builder{t: t, plan: &plan.Plan{Name: t.name}}
+	b.patterns()
 	b.topics()
 	b.channels()
 	b.stages(stages)
@@ -39,7 +40,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 
 // checkMetadata finds stages whose progress does not fit beside a committed offset.
 func checkMetadata(p *plan.Plan) (faults []error) {
-	for _, st := range p.Stages {
+	for _, st := range p.Drawn().Stages {
 		for i, source := range st.Sources {
 			agents, room := st.Metadata(i)
 			if over := len(agents)*kafka.RangeSize - room; over > 0 {
@@ -69,7 +70,11 @@ func (b *builder) topics() {
 		})
 	}
 	for _, d := range b.t.topics {
-		if d.like != nil && !d.like.memory { // else see stages
+		switch {
+		case d.like == nil || d.like.memory: // of the latter, see stages
+		case d.like.pattern != nil:
+			b.plan.Topics[d.id].LikePattern = b.plan.Patterns[d.like.id]
+		default:
 			b.plan.Topics[d.id].Like = b.plan.Topics[d.like.id]
 		}
 	}
@@ -192,6 +197,13 @@ func (b *builder) stages(found *stages) {
 		b.plan.Stages = append(b.plan.Stages, st)
 	}
 	for _, a := range b.t.agents {
+		if a.source != nil && a.source.pattern != nil {
+			p := b.plan.Patterns[a.source.id]
+			x := b.made(a, lead)
+			x.Source = p.Topic
+			p.Agents = append(p.Agents, x)
+			continue
+		}
 		st := lead
 		if d := found.ofAgent(a); d != nil {
 			st = of[d]
@@ -201,6 +213,13 @@ func (b *builder) stages(found *stages) {
 }
 
 func (b *builder) agent(d *agentDef, st *plan.Stage) {
+	a := b.made(d, st)
+	st.Agents = append(st.Agents, a)
+	b.plan.Agents = append(b.plan.Agents, a)
+}
+
+// made makes an agent that is in no list yet.
+func (b *builder) made(d *agentDef, st *plan.Stage) *plan.Agent {
 	a := &plan.Agent{
 		ID: int32(len(b.plan.Agents)), Name: d.name, Of: d.of, Role: d.role, Stage: st.ID, Start: d.startsAt(), Every: d.every, Cron: d.cron,
 		Loop: d.loop, Concurrency: d.workers, Throttle: d.throttle, Program: d.program, Raw: d.raw, Steps: d.allSteps(), InOrder: d.takesTurns(), Policy: b.t.policy.Complete(d.role),
@@ -215,7 +234,7 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 	}
 	if d.source != nil && d.source.memory {
 		a.Channel = b.plan.Channels[d.source.id]
-	} else if d.source != nil {
+	} else if d.source != nil && d.source.pattern == nil {
 		a.Source = b.plan.Topics[d.source.id]
 		a.Source.Source = true
 	}
@@ -248,8 +267,7 @@ func (b *builder) agent(d *agentDef, st *plan.Stage) {
 			}
 		}
 	}
-	st.Agents = append(st.Agents, a)
-	b.plan.Agents = append(b.plan.Agents, a)
+	return a
 }
 
 func roleOf(d *agentDef) string {

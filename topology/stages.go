@@ -41,7 +41,7 @@ func (t *Topology) findStages() *stages {
 				}
 			}
 		}
-		if a.source == nil || a.source.t != t {
+		if a.source == nil || a.source.t != t || a.source.pattern != nil { // topics that match a pattern are stages of their own
 			continue
 		}
 		group.find(a.source)
@@ -141,7 +141,7 @@ func (t *Topology) checkLeader(a *agentDef, s *stages) (faults []error) {
 		return []error{fmt.Errorf("agent %s is declared OnLeader: it is called for timers %s in the partitions of their keys; the option is for timers and tasks", a.name, a.fires.name)}
 	}
 	if a.source != nil {
-		return []error{fmt.Errorf("agent %s is declared OnLeader: it reads topic %s, whose partitions are on all nodes; the option is for timers and tasks", a.name, a.source.name)}
+		return []error{fmt.Errorf("agent %s is declared OnLeader: it reads %s %s, whose partitions are on all nodes; the option is for timers and tasks", a.name, a.source.what(), a.source.name)}
 	}
 	for _, x := range a.order {
 		if d, ok := x.(*tableDef); ok && s.of[d] != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,9 @@ type Topology struct {
 	tables  []*tableDef
 	globals []*globalDef
 	agents  []*agentDef
-	// channels are defined as topics are, but are none.
+	// channels and patterns are defined as topics are, but are none.
 	channels []*topicDef
+	patterns []*topicDef
 	// followers of tables run inside the shards of those.
 	followers []*agentDef
 	typed     map[any]any // *Topic, *Table and *GlobalTable by their definitions
@@ -77,11 +79,14 @@ type topicDef struct {
 	beside      bool      // it is co-partitioned with likeTable: partitioner is that of what the table is written from
 	like        *topicDef // of a repartition topic: it is made with as many partitions as this one
 	memory      bool      // it is a channel: its id is its index among those
-	capacity    int
-	parcel      func() plan.Parcel
-	inlet       any                      // of a channel: what Puts was given; nil: nothing
-	outside     *topicDef                // of a channel: the topic behind Puts
-	origin      atomic.Pointer[topicDef] // a topic of the channel's stage: the first, as of the last Plan
+	// pattern is set where it stands for all topics with names that match: its id is its index among patterns. expr is how the user wrote it.
+	pattern  *regexp.Regexp
+	expr     string
+	capacity int
+	parcel   func() plan.Parcel
+	inlet    any                      // of a channel: what Puts was given; nil: nothing
+	outside  *topicDef                // of a channel: the topic behind Puts
+	origin   atomic.Pointer[topicDef] // a topic of the channel's stage: the first, as of the last Plan
 }
 
 // tableDef is a table without its types.
@@ -166,8 +171,11 @@ func (r *replyDef) to(ask *kafka.Ask) *topicDef {
 
 // what says what a topicDef is.
 func (d *topicDef) what() string {
-	if d.memory {
+	switch {
+	case d.memory:
 		return "channel"
+	case d.pattern != nil:
+		return "topic pattern"
 	}
 	return "topic"
 }
@@ -182,7 +190,7 @@ type AnyTable interface{ table() *tableDef }
 type AnyReadable interface{ declareRead(a *agentDef) }
 
 // Source is where the records of an agent or a flow come from, with keys of type K and values of type V: a *Topic, a
-// *Channel, or several of them (Sources). An agent is written the same over any.
+// *TopicPattern, a *Channel, or several of them (Sources). An agent is written the same over any.
 type Source[K, V any] interface {
 	AnyTopic
 	// event decodes a record of the source.
@@ -247,28 +255,32 @@ func Loop() TopicOption { return func(d *topicDef) { d.loop = true } }
 
 // NewTopic defines a topic with codecs for its keys and values.
 func NewTopic[K, V any](t *Topology, name string, keys codec.Codec[K], values codec.Codec[V], opts ...TopicOption) *Topic[K, V] {
-	d := &topicDef{
-		t: t, id: int32(len(t.topics)), name: name, config: map[string]string{}, partitioner: kafka.Murmur2(),
-		key: textOf(keys), value: textOf(values),
-	}
+	x := makeTopic(t, "topic", name, keys, values, opts)
+	x.def.id = int32(len(t.topics))
+	t.topics = append(t.topics, x.def)
+	t.typed[x.def] = x
+	return x
+}
+
+// makeTopic makes a topic that is in no list yet.
+func makeTopic[K, V any](t *Topology, what, name string, keys codec.Codec[K], values codec.Codec[V], opts []TopicOption) *Topic[K, V] {
+	d := &topicDef{t: t, name: name, config: map[string]string{}, partitioner: kafka.Murmur2(), key: textOf(keys), value: textOf(values)}
 	for _, o := range opts {
 		o(d)
 	}
 	if keys == nil || values == nil {
-		t.fault("topic %s has no codec for its keys or values: pass one, such as codec.String or codec.JSON[T]()", name)
+		t.fault("%s %s has no codec for its keys or values: pass one, such as codec.String or codec.JSON[T]()", what, name)
 	}
 	if d.partitioner.Hash == nil || d.partitioner.Name == "" {
-		t.fault("topic %s has a partitioner without a name or a function: pass one such as kafka.Murmur2()", name)
+		t.fault("%s %s has a partitioner without a name or a function: pass one such as kafka.Murmur2()", what, name)
 	}
-	t.topics = append(t.topics, d)
 	t.changed()
-	t.checkCodec("topic "+name+": the codec of its keys", codecFault(keys))
-	t.checkCodec("topic "+name+": the codec of its values", codecFault(values))
+	t.checkCodec(what+" "+name+": the codec of its keys", codecFault(keys))
+	t.checkCodec(what+" "+name+": the codec of its values", codecFault(values))
 	if keys != nil {
 		d.keyFault = codec.CheckKey(keys)
 	}
 	x := &Topic[K, V]{def: d, kc: keys, vc: values, validK: codec.Validator[K](), validV: codec.Validator[V]()}
-	t.typed[d] = x
 	x.extractTime()
 	return x
 }
@@ -375,6 +387,10 @@ func Sends(topics ...AnyTopic) AgentOption {
 				} else {
 					a.t.fault("%s %s: topology.Sends was given a nil topic: define the topic first", roleOf(a), a.name)
 				}
+				continue
+			}
+			if d := t.topic(); d.pattern != nil {
+				a.t.fault("%s %s: topology.Sends was given topic pattern %s, which is read from: name the topics that it sends to", roleOf(a), a.name, d.name)
 				continue
 			}
 			a.sends[t.topic()] = true

@@ -51,6 +51,9 @@ func summary(p *plan.Plan) string {
 			reads = append(reads, t.Name)
 		}
 	}
+	for _, x := range p.Patterns {
+		reads = append(reads, "all that match "+x.Expr)
+	}
 	for _, t := range p.Tables {
 		tables = append(tables, t.Name)
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -169,8 +170,12 @@ func offsetOf(committed map[kafka.TopicPartition]kafka.Position, tp kafka.TopicP
 	return -1
 }
 
-// sourcePartitions are all partitions of all topics that agents read, in the order of the plan.
+// sourcePartitions are all partitions of all topics that agents read, those that match patterns too, in the order of the plan.
 func sourcePartitions(ctx context.Context, admin kafka.Admin, p *plan.Plan) ([]kafka.TopicPartition, error) {
+	p, _, err := actors.Resolve(ctx, p, admin)
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, t := range p.Topics {
 		if t.Source {

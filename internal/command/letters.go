@@ -94,6 +94,9 @@ func (c *cli) withLetters(ctx context.Context, use func(context.Context, *mailbo
 		return err
 	}
 	defer func() { err = errors.Join(err, m.cluster.Close()) }()
+	if m.plan, err = resolved(ctx, m.cluster, p); err != nil {
+		return err
+	}
 	if err := m.load(ctx); err != nil {
 		return err
 	}

@@ -47,6 +47,9 @@ node can start before it is through. Checkpoints in other data directories are d
 				return err
 			}
 			defer func() { err = errors.Join(err, cluster.Close()) }()
+			if p, err = resolved(cmd.Context(), cluster, p); err != nil {
+				return err
+			}
 			r := &reset{cli: c, plan: p, admin: cluster.Admin, state: host.StateDir(dir, p.Name), letters: letters, reread: reread}
 			return r.run(cmd.Context(), yes)
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -195,6 +196,29 @@ func exactly(usage string, least, most int) cobra.PositionalArgs {
 	}
 }
 
+// resolved is the plan with the topics of the cluster that match its patterns.
+func resolved(ctx context.Context, cluster *host.Cluster, p *plan.Plan) (*plan.Plan, error) {
+	p, _, err := actors.Resolve(ctx, p, cluster.Admin)
+	return p, err
+}
+
+// madePartitions is how many partitions a topic of a pattern is made with on an embedded broker.
+const madePartitions = 4
+
+// matching finds the topic of a name that matches a pattern of a plan, whether it is there or not; nil if none does.
+func matching(p *plan.Plan, name string) (*plan.Topic, error) {
+	matches, left := p.Matches([]string{name})
+	if len(left) > 0 {
+		return nil, wrongUse("%w", left[0])
+	}
+	if len(matches) == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	t := *matches[0].Pattern.Topic
+	t.Name, t.Kind, t.Pattern, t.Partitions = name, plan.External, matches[0].Pattern, madePartitions
+	return &t, nil
+}
+
 // topicOf finds a topic of a plan by its name.
 func topicOf(p *plan.Plan, name string) (*plan.Topic, error) {
 	var names []string
@@ -205,6 +229,12 @@ func topicOf(p *plan.Plan, name string) (*plan.Topic, error) {
 		if t.Kind == plan.External {
 			names = append(names, t.Name)
 		}
+	}
+	if t, err := matching(p, name); t != nil || err != nil {
+		return t, err
+	}
+	for _, x := range p.Patterns {
+		names = append(names, "those that match "+x.Expr)
 	}
 	for _, ch := range p.Channels {
 		if ch.Name == name && ch.Puts != nil {

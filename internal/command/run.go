@@ -37,6 +37,7 @@ type runFlags struct {
 	client         string
 	createTopics   bool
 	commitInterval time.Duration
+	topicRefresh   time.Duration
 	stopTimeout    time.Duration
 	instanceID     string
 	keepSlots      bool
@@ -54,6 +55,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&r.guarantee, "guarantee", ExactlyOnce, "what a crash may do: `exactly-once` as if it had not happened, or at-least-once")
 	f.StringVar(&r.client, "client", "", "how librdkafka is used: public or batched (default: `batched` where that can work: on Linux)")
 	f.BoolVar(&r.createTopics, "create-topics", false, "make source and output topics that are missing (always so on the embedded broker)")
+	f.DurationVar(&r.topicRefresh, "topic-refresh", 30*time.Second, "how often topics are looked for that match the topology's topic patterns")
 	f.DurationVar(&r.commitInterval, "commit-interval", 100*time.Millisecond, "time between two commits")
 	f.DurationVar(&r.stopTimeout, "stop-timeout", host.DefaultStopTimeout, "how long a stop in order may take")
 	f.StringVar(&r.instanceID, "instance-id", "", "identity of this node in its group (default: made once and kept in the data directory)")
@@ -114,8 +116,8 @@ func (c *cli) prepare() (*running, error) {
 	if c := flags.client; c != "" && c != host.PublicClient && c != host.BatchedClient {
 		return nil, wrongUse("--client %q: use %s or %s, or leave it out", c, host.PublicClient, host.BatchedClient)
 	}
-	if flags.commitInterval <= 0 || flags.stopTimeout <= 0 {
-		return nil, wrongUse("--commit-interval and --stop-timeout must be more than 0")
+	if flags.commitInterval <= 0 || flags.stopTimeout <= 0 || flags.topicRefresh <= 0 {
+		return nil, wrongUse("--commit-interval, --stop-timeout and --topic-refresh must be more than 0")
 	}
 	if flags.http == httpOff && flags.advertise != "" {
 		return nil, wrongUse("--advertise says where others reach --http, which is off: leave out one of them")
@@ -160,7 +162,7 @@ func (r *running) hostConfig() (host.Config, error) {
 		Gateway: r.gatewayConfig(),
 		Brokers: r.brokers, Settings: settings, Client: f.client, DataDir: dir, InstanceID: f.instanceID,
 		AtLeastOnce: f.guarantee == AtLeastOnce, CreateTopics: f.createTopics, KeepSlots: f.keepSlots, Strict: f.strict,
-		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, Logger: r.log, LogValues: f.logValues,
+		CommitInterval: f.commitInterval, StopTimeout: f.stopTimeout, TopicRefresh: f.topicRefresh, Logger: r.log, LogValues: f.logValues,
 		OnRestore: newRestoreReport(r.app, r.log).report,
 	}, nil
 }

@@ -136,6 +136,9 @@ func (c *cli) topicFor(ctx context.Context, cluster *host.Cluster, t *plan.Topic
 		if s, ok := states[t.Name]; ok && s.Partitions > 0 {
 			return s.Partitions, nil
 		}
+		if t.Pattern != nil && cluster.Kind == host.External {
+			return 0, fmt.Errorf("topic %s does not exist on this broker: make it, and nodes will find it; or check --brokers", t.Name)
+		}
 		if made || cluster.Kind == host.External || t.Partitions == 0 {
 			return 0, fmt.Errorf("topic %s does not exist on this broker: run the node once with --create-topics, or check --brokers and --data-dir", t.Name)
 		}

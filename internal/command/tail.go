@@ -60,6 +60,9 @@ running, what is there is printed and the command ends.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, cluster.Close()) }()
+			if p, err = resolved(ctx, cluster, p); err != nil {
+				return err
+			}
 			return c.tail(ctx, cluster, p, t, format, start, once)
 		},
 	}

@@ -62,7 +62,11 @@ largest partition of a table. The exit code is 1 if something is wrong.`,
 				return err
 			}
 			defer nodes.client.Close()
-			v := &verify{cli: c, plan: p, admin: cluster.Admin, dir: dir, json: format == "json", asking: nodes, keepers: map[shardName]keeper{}}
+			p, left, err := actors.Resolve(cmd.Context(), p, cluster.Admin)
+			if err != nil {
+				return err
+			}
+			v := &verify{cli: c, plan: p, left: left, admin: cluster.Admin, dir: dir, json: format == "json", asking: nodes, keepers: map[shardName]keeper{}}
 			v.reading = reading{driver: cluster.Driver, admin: cluster.Admin}
 			defer func() { err = errors.Join(err, v.close()) }()
 			c.app.say("checking topology %s on %s, and copies of the checkpoints in %s", p.Name, strings.Join(cluster.Brokers, ","), host.StateDir(dir, p.Name))
@@ -78,6 +82,7 @@ largest partition of a table. The exit code is 1 if something is wrong.`,
 type verify struct {
 	*cli
 	plan    *plan.Plan
+	left    []error // why topics that match patterns are not read
 	admin   kafka.Operator
 	reading reading
 	dir     string // data directory; it need not exist
@@ -217,6 +222,14 @@ func (v *verify) checkTopics(ctx context.Context) error {
 	case len(absent) > 0:
 		v.note("topics", "%s not there: the next start makes them", strings.Join(absent, ", "))
 	}
+	for _, err := range v.left {
+		v.wrong("topics", "", "%s", err)
+	}
+	for _, x := range v.plan.Patterns {
+		if !slices.ContainsFunc(v.plan.Topics, func(t *plan.Topic) bool { return t.Pattern == x }) {
+			v.note("topics", "no topic matches topic pattern %s (%s): its agents wait for one", x.Name, x.Expr)
+		}
+	}
 	for _, err := range actors.TopicFaults(v.plan, v.topics) {
 		v.wrong("topics", "", "%s", err)
 	}
@@ -267,7 +280,7 @@ func (v *verify) checkSlots(ctx context.Context) error {
 			sizes = append(sizes, kafka.StageSize{Key: st.Key, Partitions: v.partitions(st)})
 		}
 	}
-	missing, contradictions := v.slots.Plan(sizes)
+	missing, contradictions := v.slots.Plan(sizes, actors.SlotPatterns(v.plan, v.topics)...)
 	for _, err := range contradictions {
 		v.wrong("slot map", "", "%s", err)
 	}

@@ -31,6 +31,7 @@ type Config struct {
 	Strict         bool // refuse settings of the brokers that endanger what is promised
 	CommitInterval time.Duration
 	StopTimeout    time.Duration // defaults to DefaultStopTimeout
+	TopicRefresh   time.Duration // how often topics that match patterns are looked for; defaults to 30 s
 	Logger         *slog.Logger  // defaults to none
 	LogValues      bool          // keys and values of records that fail may be logged
 	// OnRestore is told twice a second how far restores of tables are. Defaults to nothing.
@@ -164,6 +165,7 @@ func (h *Host) nodeConfig(p *plan.Plan) actors.Config {
 		CreateTopics:   h.cfg.CreateTopics || h.Cluster.Kind != External,
 		CommitInterval: h.cfg.CommitInterval,
 		StopTimeout:    h.cfg.StopTimeout,
+		TopicRefresh:   h.cfg.TopicRefresh,
 		KeepSlots:      h.cfg.KeepSlots,
 		Strict:         h.cfg.Strict,
 		Logger:         h.cfg.Logger,

@@ -313,7 +313,7 @@ func (g *Group) stop() {
 	g.closing = true
 	g.consumer.Close()
 	crashpoint.Hit("leave.closed")
-	if g.cfg.KeepSlots || errors.Is(g.fatal, kafka.ErrDuplicateIdentity) {
+	if g.cfg.KeepSlots || g.cfg.Returns != nil && g.cfg.Returns() || errors.Is(g.fatal, kafka.ErrDuplicateIdentity) {
 		return
 	}
 	if err := g.leave(who.Member); err != nil {

@@ -21,6 +21,8 @@ type Plan struct {
 	Agents  []*Agent  // all agents, timers and tasks; an agent's ID is its index
 	// Channels are the pipes in memory; a channel's ID is its index.
 	Channels []*Channel
+	// Patterns are sources of topics that a node finds when it starts; a pattern's ID is its index.
+	Patterns []*Pattern
 	Stages   []*Stage // stage 0 is the leader's: it has one partition, the timers and tasks of the whole topology, no table
 }
 
@@ -36,6 +38,7 @@ const (
 	Slots                   // the group's subscription: one partition per slot
 	Leader                  // source of slot 0, never written
 	Replies                 // answers to those who ask agents; forgotten after a while
+	Matching                // no topic, but what those that match a pattern are like: in drawings alone
 )
 
 // Topic is one topic of the plan.
@@ -51,6 +54,9 @@ type Topic struct {
 	Source      bool   // some agent reads it
 	Sink        bool   // some agent writes it
 	Global      bool   // a global table reads all of it on every node
+	// Pattern is the one that it matches; LikePattern of a repartition topic the one whose topics' records it spreads. Nil otherwise.
+	Pattern     *Pattern
+	LikePattern *Pattern
 	// EventTime finds the event time of a record, in milliseconds since the Unix epoch. It is a function of the user's, and may panic. Nil: it is the timestamp.
 	EventTime func(b *kafka.Batch, i int) (int64, error)
 }

@@ -10,6 +10,7 @@
 package topologytest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -24,7 +25,9 @@ import (
 // Failures.
 type Driver struct {
 	t          testing.TB
-	plan       *plan.Plan
+	defined    *plan.Plan
+	plan       *plan.Plan // with the topics that match patterns
+	matching   []string   // those, as they have appeared
 	sim        *actors.Sim
 	partitions int32
 	asks       int // so far
@@ -37,6 +40,7 @@ type Option func(*options)
 
 type options struct {
 	partitions int32
+	matching   []string
 	now        time.Time
 	backoff    bool
 }
@@ -50,6 +54,12 @@ func Partitions(n int32) Option { return func(o *options) { o.partitions = n } }
 // StartAt sets the time at which the test begins. Defaults to the first moment of 2026, UTC.
 func StartAt(at time.Time) Option { return func(o *options) { o.now = at } }
 
+// Matching makes topics that are there before the topology starts for the first time, for its topic patterns: those that come later are read from their
+// beginning, whatever the pattern's ReadFrom says. Defaults to none.
+func Matching(topics ...string) Option {
+	return func(o *options) { o.matching = append(o.matching, topics...) }
+}
+
 // New starts a topology. A fault of the topology fails the test.
 func New(tb testing.TB, topo *topology.Topology, opts ...Option) *Driver {
 	tb.Helper()
@@ -61,14 +71,57 @@ func New(tb testing.TB, topo *topology.Topology, opts ...Option) *Driver {
 	if err != nil {
 		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
-	d := &Driver{t: tb, plan: p, partitions: o.partitions}
-	d.sim, err = actors.NewSim(p, d.count, o.now)
+	d := &Driver{t: tb, defined: p, partitions: o.partitions, matching: o.matching}
+	d.resolve()
+	d.sim, err = actors.NewSim(d.plan, d.count, o.now)
 	if err != nil {
 		tb.Fatalf("topology %s: %v", topo.Name(), err)
 	}
 	d.sim.Backoff = o.backoff
 	tb.Cleanup(d.sim.Close)
 	return d
+}
+
+// resolve makes the plan with the topics that match patterns.
+func (d *Driver) resolve() {
+	d.t.Helper()
+	matches, left := d.defined.Matches(d.matching)
+	for _, err := range left {
+		d.t.Fatalf("topology %s: %v", d.defined.Name, err)
+	}
+	slices.SortStableFunc(matches, func(a, b plan.Match) int { // as they have appeared: partitions keep their slots
+		return slices.Index(d.matching, a.Topic) - slices.Index(d.matching, b.Topic)
+	})
+	d.plan = d.defined.With(matches)
+}
+
+// Appear makes a topic that matches a topic pattern, and lets the topology begin anew with it, as a node does once it has found it.
+func (d *Driver) Appear(topic string) {
+	d.t.Helper()
+	before := len(d.plan.Stages)
+	d.matching = append(d.matching, topic)
+	if d.resolve(); len(d.plan.Stages) == before {
+		d.t.Fatalf("topology %s has no pattern that topic %s matches, or it is there", d.plan.Name, topic)
+	}
+	if d.sim.Later == nil {
+		d.sim.Later = map[string]bool{}
+	}
+	d.sim.Later[topic] = true
+	d.must(d.sim.Upgrade(d.plan, d.count))
+}
+
+// PipeMatching is Pipe to a topic that matches a pattern. One that is not there yet appears.
+func PipeMatching[K, V any](d *Driver, pattern *topology.TopicPattern[K, V], topic string, key K, value V) {
+	d.t.Helper()
+	if !pattern.Matches(topic) {
+		d.t.Fatalf("topology %s: topic %s does not match topic pattern %s", d.plan.Name, topic, pattern.Name())
+	}
+	if !slices.Contains(d.matching, topic) && !slices.ContainsFunc(d.plan.Topics, func(x *plan.Topic) bool { return x.Name == topic && x.Pattern != nil }) {
+		d.Appear(topic)
+	}
+	k, v, err := pattern.Encode(key, value)
+	d.must(err)
+	d.PipeRaw(topic, d.PartitionOf(topic, k), d.sim.Now(), k, v)
 }
 
 // count is how many partitions a topic has.
@@ -87,8 +140,9 @@ func (d *Driver) Upgrade(topo *topology.Topology) error {
 	if err != nil {
 		return err
 	}
-	d.plan = p
-	return d.sim.Upgrade(p, d.count)
+	d.defined = p
+	d.resolve()
+	return d.sim.Upgrade(d.plan, d.count)
 }
 
 func (d *Driver) topic(name string) *plan.Topic {

@@ -20,6 +20,8 @@ type Case struct {
 	Define func(h *Hooks, version int) *topology.Topology
 	// Input makes the i-th record of the topic "in".
 	Input func(r *rand.Rand, i int) (key, value string)
+	// Topic says where the i-th record goes; the topic is made when it is not there. Nil: "in".
+	Topic func(r *rand.Rand, i int) string
 	// At makes the timestamp of the i-th record; nil: that of the broker's clock.
 	At func(r *rand.Rand, i int) int64
 	// Headers makes the headers of a record of the topic "in", encoded; nil: none.
@@ -164,7 +166,7 @@ func Cases() []*Case {
 		routes(),
 		answers(),
 		channels(), lanes(),
-		sources(), distinct(), throttle(), async(),
+		sources(), distinct(), throttle(), async(), patterns(),
 		moments(),
 	}
 }

@@ -150,7 +150,8 @@ func (w *World) sources() (topics []*plan.Topic) {
 	for _, n := range w.nodes {
 		version = max(version, n.version)
 	}
-	for _, st := range w.plans[version].Stages {
+	matches, _ := w.plans[version].Matches(w.b.Topics())
+	for _, st := range w.plans[version].With(matches).Stages {
 		for _, t := range st.Sources {
 			if t.Kind != plan.Leader {
 				topics = append(topics, t)

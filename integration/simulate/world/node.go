@@ -54,7 +54,7 @@ func (n *node) start() {
 	var err error
 	n.node, err = actors.NewNode(n.w.plans[n.version], n.w.driver(n, log), actors.Config{
 		DataDir: "data", Instance: n.instance, Nonce: p.Name, CreateTopics: true, CommitInterval: 100 * time.Millisecond,
-		CheckpointInterval: 300 * time.Millisecond, StopTimeout: n.w.patience, Logger: log, Ground: n.ground, Disk: n.disk,
+		CheckpointInterval: 300 * time.Millisecond, TopicRefresh: 500 * time.Millisecond, StopTimeout: n.w.patience, Logger: log, Ground: n.ground, Disk: n.disk,
 		AtLeastOnce: n.w.c.AtLeastOnce,
 	})
 	if err != nil {

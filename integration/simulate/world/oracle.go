@@ -15,6 +15,7 @@ import (
 
 // Record is a record as the oracle looks at it.
 type Record struct {
+	Topic      string // of what was sent
 	Partition  int32
 	Offset     int64
 	Key, Value string
@@ -43,7 +44,7 @@ type Store interface {
 type Oracle struct {
 	Store
 	topology string
-	sent     []Record // to the topic "in", in order
+	sent     []Record // to the topic "in", or where Case.Topic says, in order
 	exits    map[string]int
 }
 

@@ -229,10 +229,20 @@ func (w *World) send(r *rand.Rand) {
 	if w.c.At != nil {
 		at = w.c.At(r, w.sent)
 	}
+	topic, parts := "in", w.parts
+	if w.c.Topic != nil {
+		topic = w.c.Topic(r, w.sent)
+		if st, ok := w.b.Describe(topic); ok {
+			parts = st.Partitions
+		} else {
+			parts = 1 + int32(r.IntN(2)) //nolint:gosec // small
+			w.createTopic(topic, parts)
+		}
+	}
 	w.sent++
-	p := kafka.Murmur2().Hash([]byte(key), w.parts)
-	w.o.sent = append(w.o.sent, Record{Partition: p, At: at, Key: key, Value: value})
-	w.append(kafka.TopicPartition{Topic: "in", Partition: p}, at, key, value)
+	p := kafka.Murmur2().Hash([]byte(key), parts)
+	w.o.sent = append(w.o.sent, Record{Topic: topic, Partition: p, At: at, Key: key, Value: value})
+	w.append(kafka.TopicPartition{Topic: topic, Partition: p}, at, key, value)
 }
 
 // calm ends the faults: what stands still goes on, and a node runs on each machine that is to have one.
