@@ -137,6 +137,9 @@ func TestWhatKillsIsFound(t *testing.T) {
 				require.NoError(t, d.sim.Crash())
 			}
 		}
+		for i := 0; i < 100 && len(d.values(p, "mortal-dead-letters")) < len(want["letters"]); i++ { // each takes five deaths, some time apart
+			require.NoError(t, d.sim.Advance(9*time.Second))
+		}
 		require.NoError(t, d.settle())
 		for _, values := range want {
 			slices.Sort(values)
