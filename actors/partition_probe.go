@@ -423,7 +423,7 @@ func (s *partitionState) restProbe() {
 	switch {
 	case s.halt != nil: // nothing else runs either
 		p.until = time.Time{}
-	case p.until.IsZero():
+	case p.until.IsZero(), p.until.Sub(s.now) > probePatience: // or it is that of the window before
 		p.until = s.now.Add(probePatience)
 	case !s.now.Before(p.until):
 		s.loosen()

@@ -199,6 +199,32 @@ func TestWindows(t *testing.T) {
 	})
 }
 
+// TestWhatDoesNotComeIsNotWaitedForLong: a suspect record that is gone, or waits, holds up the rest of the partition for as long as its patience
+// lasts, though others have been given out before it in a turn.
+func TestWhatDoesNotComeIsNotWaitedForLong(t *testing.T) {
+	t.Parallel()
+	suspects := kafka.Trying{Level: kafka.FinestLevel}
+	suspects.Add("row", 2)
+	x := newSeeker(t, true, suspects, 10)
+	x.records(0, 1)
+	began := x.s.now
+	for x.s.probe.level == kafka.FinestLevel {
+		require.Less(t, x.s.now.Sub(began), 2*probePatience, "%+v", x.s.probe)
+		x.s.now = x.s.now.Add(100 * time.Millisecond)
+		for len(x.asked) > 0 {
+			x.answer()
+		}
+		for len(x.turns) > 0 {
+			n := x.turns[0]
+			x.turns = x.turns[1:]
+			x.do(x.s.step(Turn{n}))
+		}
+		x.do(x.s.step(SealRound{1}))
+	}
+	require.Equal(t, []int64{0}, x.given["row"], "it was given out in a turn, before the patience began")
+	require.Greater(t, x.s.now.Sub(began), probePatience)
+}
+
 // TestTheTurnIsGivenToTheLowestSlot: one after the other.
 func TestTheTurnIsGivenToTheLowestSlot(t *testing.T) {
 	t.Parallel()
