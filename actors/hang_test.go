@@ -195,7 +195,7 @@ func TestNodeTimersAndTasksThatHang(t *testing.T) {
 				}))
 				n := w.node(t.TempDir(), topo)
 				t.Cleanup(func() { close(release) }) // before the node stops
-				require.Equal(t, "2", string(w.read("out", 1)[0].Value), "what the first call has sent is not committed")
+				require.Equal(t, "2", string(w.readSome("out", 1)[0].Value), "what the first call has sent is not committed") // a timer may have gone on
 				w.stop(n)
 			})
 		}
