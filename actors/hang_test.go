@@ -194,7 +194,7 @@ func TestNodeTimersAndTasksThatHang(t *testing.T) {
 					Attempts: 3, Deadline: 500 * time.Millisecond, Grace: 200 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
 				}))
 				n := w.node(t.TempDir(), topo)
-				t.Cleanup(func() { close(release) }) // before the node stops
+				t.Cleanup(func() { close(release) })                                                                          // before the node stops
 				require.Equal(t, "2", string(w.readSome("out", 1)[0].Value), "what the first call has sent is not committed") // a timer may have gone on
 				w.stop(n)
 			})
