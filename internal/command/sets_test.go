@@ -88,7 +88,7 @@ func TestChannelsAreInMemory(t *testing.T) {
 	p, err := topo.Plan()
 	require.NoError(t, err)
 	_, err = topicOf(p, "pipe")
-	require.EqualError(t, err, `"pipe" is a channel, in memory between agents: nothing from outside gets into it; use a topic that the topology reads, such as in`)
+	require.EqualError(t, err, `"pipe" is a channel, in memory between agents: nothing from outside gets into it: define it with topology.Puts, or use a topic that the topology reads, such as in`)
 	_, err = (&cli{}).openFeed(p, "pipe=file")
 	require.ErrorContains(t, err, `--feed: "pipe" is a channel`)
 }

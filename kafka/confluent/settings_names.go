@@ -31,7 +31,7 @@ func settingNames() []string {
 		"sasl.oauthbearer.metadata.authentication.type", "sasl.oauthbearer.method", "sasl.oauthbearer.scope",
 		"sasl.oauthbearer.sub.claim.name", "sasl.oauthbearer.token.endpoint.url", "sasl.password", "sasl.username",
 		"security.protocol", "session.timeout.ms", "socket.blocking.max.ms", "socket.connection.setup.timeout.ms",
-		"socket.keepalive.enable", "socket.max.fails", "socket.nagle.disable", "socket.receive.buffer.bytes",
+		"socket.keepalive.enable", "socket.nagle.disable", "socket.receive.buffer.bytes",
 		"socket.send.buffer.bytes", "socket.timeout.ms", "ssl.ca.location", "ssl.ca.pem", "ssl.certificate.location",
 		"ssl.certificate.pem", "ssl.cipher.suites", "ssl.crl.location", "ssl.curves.list",
 		"ssl.endpoint.identification.algorithm", "ssl.engine.id", "ssl.engine.location", "ssl.key.location",
