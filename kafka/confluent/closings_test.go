@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ type committer struct {
 	*transactor
 	t *testing.T
 	// next is what becomes of the next EndTxn: nil, carried out at once.
-	next func() error
+	next atomic.Pointer[func() error]
 }
 
 func newCommitter(t *testing.T, timed bool) *committer {
@@ -30,9 +31,8 @@ func newCommitter(t *testing.T, timed bool) *committer {
 	d.timed = timed
 	x := &committer{t: t}
 	endTxn(c, func(int32, *kmsg.EndTxnRequest) (kmsg.Response, error, bool) {
-		if f := x.next; f != nil {
-			x.next = nil
-			if err := f(); err != nil {
+		if f := x.next.Swap(nil); f != nil {
+			if err := (*f)(); err != nil {
 				return nil, err, true
 			}
 		}
@@ -59,6 +59,8 @@ func (x *committer) commit() (took time.Duration, twice error) {
 	return time.Since(began), doubt()
 }
 
+func (x *committer) then(f func() error) { x.next.Store(&f) }
+
 // grow commits until the connections are older than any pause before a new one.
 func (x *committer) grow() {
 	x.t.Helper()
@@ -75,7 +77,7 @@ func TestWhatWasSentTwiceIsKnown(t *testing.T) {
 	x := newCommitter(t, false)
 	for range 5 {
 		x.grow()
-		x.next = func() error { return errBroken }
+		x.then(func() error { return errBroken })
 		took, twice := x.commit()
 		require.ErrorContains(t, twice, "connections were lost", "it took %v", took)
 	}
@@ -89,7 +91,7 @@ func TestWhatIsSlowWasSentOnce(t *testing.T) {
 	x := newCommitter(t, false)
 	for range 3 {
 		x.grow()
-		x.next = func() error { <-time.After(150 * time.Millisecond); return nil }
+		x.then(func() error { <-time.After(150 * time.Millisecond); return nil })
 		took, twice := x.commit()
 		require.NoError(t, twice)
 		require.Greater(t, took, 150*time.Millisecond)
@@ -144,7 +146,7 @@ func TestWhatWasSentTwiceTakesTime(t *testing.T) {
 	x := newCommitter(t, true)
 	for range 3 {
 		x.grow()
-		x.next = func() error { return errBroken }
+		x.then(func() error { return errBroken })
 		took, twice := x.commit()
 		require.ErrorContains(t, twice, "this client does not tell", "it took %v", took)
 	}
