@@ -54,7 +54,9 @@ func TestTheClientOnKafka(t *testing.T) {
 	commits(a)
 	b := start() // half of the partitions move
 	commits(a, b)
-	require.NoError(t, k.Kill(0))
+	// In order: the only broker, killed within milliseconds of the answer to a commit, may keep offsets that it says were committed as unstable for
+	// ever, until it is started once more (CHANGELOG, Known). integration/chaos kills brokers of three.
+	require.NoError(t, k.StopBroker(ctx, 0))
 	require.NoError(t, k.Restart(ctx, 0))
 	f.wait(t)
 	f = feed(t, brokers, lines, 15*time.Second)
