@@ -14,8 +14,8 @@ import (
 const (
 	// digestTries is how often a shard is compared that changes meanwhile, and digestPause how long the second try waits; each later
 	// one waits twice as long.
-	digestTries = 6
-	digestPause = 50 * time.Millisecond
+	digestTries = 4
+	digestPause = 20 * time.Millisecond
 )
 
 // keeper is a node that holds a shard.
