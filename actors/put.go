@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // Put writes a record, as text, to the topic behind a channel that takes records from outside, and returns where it is once all replicas have it.
@@ -18,41 +20,48 @@ func (n *Node) Put(ctx context.Context, channel string, key, value *string) (sta
 	if admin == nil {
 		return status.Put{}, errNotRunning
 	}
-	for _, c := range n.defined.Channels {
-		if c.Name != channel {
-			continue
-		}
-		if c.Puts == nil {
-			return status.Put{}, fmt.Errorf("channel %s takes nothing from outside: define it with topology.Puts: %w", channel, status.ErrRefused)
-		}
-		var k, v []byte
-		var err error
-		if key != nil {
-			if k, err = c.Puts.Key.Parse(*key); err != nil {
-				return status.Put{}, errors.Join(fmt.Errorf("the key is no %s: %w", c.Puts.Key.Type, err), status.ErrRefused)
-			}
-		}
-		if value != nil {
-			if v, err = c.Puts.Value.Parse(*value); err != nil {
-				return status.Put{}, errors.Join(fmt.Errorf("the value is no %s: %w", c.Puts.Value.Type, err), status.ErrRefused)
-			}
-		}
-		topics, err := admin.Topics(ctx, c.Puts.Name)
-		if err != nil {
-			return status.Put{}, err
-		}
-		p := status.Put{Topic: c.Puts.Name}
-		if count := topics[c.Puts.Name].Partitions; count > 0 && k != nil {
-			p.Partition = c.Puts.PartitionOf(k, count)
-		}
-		var out kafka.Outputs
-		out.Append(0, p.Partition, 0, k, v, nil)
-		offsets, err := admin.Produce(ctx, []string{p.Topic}, &out)
-		if err != nil {
-			return status.Put{}, fmt.Errorf("put into channel %s: %w", channel, err)
-		}
-		p.Offset = offsets[0]
-		return p, nil
+	i := slices.IndexFunc(n.defined.Channels, func(c *plan.Channel) bool { return c.Name == channel })
+	if i < 0 {
+		return status.Put{}, fmt.Errorf("topology %s has no channel %s: %w", n.defined.Name, channel, status.ErrRefused)
 	}
-	return status.Put{}, fmt.Errorf("topology %s has no channel %s: %w", n.defined.Name, channel, status.ErrRefused)
+	t := n.defined.Channels[i].Puts
+	if t == nil {
+		return status.Put{}, fmt.Errorf("channel %s takes nothing from outside: define it with topology.Puts: %w", channel, status.ErrRefused)
+	}
+	k, err := parsed(t.Key, "key", key)
+	if err != nil {
+		return status.Put{}, err
+	}
+	v, err := parsed(t.Value, "value", value)
+	if err != nil {
+		return status.Put{}, err
+	}
+	topics, err := admin.Topics(ctx, t.Name)
+	if err != nil {
+		return status.Put{}, err
+	}
+	p := status.Put{Topic: t.Name}
+	if count := topics[t.Name].Partitions; count > 0 && k != nil {
+		p.Partition = t.PartitionOf(k, count)
+	}
+	var out kafka.Outputs
+	out.Append(0, p.Partition, 0, k, v, nil)
+	offsets, err := admin.Produce(ctx, []string{p.Topic}, &out)
+	if err != nil {
+		return status.Put{}, fmt.Errorf("put into channel %s: %w", channel, err)
+	}
+	p.Offset = offsets[0]
+	return p, nil
+}
+
+// parsed is a key or value of which there is a text; nil: null.
+func parsed(t plan.Text, what string, text *string) ([]byte, error) {
+	if text == nil {
+		return nil, nil
+	}
+	b, err := t.Parse(*text)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the %s is no %s: %w", what, t.Type, err), status.ErrRefused)
+	}
+	return b, nil
 }

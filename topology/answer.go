@@ -237,17 +237,22 @@ func checkAsker(via Asker) error {
 
 // encoded makes a request of a key and a value.
 func (r *AgentRef[K, V, R]) encoded(key K, value V) (plan.Request, error) {
-	p, err := r.agent.t.Plan()
+	return requestTo(r.agent.t, r.agent.name, r.source, key, value)
+}
+
+// requestTo makes a request to an agent that reads a topic.
+func requestTo[K, V any](t *Topology, agent string, source *Topic[K, V], key K, value V) (plan.Request, error) {
+	p, err := t.Plan()
 	if err != nil {
 		return plan.Request{}, err
 	}
 	rq := plan.Request{Plan: p}
 	for _, a := range p.Agents {
-		if a.Name == r.agent.name {
+		if a.Name == agent {
 			rq.Agent = a
 		}
 	}
-	rq.Key, rq.Value, err = r.source.Encode(key, value)
+	rq.Key, rq.Value, err = source.Encode(key, value)
 	return rq, err
 }
 

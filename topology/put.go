@@ -36,11 +36,14 @@ func (c *Channel[K, V]) openInlet() {
 	c.puts = NewTopic(d.t, fmt.Sprintf("%s-%s-puts", d.t.name, d.name), in.keys, in.values)
 	c.puts.def.kind = plan.Repartition
 	d.outside = c.puts.def
-	Each(d.t, d.name+"-puts", c.puts, func(ctx *Context, ev Event[K, V]) error {
+	Each(d.t, putter(d), c.puts, func(ctx *Context, ev Event[K, V]) error {
 		c.put(ctx.turn(), ev.Key, ev.Value, sending{headers: ev.rec.B.RawHeaders(ev.rec.I), nullKey: ev.NullKey, nullValue: ev.NullValue})
 		return nil
 	}, Sends(c))
 }
+
+// putter is the name of the agent behind Puts.
+func putter(d *topicDef) string { return d.name + "-puts" }
 
 // Put gives a channel with the option Puts a record from outside the topology. It returns when all replicas of its topic have the record, at the
 // latest when ctx or 30 seconds are over; after an error the record may or may not have been taken. The agents handle it some time after
@@ -61,17 +64,8 @@ func (c *Channel[K, V]) putOutside(ctx context.Context, via Asker, key K, value 
 	if err := checkAsker(via); err != nil {
 		return err
 	}
-	p, err := c.def.t.Plan()
+	rq, err := requestTo(c.def.t, putter(c.def), c.puts, key, value)
 	if err != nil {
-		return err
-	}
-	rq := plan.Request{Plan: p}
-	for _, a := range p.Agents {
-		if a.Name == c.def.name+"-puts" {
-			rq.Agent = a
-		}
-	}
-	if rq.Key, rq.Value, err = c.puts.Encode(key, value); err != nil {
 		return err
 	}
 	return via.Cast(ctx, rq) //nolint:wrapcheck // wrapped by Put

@@ -17,30 +17,27 @@ enum { // of rdkafka.h
 };
 
 const char *trp_missing(void) {
-#define NEEDS(f) \
-	if (!f) return #f
-	NEEDS(rd_kafka_version);
-	NEEDS(rd_kafka_name);
-	NEEDS(rd_kafka_conf);
-	NEEDS(rd_kafka_conf_set);
-	NEEDS(rd_kafka_conf_get);
-	NEEDS(rd_kafka_topic_new);
-	NEEDS(rd_kafka_topic_name);
-	NEEDS(rd_kafka_topic_destroy);
-	NEEDS(rd_kafka_queue_new);
-	NEEDS(rd_kafka_queue_get_partition);
-	NEEDS(rd_kafka_queue_forward);
-	NEEDS(rd_kafka_queue_destroy);
-	NEEDS(rd_kafka_consume_batch_queue);
-	NEEDS(rd_kafka_message_destroy);
-	NEEDS(rd_kafka_message_timestamp);
-	NEEDS(rd_kafka_message_headers);
-	NEEDS(rd_kafka_header_get_all);
-	NEEDS(rd_kafka_headers_new);
-	NEEDS(rd_kafka_header_add);
-	NEEDS(rd_kafka_headers_destroy);
-	NEEDS(rd_kafka_producev);
-#undef NEEDS
+	TRP_NEEDS(rd_kafka_version);
+	TRP_NEEDS(rd_kafka_name);
+	TRP_NEEDS(rd_kafka_conf);
+	TRP_NEEDS(rd_kafka_conf_set);
+	TRP_NEEDS(rd_kafka_conf_get);
+	TRP_NEEDS(rd_kafka_topic_new);
+	TRP_NEEDS(rd_kafka_topic_name);
+	TRP_NEEDS(rd_kafka_topic_destroy);
+	TRP_NEEDS(rd_kafka_queue_new);
+	TRP_NEEDS(rd_kafka_queue_get_partition);
+	TRP_NEEDS(rd_kafka_queue_forward);
+	TRP_NEEDS(rd_kafka_queue_destroy);
+	TRP_NEEDS(rd_kafka_consume_batch_queue);
+	TRP_NEEDS(rd_kafka_message_destroy);
+	TRP_NEEDS(rd_kafka_message_timestamp);
+	TRP_NEEDS(rd_kafka_message_headers);
+	TRP_NEEDS(rd_kafka_header_get_all);
+	TRP_NEEDS(rd_kafka_headers_new);
+	TRP_NEEDS(rd_kafka_header_add);
+	TRP_NEEDS(rd_kafka_headers_destroy);
+	TRP_NEEDS(rd_kafka_producev);
 	return NULL;
 }
 

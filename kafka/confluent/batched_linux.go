@@ -29,9 +29,12 @@ const (
 )
 
 // batchedFault says why the librdkafka that is linked cannot serve the batched client; nil if it can, as far as a look at it tells.
-func batchedFault() error {
-	if name := C.trp_missing(); name != nil {
-		return fmt.Errorf("the librdkafka of this program has no %s", C.GoString(name))
+func batchedFault() error { return libraryFault(C.trp_missing()) }
+
+// libraryFault says why the librdkafka that is linked cannot serve what needs a function that it lacks, or another version; NULL: it lacks none.
+func libraryFault(missing *C.char) error {
+	if missing != nil {
+		return fmt.Errorf("the librdkafka of this program has no %s", C.GoString(missing))
 	}
 	if v := C.rd_kafka_version(); v < oldestVersion || v >= beforeVersion {
 		return fmt.Errorf("the librdkafka of this program has the version %#08x: it must be %#08x or later, and before %#08x", int(v), oldestVersion, beforeVersion)

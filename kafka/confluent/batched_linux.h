@@ -10,6 +10,10 @@
 
 #define TRP_WEAK __attribute__((weak))
 
+// TRP_NEEDS returns the name of a function that the linked librdkafka lacks.
+#define TRP_NEEDS(f) \
+	if (!f) return #f
+
 typedef struct rd_kafka_s rd_kafka_t;
 typedef struct rd_kafka_topic_s rd_kafka_topic_t;
 typedef struct rd_kafka_queue_s rd_kafka_queue_t;

@@ -18,10 +18,12 @@ enum { // of the kernel's binary interface: getsockopt(TCP_INFO), struct tcp_inf
 };
 
 const char *trp_closings_missing(void) {
-	if (!rd_kafka_conf) return "rd_kafka_conf";
-	if (!rd_kafka_conf_set_opaque) return "rd_kafka_conf_set_opaque";
-	if (!rd_kafka_conf_set_closesocket_cb) return "rd_kafka_conf_set_closesocket_cb";
-	if (!rd_kafka_brokers_add) return "rd_kafka_brokers_add";
+	TRP_NEEDS(rd_kafka_version);
+	TRP_NEEDS(rd_kafka_name);
+	TRP_NEEDS(rd_kafka_conf);
+	TRP_NEEDS(rd_kafka_conf_set_opaque);
+	TRP_NEEDS(rd_kafka_conf_set_closesocket_cb);
+	TRP_NEEDS(rd_kafka_brokers_add);
 	return NULL;
 }
 

@@ -8,7 +8,6 @@ import "C"
 
 import (
 	"errors"
-	"fmt"
 	"unsafe"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -18,15 +17,7 @@ import (
 type closings struct{ c *C.trp_closings }
 
 // closingsFault says why closings cannot be counted; nil if they can.
-func closingsFault() error {
-	if name := C.trp_closings_missing(); name != nil {
-		return fmt.Errorf("the librdkafka of this program has no %s", C.GoString(name))
-	}
-	if v := C.rd_kafka_version(); v < oldestVersion || v >= beforeVersion {
-		return fmt.Errorf("the librdkafka of this program has the version %#08x", int(v))
-	}
-	return nil
-}
+func closingsFault() error { return libraryFault(C.trp_closings_missing()) }
 
 // countClosings gives a producer that was made without brokers its brokers, and counts from then on.
 func countClosings(p *rdk.Producer, brokers string) (*closings, error) {

@@ -114,12 +114,11 @@ func (p *Plan) With(matches []Match) *Plan {
 	if len(p.Patterns) == 0 {
 		return p
 	}
-	x := *p
-	x.Topics, x.Agents, x.Stages = slices.Clone(p.Topics), slices.Clone(p.Agents), slices.Clone(p.Stages)
+	x := p.open()
 	for _, m := range matches {
 		x.add(m)
 	}
-	return &x
+	return x
 }
 
 func (p *Plan) add(m Match) {
@@ -133,13 +132,25 @@ func (p *Plan) add(m Match) {
 	} else {
 		p.Topics = append(p.Topics, &t)
 	}
-	st := &Stage{ID: int32(len(p.Stages)), Key: m.Topic, Sources: []*Topic{&t}}
-	for _, a := range m.Pattern.Agents {
+	p.addStage(m.Topic, &t, m.Pattern.Agents, func(a *Agent) string { return a.nameFor(m.Topic) })
+}
+
+// addStage adds a stage of one source, with agents like those given.
+func (p *Plan) addStage(key string, source *Topic, agents []*Agent, name func(*Agent) string) {
+	st := &Stage{ID: int32(len(p.Stages)), Key: key, Sources: []*Topic{source}}
+	for _, a := range agents {
 		b := *a
-		b.ID, b.Name, b.Stage, b.Source = int32(len(p.Agents)), a.nameFor(m.Topic), st.ID, &t
+		b.ID, b.Name, b.Stage, b.Source = int32(len(p.Agents)), name(a), st.ID, source
 		st.Agents, p.Agents = append(st.Agents, &b), append(p.Agents, &b)
 	}
 	p.Stages = append(p.Stages, st)
+}
+
+// open returns a copy of the plan that topics, agents and stages can be added to. What both have is shared.
+func (p *Plan) open() *Plan {
+	x := *p
+	x.Topics, x.Agents, x.Stages = slices.Clone(p.Topics), slices.Clone(p.Agents), slices.Clone(p.Stages)
+	return &x
 }
 
 // Drawn returns the plan with a stage for each pattern itself, for those who look at it: its topic is none that can be read.
@@ -147,18 +158,12 @@ func (p *Plan) Drawn() *Plan {
 	if len(p.Patterns) == 0 {
 		return p
 	}
-	x := *p
-	x.Topics, x.Agents, x.Stages = slices.Clone(p.Topics), slices.Clone(p.Agents), slices.Clone(p.Stages)
+	x := p.open()
 	for _, of := range p.Patterns {
 		t := *of.Topic
 		t.ID, t.Pattern = int32(len(x.Topics)), of
-		st := &Stage{ID: int32(len(x.Stages)), Key: of.Name, Sources: []*Topic{&t}}
-		for _, a := range of.Agents {
-			b := *a
-			b.ID, b.Stage, b.Source = int32(len(x.Agents)), st.ID, &t
-			st.Agents, x.Agents = append(st.Agents, &b), append(x.Agents, &b)
-		}
-		x.Topics, x.Stages = append(x.Topics, &t), append(x.Stages, st)
+		x.Topics = append(x.Topics, &t)
+		x.addStage(of.Name, &t, of.Agents, func(a *Agent) string { return a.Name })
 	}
-	return &x
+	return x
 }

@@ -174,6 +174,15 @@ func Cases() []*Case {
 // words is the vocabulary that keys are taken from.
 func word(r *rand.Rand, n int) string { return fmt.Sprintf("k%d", r.IntN(n)) }
 
+// someTime makes times of records that go on, some of them late.
+func someTime(r *rand.Rand, i int) int64 {
+	at := int64(1_700_000_000_000 + i*300)
+	if r.IntN(4) == 0 {
+		at -= r.Int64N(latest)
+	}
+	return at
+}
+
 // someInput makes records with an id as value, few of them poison.
 func someInput(r *rand.Rand, i int) (key, value string) {
 	value = fmt.Sprintf("r%d", i)

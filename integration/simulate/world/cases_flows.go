@@ -103,13 +103,7 @@ func distinct() *Case {
 			key, id := someInput(r, i)
 			return key, id + " " + word(r, 4)
 		},
-		At: func(r *rand.Rand, i int) int64 {
-			at := int64(1_700_000_000_000 + i*300)
-			if r.IntN(4) == 0 {
-				at -= r.Int64N(latest)
-			}
-			return at
-		},
+		At: someTime,
 		Check: func(o *Oracle) error {
 			clocks, rows := map[int32]int64{}, map[int32]map[string]int64{} // when rows expire
 			purge := func(p int32) {
