@@ -153,6 +153,19 @@ type rawCall struct {
 	ended chan struct{}
 }
 
+// stack is where the call is; empty if it has ended.
+func (x *rawCall) stack() string {
+	if x == nil {
+		return ""
+	}
+	select {
+	case <-x.ended:
+		return ""
+	default:
+		return stackOf(x.id)
+	}
+}
+
 // watched is a middleware. A message that ends its goroutine would end the actor's mailbox, and nobody would hear of it. With a deadline
 // it notes which goroutine handles a message.
 func (r *rawRun) watched(next actor.ReceiverFunc) actor.ReceiverFunc {
@@ -180,7 +193,7 @@ func (r *rawRun) watched(next actor.ReceiverFunc) actor.ReceiverFunc {
 }
 
 // overdue fails the oldest record that was begun longer ago than the deadline, and returns the call that the actor is in; or says
-// when to look again.
+// when to look again. The failure has the stack of that call: where the record hangs, unless that is elsewhere than in its actor.
 func (r *rawRun) overdue(deadline time.Duration) (left time.Duration, in *rawCall) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,8 +204,9 @@ func (r *rawRun) overdue(deadline time.Duration) (left time.Duration, in *rawCal
 				continue
 			}
 			if age := r.worker.now().Sub(t.since); age >= deadline {
+				stack := r.call.stack() // before its context ends, and it with it
 				r.worker.cancel()
-				r.fail(w, i, r.worker.late())
+				r.failAt(w, i, r.worker.late(), stack)
 				return 0, r.call
 			} else {
 				left = min(left, deadline-age)
@@ -323,12 +337,14 @@ func (w *rawWork) Fail(i int, err error) error {
 	return nil
 }
 
-func (r *rawRun) fail(w *rawWork, i int, err error) {
+func (r *rawRun) fail(w *rawWork, i int, err error) { r.failAt(w, i, err, "") }
+
+func (r *rawRun) failAt(w *rawWork, i int, err error, stack string) {
 	if r.failed {
 		return
 	}
 	r.failed = true
-	r.worker.post(AgentFailed{Agent: r.worker.index, Incarnation: r.worker.incarnation, Work: w.work.ID, Done: i, Turn: 1, Err: err})
+	r.worker.post(AgentFailed{Agent: r.worker.index, Incarnation: r.worker.incarnation, Work: w.work.ID, Done: i, Turn: 1, Err: err, Stack: stack})
 	r.crash(err)
 }
 

@@ -59,6 +59,7 @@ func TestWrongUse(t *testing.T) {
 		"scan format":          {[]string{"scan", "-t", "wordcount", "counts", "--format", "xml"}, nil, []string{`--format "xml"`, "table, tsv or json"}},
 		"scan arguments":       {[]string{"scan", "-t", "wordcount"}, nil, []string{"scan takes one table"}},
 		"send arguments":       {[]string{"send", "-t", "wordcount", "lines"}, nil, []string{"a value, or --null"}},
+		"send a key":           {[]string{"send", "-t", "wordcount", "lines", "k", "v"}, nil, []string{"send takes a topic and a value", "the key goes into --key"}},
 		"send bad value":       {[]string{"send", "-t", "wordcount", "numbers", "x"}, nil, []string{`value "x" of topic numbers is not an int64`}},
 		"environment":          {[]string{"-t", "wordcount"}, []string{"TROUPE_COMMIT_INTERVAL=often"}, []string{"TROUPE_COMMIT_INTERVAL", "often"}},
 		"missing config":       {[]string{"-t", "wordcount", "--config", missing}, nil, []string{"--config", missing}},

@@ -213,6 +213,9 @@ func (s *selection) of(m *mailbox) ([]*letter, error) {
 			return nil, fmt.Errorf("topic %s has no dead letter at %s: see dead-letters list --all", m.topic.Name, place)
 		}
 	}
+	if err := s.checkAgent(m); err != nil {
+		return nil, err
+	}
 	var out []*letter
 	for _, l := range m.all {
 		switch {
@@ -227,6 +230,31 @@ func (s *selection) of(m *mailbox) ([]*letter, error) {
 		}
 	}
 	return out, nil
+}
+
+// checkAgent refuses the name of an agent that the topology does not have, unless it had it when a letter was written.
+func (s *selection) checkAgent(m *mailbox) error {
+	if s.agent == "" || slices.ContainsFunc(m.all, func(l *letter) bool { return l.Agent == s.agent }) {
+		return nil
+	}
+	names := failingNames(m.plan)
+	if slices.Contains(names, s.agent) {
+		return nil
+	}
+	return unknown("agent", s.agent, names)
+}
+
+// failingNames are the agents whose records may become dead letters, by the names that stand there.
+func failingNames(p *plan.Plan) (names []string) {
+	for _, st := range p.Stages {
+		for _, a := range st.Agents {
+			if a.Role == plan.Processor {
+				names = append(names, a.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // source returns the topic that a letter's record comes from; nil if the topology has it no more.

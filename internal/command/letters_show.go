@@ -137,12 +137,22 @@ func brief(s string) string {
 // varying is what errors of one kind differ in: numbers, and what is quoted, such as the key of an entry.
 var varying = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\d+`)
 
+// kindOf is what errors of one kind have in common: their first line without what varies, whether more lines follow or not.
+func kindOf(problem string) string {
+	first, _, more := strings.Cut(problem, "\n")
+	kind := varying.ReplaceAllString(first, "#")
+	if at := strings.IndexByte(kind, '"'); at >= 0 && more { // what is quoted runs over lines
+		kind = kind[:at] + "#"
+	}
+	return brief(strings.TrimSpace(kind))
+}
+
 // countErrors counts letters by agent and the first line of their error, whatever numbers and quotations are in it.
 func countErrors(w io.Writer, letters []*letter) error {
 	type kind struct{ agent, err string }
 	counts := map[kind]int{}
 	for _, l := range letters {
-		counts[kind{l.Agent, brief(varying.ReplaceAllString(l.problem(), "#"))}]++
+		counts[kind{l.Agent, kindOf(l.problem())}]++
 	}
 	kinds := make([]kind, 0, len(counts))
 	for k := range counts {

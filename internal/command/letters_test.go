@@ -125,6 +125,12 @@ func TestLettersListAndShow(t *testing.T) {
 		require.Contains(t, r.err, says)
 	}
 
+	for _, args := range [][]string{{"list"}, {"redrive", "--yes"}, {"drop", "--yes"}, {"export", filepath.Join(t.TempDir(), "letters")}} {
+		r := s.run(append(append([]string{"dead-letters"}, args...), "--agent=pya")...)
+		require.Equal(t, exitWrongUse, r.code, args)
+		require.Contains(t, r.err, `unknown agent "pya": did you mean "pay"? There are pay, ship`, args)
+	}
+
 	place := strings.Fields(s.run("dead-letters", "list", "--key=5", "--format=tsv").out)[0]
 	shown := s.ok("dead-letters", "show", place)
 	for _, part := range []string{"orders/0@4", "worse 17", "broken at 17", "agent", "stack"} {
@@ -138,6 +144,21 @@ func TestLettersListAndShow(t *testing.T) {
 	require.Contains(t, s.run("dead-letters", "show", "0@12345").err, "topic shop-dead-letters has no dead letter at 0@12345")
 	require.Equal(t, exitWrongUse, s.run("dead-letters", "show", "17").code)
 	require.Contains(t, s.run("dead-letters", "lst").err, `did you mean "list"`)
+}
+
+// Errors are of one kind if their first lines are, but for numbers and what is quoted, and however many lines follow.
+func TestKindOf(t *testing.T) {
+	t.Parallel()
+	for kind, problems := range map[string][]string{
+		"broken at #":        {"broken at 17", "broken at 4\nand at 5", "broken at 4 \r\nand \"so\" on"},
+		"no customer # in #": {`no customer "a \"b\"" in 3`, `no customer "c" in 4`, "no customer \"c\" in 4\nlook \"there\""},
+		"cannot read #":      {"cannot read \"a\nb\"", "cannot read \"c\nd\" at 7\n", `cannot read "e"`},
+		`a pipe of #" burst`: {`a pipe of 5" burst`, `a pipe of 6" burst`},
+	} {
+		for _, p := range problems {
+			require.Equal(t, kind, kindOf(p), "%q", p)
+		}
+	}
 }
 
 // Redriven records go to their agent alone; twice does nothing; one that fails again keeps its history.
@@ -180,6 +201,7 @@ func TestLettersRedriveToAnotherAgent(t *testing.T) {
 	s := newShop(t)
 	s.pay = "charge"
 	s.mended = true
+	require.Contains(t, s.ok("dead-letters", "list", "--agent=pay"), "3 letters", "letters know the agent that the topology has lost")
 	r := s.run("dead-letters", "redrive", "--yes")
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "topology shop has no agent pay on topic orders; if it was renamed, add --to with one of charge, ship")
