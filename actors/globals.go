@@ -150,10 +150,7 @@ func (a *globals) poll(c actor.Context) {
 
 func (a *globals) undecodable(c actor.Context, err error) {
 	const mend = "the node would go on with an old value: it ends; delete the record, or pass over such records with topology.SkipUndecodable"
-	if x, ok := errors.AsType[*tables.UndecodableError](err); ok && !a.values {
-		err = errors.New(x.Redacted())
-	}
-	a.fail(c, fmt.Errorf("%w; %s", err, mend))
+	a.fail(c, withoutValues(fmt.Errorf("%w; %s", err, mend), a.values))
 }
 
 // tell says once that all is read, and each time that records were passed over.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -162,4 +163,140 @@ func TestNodeLogsNoEntries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// planted is a key, and part of a value, that is looked for in logs.
+const planted = "ada-4711"
+
+// account is a value without references: shards keep it as it is, and encode it when they write.
+type account struct{ Sum int64 }
+
+// moody is a codec that refuses, quoting, once it is told to.
+type moody struct{ refuses *atomic.Bool }
+
+func (m moody) Append(dst []byte, a account) ([]byte, error) {
+	if m.refuses.Load() {
+		return nil, fmt.Errorf("no account of %s has %d", planted, a.Sum)
+	}
+	return strconv.AppendInt(dst, a.Sum, 10), nil
+}
+
+func (moody) Decode(b []byte) (account, error) {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	return account{n}, err
+}
+
+// ofNobody refuses the planted key.
+type ofNobody string
+
+// Validate implements what topics and tables ask values for.
+func (o ofNobody) Validate() error {
+	if o == planted {
+		return fmt.Errorf("%s is nobody", string(o))
+	}
+	return nil
+}
+
+// Wherever errors quote keys or values, the whole log has neither, unless they are asked for.
+func TestNodeLogsNothingQuoted(t *testing.T) {
+	t.Parallel()
+	type event = topology.Event[string, string]
+	for name, run := range map[string]func(w *world, topo *topology.Topology, in *topology.Topic[string, string]){
+		"a key of another partition": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
+			table := topology.NewTable(topo, "table", codec.String, codec.Int64)
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+				for i := range 10 {
+					table.Set(ctx, planted+strconv.Itoa(i), 1)
+				}
+				return nil
+			}, topology.Writes(table))
+			w.giveUp(topo)
+		},
+		"a value that does not encode": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
+			no := &atomic.Bool{}
+			no.Store(true)
+			out := topology.NewTopic(topo, "out", codec.String, codec.Codec[account](moody{no}))
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+				out.Send(ctx, ev.Key, account{})
+				return nil
+			}, topology.Sends(out))
+			w.giveUp(topo)
+		},
+		"a value that is not valid": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
+			table := topology.NewTable(topo, "table", codec.String, codec.JSON[ofNobody](), topology.Local())
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+				table.Update(ctx, "k", func(ofNobody, bool) (ofNobody, error) { return planted, nil })
+				return nil
+			}, topology.Writes(table))
+			w.giveUp(topo)
+		},
+		"a value that does not encode in a table": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
+			no := &atomic.Bool{}
+			no.Store(true)
+			table := topology.NewTable(topo, "table", codec.String, codec.Codec[account](moody{no}), topology.Local())
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+				table.Update(ctx, planted, func(a account, _ bool) (account, error) { return a, nil })
+				return nil
+			}, topology.Writes(table))
+			w.giveUp(topo)
+		},
+		"a checkpoint that cannot be written": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
+			no := &atomic.Bool{}
+			table := topology.NewTable(topo, "table", codec.String, codec.Codec[account](moody{no}), topology.Local())
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+				table.Set(ctx, planted, account{7})
+				return nil
+			}, topology.Writes(table))
+			n := w.node(w.t.TempDir(), topo)
+			w.send("in", "x")
+			w.read("quoted-table-changelog", 1)
+			no.Store(true)
+			w.stop(n)
+			require.Len(w.t, w.logs.(*lines).with("last checkpoint not written"), 1) //nolint:forcetypeassert // it is
+		},
+		"a migration that fails": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
+			old := topology.New("quoted")
+			oldIn := topology.NewTopic(old, "in", codec.String, codec.String)
+			was := topology.NewTable(old, "table", codec.String, codec.Int64, topology.Local())
+			topology.Each(old, "agent", oldIn, func(ctx *topology.Context, ev event) error {
+				was.Set(ctx, planted, 7)
+				return nil
+			}, topology.Writes(was))
+			n := w.node(w.t.TempDir(), old)
+			w.send("in", "x")
+			w.read("quoted-table-changelog", 1)
+			w.stop(n)
+			table := topology.NewTable(topo, "table", codec.String, codec.String, topology.Local(), topology.Version(1),
+				topology.Migrate(0, codec.Int64, func(n int64) (string, error) { return "", fmt.Errorf("%s has %d", planted, n) }))
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error { return nil }, topology.Writes(table))
+			n = w.node(w.t.TempDir(), topo)
+			require.Eventually(w.t, func() bool { return len(stopped(n)) > 0 }, patience, tick)
+			for _, why := range stopped(n) {
+				require.Equal(w.t, w.values, strings.Contains(why, planted), why)
+			}
+			w.stop(n)
+		},
+	} {
+		for _, values := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", ", values), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, 2, "in", "out")
+				log := new(lines)
+				w.logs, w.values = log, values
+				topo := topology.New("quoted")
+				run(w, topo, topology.NewTopic(topo, "in", codec.String, codec.String))
+				require.Equal(t, values, len(log.with(planted)) > 0, "%v", log.with(planted))
+				require.Equal(t, !values, len(log.with("a key"))+len(log.with("may quote")) > 0, "it says that there is more")
+			})
+		}
+	}
+}
+
+// giveUp runs a topology called quoted until it has given up a record.
+func (w *world) giveUp(topo *topology.Topology) {
+	w.t.Helper()
+	n := w.node(w.t.TempDir(), topo)
+	w.send("in", "x")
+	w.read("quoted-dead-letters", 1)
+	w.stop(n)
 }

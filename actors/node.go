@@ -13,6 +13,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -106,6 +107,9 @@ func NewNode(p *plan.Plan, d kafka.Driver, cfg Config) (*Node, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if !cfg.LogValues {
+		cfg.Logger = redact.Log(cfg.Logger)
 	}
 	if cfg.Disk == nil {
 		cfg.Disk = tables.Files{}

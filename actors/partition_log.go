@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -147,55 +147,20 @@ func (p *partitionActor) topic(name string) *plan.Topic {
 	return &plan.Topic{Name: name}
 }
 
-// errorText is an error as it is logged: what a codec says may quote the value, which is in the log only when asked for. What wraps such an
-// error stays, where it repeats its text as it is.
+// errorText is an error as it is logged: what a codec says may quote the value, which is in the log only when asked for.
 func errorText(err error, values bool) string {
-	text := err.Error()
 	if values {
-		return text
+		return err.Error()
 	}
-	for _, x := range redactables(err, nil) {
-		if !strings.Contains(text, x.Error()) { // nobody knows what of it is in there
-			return x.Redacted()
-		}
-		text = strings.ReplaceAll(text, x.Error(), x.Redacted())
-	}
-	return text
+	return redact.Text(err)
 }
-
-// toldError is an error whose text quotes no values.
-type toldError struct{ err error }
-
-func (t toldError) Error() string { return errorText(t.err, false) }
-func (t toldError) Unwrap() error { return t.err }
 
 // withoutValues is the error that a node ends with: whoever started it will log it.
 func withoutValues(err error, values bool) error {
-	if values || len(redactables(err, nil)) == 0 {
+	if values {
 		return err
 	}
-	return toldError{err}
-}
-
-// redactable is an error that may quote a value.
-type redactable interface {
-	error
-	Redacted() string
-}
-
-// redactables are those among an error and all that it wraps, outermost first.
-func redactables(err error, all []redactable) []redactable {
-	switch x := err.(type) { //nolint:errorlint // what it wraps is looked at below
-	case redactable:
-		return append(all, x)
-	case interface{ Unwrap() error }:
-		return redactables(x.Unwrap(), all)
-	case interface{ Unwrap() []error }:
-		for _, e := range x.Unwrap() {
-			all = redactables(e, all)
-		}
-	}
-	return all
+	return redact.Told(err)
 }
 
 // logged is a key or value as text.

@@ -33,7 +33,7 @@ func TestErrorText(t *testing.T) {
 		"a function in a table": {
 			fmt.Errorf("twice: %w", &tables.FuncError{Table: "last", Key: []byte("ada"), Err: errors.New("the bank is closed")}), []string{"twice: table last: the bank is closed"},
 		},
-		"an entry in a table": {&tables.FuncError{Table: "last", Key: []byte("ada"), Err: fmt.Errorf("no: %w", entry)}, []string{"table last: " + entry.Redacted()}},
+		"an entry in a table": {&tables.FuncError{Table: "last", Key: []byte("ada"), Err: fmt.Errorf("no: %w", entry)}, []string{"table last: no: " + entry.Redacted()}},
 		"too large":           {&tables.TooLargeError{Table: "last", Key: []byte("ada"), Size: 9, Limit: 8}, []string{"table last: key and value have 9 bytes"}},
 		"none":                {errors.New("the bank is closed"), []string{"the bank is closed"}},
 	} {

@@ -368,7 +368,7 @@ func (r *root) retake(c actor.Context, slots []int32, why error) {
 		r.drop(c, s)
 	}
 	crashpoint.Hit("own.given-up")
-	r.group.Retake(slots, why)
+	r.group.Retake(slots, withoutValues(why, r.site.values)) // the group logs it
 }
 
 // HandleFailure implements actor.SupervisorStrategy: the actors directly below the root hold what a transaction needs;

@@ -1,8 +1,6 @@
 package tables
 
 import (
-	"fmt"
-
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -24,7 +22,7 @@ func (s *ShardOf[V]) Digest() (Digest, error) {
 		if !s.encoded {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
-				return Digest{}, fmt.Errorf("encode the value of table %s, key %q: %w", s.spec.Name, s.key(i), err)
+				return Digest{}, s.unencodable(s.key(i), err)
 			}
 			enc = s.scratch
 		}

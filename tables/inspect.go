@@ -122,7 +122,7 @@ func (c *Checkpoint) inspectPage(m *Image, bucket int, text string) error {
 	}
 	return readPage(page, c.meta.Layout, bucket, func(key, value []byte) error {
 		if got := int(crc32.Checksum(key, castagnoli)) & (c.meta.Layout - 1); got != bucket {
-			return fmt.Errorf("%w: key %q is of page %d", errPage, key, got)
+			return misplaced(key, got)
 		}
 		_, value, err := cutExpiry(value, c.id.Expiring)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"slices"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -179,7 +180,7 @@ func (s *ShardOf[V]) takePage() (int, []byte, bool, error) {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], v); err != nil {
 				s.putBack(bucket)
-				return 0, nil, false, fmt.Errorf("encode the value of table %s, key %q: %w", s.spec.Name, key, err)
+				return 0, nil, false, s.unencodable(key, err)
 			}
 			enc = s.scratch
 		}
@@ -202,10 +203,20 @@ func (s *ShardOf[V]) takePage() (int, []byte, bool, error) {
 	return bucket, appendChecksum(page), true, nil
 }
 
+// unencodable says that a value that is committed does not encode.
+func (s *ShardOf[V]) unencodable(key string, err error) error {
+	return fmt.Errorf("encode the value of table %s, %w: %w", s.spec.Name, redact.Quote("a key", "key %q", key), redact.Of(err))
+}
+
+// misplaced says that a page holds a key that belongs into another.
+func misplaced(key []byte, page int) error {
+	return fmt.Errorf("%w: %w is of page %d", errPage, redact.Quote("a key", "key %q", key), page)
+}
+
 func (s *ShardOf[V]) loadPage(bucket int, page []byte) error {
 	return readPage(page, s.layout(), bucket, func(key, value []byte) error {
 		if got := s.buckets.of(crc32.Checksum(key, castagnoli)); got != bucket {
-			return fmt.Errorf("%w: key %q is of page %d", errPage, key, got)
+			return misplaced(key, got)
 		}
 		expires, value, err := cutExpiry(value, s.ttl != nil)
 		if err != nil {

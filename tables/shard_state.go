@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -213,12 +214,12 @@ func (s *ShardOf[V]) set(epoch int64, key []byte, v V, at int64) error {
 func (s *ShardOf[V]) encode(v V, at int64) (enc []byte, err error) {
 	if s.spec.Valid != nil {
 		if err := s.spec.Valid(v); err != nil {
-			return nil, err
+			return nil, redact.Of(err)
 		}
 	}
 	if s.encoded {
 		if enc, err = s.spec.Codec.Append(s.spec.stamp(s.scratch[:0], at), v); err != nil {
-			return nil, fmt.Errorf("encode the value: %w", err)
+			return nil, fmt.Errorf("encode the value: %w", redact.Of(err))
 		}
 		s.scratch = enc
 	}
@@ -326,7 +327,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 		if e.live && !s.encoded {
 			var err error
 			if s.scratch, err = s.spec.Codec.Append(s.scratch[:0], *s.vals.at(u.entry)); err != nil {
-				return &FuncError{s.spec.Name, []byte(key), fmt.Errorf("encode the value: %w", err)}
+				return &FuncError{s.spec.Name, []byte(key), fmt.Errorf("encode the value: %w", redact.Of(err))}
 			}
 			value = s.scratch
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
@@ -80,7 +81,10 @@ func (s *Spec[V]) Current(version uint64, value []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Codec.Append([]byte{}, v)
+	if value, err = s.Codec.Append([]byte{}, v); err != nil {
+		return nil, fmt.Errorf("table %s: encode a value that was migrated from version %d: %w", s.Name, version, redact.Of(err))
+	}
+	return value, nil
 }
 
 func (s *Spec[V]) migrate(version uint64, value []byte) (v V, err error) {
@@ -90,14 +94,14 @@ func (s *Spec[V]) migrate(version uint64, value []byte) (v V, err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("table %s: migrate a value from version %d: panic: %v", s.Name, version, r)
+			err = fmt.Errorf("table %s: migrate a value from version %d: panic: %w", s.Name, version, redact.Of(fmt.Errorf("%v", r)))
 		}
 	}()
 	if v, err = fn(append(make([]byte, 0, len(value)), value...)); err == nil && s.Valid != nil {
 		err = s.Valid(v)
 	}
 	if err != nil {
-		err = fmt.Errorf("table %s: migrate a value from version %d: %w", s.Name, version, err)
+		err = fmt.Errorf("table %s: migrate a value from version %d: %w", s.Name, version, redact.Of(err))
 	}
 	return v, err
 }
@@ -140,14 +144,7 @@ func (e *FuncError) Error() string {
 
 // Redacted is the error without the key: for logs.
 func (e *FuncError) Redacted() string {
-	err := e.Err.Error()
-	if x, ok := errors.AsType[interface {
-		error
-		Redacted() string
-	}](e.Err); ok {
-		err = x.Redacted()
-	}
-	return fmt.Sprintf("table %s: %s", e.Table, err)
+	return fmt.Sprintf("table %s: %s", e.Table, redact.Text(e.Err))
 }
 
 func (e *FuncError) Unwrap() error { return e.Err }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -100,7 +101,7 @@ func (r *AgentRef[K, V, R]) answer(s *scope, result R) {
 	e := s.effects()
 	var err error
 	if s.value, err = encode(r.rc, r.valid, s.value[:0], result); err != nil {
-		e.Fail(lasting("answer of agent %s: encode it as %s: %w", r.agent.name, r.agent.reply.value.Type, err))
+		e.Fail(lasting("answer of agent %s: encode it as %s: %w", r.agent.name, r.agent.reply.value.Type, redact.Of(err)))
 		return
 	}
 	env := s.in.Env()

@@ -3,6 +3,7 @@ package topology
 import (
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -156,7 +157,7 @@ func (t *Table[K, V]) change(s *scope, ops *tables.OpsOf[V], k []byte, key K, ap
 func (t *Table[K, V]) setFollowed(s *scope, ops *tables.OpsOf[V], k []byte, key K, value V) {
 	enc, err := encode(t.spec.Codec, t.spec.Valid, nil, value)
 	if err != nil {
-		s.effects().Fail(lasting("set table %s: encode the value: %w", t.def.name, err))
+		s.effects().Fail(lasting("set table %s: encode the value: %w", t.def.name, redact.Of(err)))
 		return
 	}
 	t.change(s, ops, k, key, func(row *tables.Row[V]) error {

@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -75,7 +76,7 @@ func AskThen[C, K, V, R any](ctx Sender, then *Continuation[C, K, V, R], back C,
 	}
 	k, err := encode(then.back.kc, then.back.validK, nil, back)
 	if err != nil {
-		e.Fail(lasting("ask agent %s: encode the key for its answer as %s: %w", then.agent.name, then.back.def.key.Type, err))
+		e.Fail(lasting("ask agent %s: encode the key for its answer as %s: %w", then.agent.name, then.back.def.key.Type, redact.Of(err)))
 		return
 	}
 	header := kafka.Ask{ID: askID(s, e), Topology: then.agent.t.name, Agent: then.agent.name, Topic: then.ref.source.def.name, To: then.back.def.name, Key: notNil(k)}.Header()

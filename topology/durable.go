@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -111,7 +112,7 @@ func (t *Timers[K, P]) text() plan.Text {
 func (t *Timers[K, P]) At(ctx Writer, key K, due time.Time, payload P) {
 	b, err := encode(t.pc, t.validP, nil, payload)
 	if err != nil {
-		ctx.turn().effects().Fail(lasting("timers %s: encode the payload: %w", t.Name(), err))
+		ctx.turn().effects().Fail(lasting("timers %s: encode the payload: %w", t.Name(), redact.Of(err)))
 		return
 	}
 	at := max(due.UnixMilli(), 0)

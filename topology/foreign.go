@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"slices"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -168,7 +169,7 @@ func (j *foreignJoin[K, L, F, R, V]) followRight(name string) {
 		return func(s *scope, ev Event[F, Change[R]]) error {
 			prefix, err := subscriberCodec[F, K]{j.right.kc, j.left.kc}.prefix(nil, ev.Key)
 			if err != nil {
-				return lasting("table %s: encode the key: %w", j.right.def.name, err)
+				return lasting("table %s: encode the key: %w", j.right.def.name, redact.Of(err))
 			}
 			return tables.RowsIn(s.group, j.subscriptions.def.id, prefix, func(key []byte, sub subscription) error {
 				who, err := j.subscriptions.kc.Decode(key)

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"reflect"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
@@ -98,9 +99,9 @@ func (g *GlobalTable[K, V]) get(s *scope, key K) (value V, ok bool, err error) {
 	r, err := g.replica(s)
 	if err == nil {
 		if s.key, err = g.topic.kc.Append(s.key[:0], key); err != nil {
-			err = lasting("global table %s: encode the key: %w", g.def.name, err)
+			err = lasting("global table %s: encode the key: %w", g.def.name, redact.Of(err))
 		} else if value, ok, err = r.Get(s.key); err != nil {
-			err = lasting("global table %s, key %.40q: %w", g.def.name, s.key, err)
+			err = lasting("global table %s, %w: %w", g.def.name, redact.Quote("a key", "key %.40q", s.key), redact.Of(err))
 		}
 	}
 	if err != nil {
@@ -129,7 +130,7 @@ func (g *GlobalTable[K, V]) Range(ctx Reader, from, to K) iter.Seq2[K, V] {
 	lo, err := g.topic.kc.Append([]byte{}, from)
 	hi, err2 := g.topic.kc.Append([]byte{}, to)
 	if err != nil || err2 != nil {
-		s.effects().Fail(lasting("global table %s: encode the keys of a range: %w", g.def.name, firstOf(err, err2)))
+		s.effects().Fail(lasting("global table %s: encode the keys of a range: %w", g.def.name, redact.Of(firstOf(err, err2))))
 		return func(func(K, V) bool) {}
 	}
 	return g.scan(s, lo, hi)
@@ -148,7 +149,7 @@ func (g *GlobalTable[K, V]) scan(s *scope, from, to []byte) iter.Seq2[K, V] {
 		for b, x := range r.Scan(from, to) {
 			k, err := g.topic.kc.Decode(b)
 			if err = firstOf(x.Err, err); err != nil {
-				s.effects().Fail(lasting("global table %s, key %.40q: %w", g.def.name, b, err))
+				s.effects().Fail(lasting("global table %s, %w: %w", g.def.name, redact.Quote("a key", "key %.40q", b), redact.Of(err)))
 				return
 			}
 			if !yield(k, x.Value) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -67,7 +68,7 @@ func (x *tableSpread[G, R]) send(s *scope, old, now membership[G, R]) (err error
 	if old.ok && now.ok {
 		for i, m := range []membership[G, R]{old, now} {
 			if x.keys[i], err = encode(x.topic.kc, x.topic.validK, x.keys[i][:0], m.group); err != nil {
-				return lasting("send to topic %s: encode the key as %s: %w", x.topic.def.name, x.topic.def.key.Type, err)
+				return lasting("send to topic %s: encode the key as %s: %w", x.topic.def.name, x.topic.def.key.Type, redact.Of(err))
 			}
 		}
 		if string(x.keys[0]) == string(x.keys[1]) {

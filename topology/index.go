@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -61,7 +62,7 @@ func (x *Index[K, V, I]) Lookup(ctx Reader, value I) iter.Seq2[K, V] {
 	s, t := ctx.turn(), x.table
 	v, err := x.codec.Append(nil, value)
 	if err != nil {
-		s.effects().Fail(lasting("index %s of table %s: encode the value: %w", x.name, t.def.name, err))
+		s.effects().Fail(lasting("index %s of table %s: encode the value: %w", x.name, t.def.name, redact.Of(err)))
 		return func(func(K, V) bool) {}
 	}
 	return func(yield func(K, V) bool) {

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -131,7 +132,7 @@ func (x *turnInside) Ask(table *plan.Table, _ tables.Query) error {
 func (t *Table[K, V]) rowIn(s *scope, key K) (*tables.Row[V], error) {
 	k, err := encode(t.kc, t.validK, s.key[:0], key)
 	if err != nil {
-		return nil, lasting("table %s: encode the key: %w", t.def.name, err)
+		return nil, lasting("table %s: encode the key: %w", t.def.name, redact.Of(err))
 	}
 	s.key = k
 	return tables.RowIn[V](s.group, t.def.id, k)

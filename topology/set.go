@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
@@ -161,7 +162,7 @@ func (t *SetTable[K, E]) DecodeMember(b []byte) (K, E, error) {
 func (t *SetTable[K, E]) prefix(key K) ([]byte, error) {
 	b, err := appendFramed(nil, t.keys, key)
 	if err != nil {
-		return nil, lasting("table %s: encode the key: %w", t.rows.def.name, err)
+		return nil, lasting("table %s: encode the key: %w", t.rows.def.name, redact.Of(err))
 	}
 	return b, nil
 }

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"reflect"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology/codec"
@@ -121,7 +122,7 @@ func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
 		t.setFollowed(ctx.turn(), ops, k, key, value)
 	} else if ops != nil {
 		if err := ops.Set(k, value); err != nil {
-			e.Fail(lasting("set table %s: encode the value: %w", t.def.name, err))
+			e.Fail(lasting("set table %s: encode the value: %w", t.def.name, redact.Of(err)))
 		}
 	}
 }
@@ -157,7 +158,7 @@ func (t *Table[K, V]) Update(ctx Writer, key K, fn func(old V, ok bool) (V, erro
 func (t *Table[K, V]) write(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
 	var err error
 	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil && s.agent.writes[t.def] {
-		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, err))
+		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, redact.Of(err)))
 		return nil, nil, nil
 	}
 	return t.writeTo(s, s.key)
@@ -176,7 +177,7 @@ func (t *Table[K, V]) writeTo(s *scope, key []byte) (*tables.OpsOf[V], *plan.Eff
 func (t *Table[K, V]) enter(s *scope, key K) (*tables.OpsOf[V], *plan.Effects, []byte) {
 	var err error
 	if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
-		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, err))
+		s.effects().Fail(lasting("table %s: encode the key: %w", t.def.name, redact.Of(err)))
 		return nil, nil, nil
 	}
 	return t.enterAt(s, s.key)
@@ -232,8 +233,8 @@ func (d *tableDef) here(s *scope, key []byte) error {
 			break
 		}
 	}
-	return lasting("table %s: key %.40q belongs to partition %d, not to %d%s; send it through a topic by its key first, or declare the table Local()",
-		d.name, key, source.partitioner.Hash(key, n), at, hint)
+	return lasting("table %s: %w belongs to partition %d, not to %d%s; send it through a topic by its key first, or declare the table Local()",
+		d.name, redact.Quote("a key", "key %.40q", key), source.partitioner.Hash(key, n), at, hint)
 }
 
 // read checks that a handler may read the table.
@@ -274,7 +275,7 @@ func (t *Table[K, V]) get(s *scope, key K) (*tables.Get[V], error) {
 	}
 	k, err := t.kc.Append(nil, key)
 	if err != nil {
-		return nil, lasting("table %s: encode the key: %w", t.def.name, err)
+		return nil, lasting("table %s: encode the key: %w", t.def.name, redact.Of(err))
 	}
 	if err := t.def.here(s, k); err != nil {
 		return nil, err
@@ -326,7 +327,7 @@ func (t *Table[K, V]) Range(ctx Reader, from, to K, opts ...ScanOption) iter.Seq
 	lo, err := t.kc.Append([]byte{}, from)
 	hi, err2 := t.kc.Append([]byte{}, to)
 	if err != nil || err2 != nil {
-		s.effects().Fail(lasting("table %s: encode the keys of a range: %w", t.def.name, firstOf(err, err2)))
+		s.effects().Fail(lasting("table %s: encode the keys of a range: %w", t.def.name, redact.Of(firstOf(err, err2))))
 		return func(func(K, V) bool) {}
 	}
 	return t.scan(s, lo, hi, true, opts...)
@@ -346,7 +347,7 @@ func (t *Table[K, V]) Prefix(ctx Reader, prefix K, opts ...ScanOption) iter.Seq2
 	s := ctx.turn()
 	lo, err := t.kc.Append([]byte{}, prefix)
 	if err != nil {
-		s.effects().Fail(lasting("table %s: encode a prefix: %w", t.def.name, err))
+		s.effects().Fail(lasting("table %s: encode a prefix: %w", t.def.name, redact.Of(err)))
 		return func(func(K, V) bool) {}
 	}
 	return t.scan(s, lo, successor(lo), true, opts...)

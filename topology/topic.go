@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/redact"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -179,14 +180,14 @@ func (t *Topic[K, V]) put(s *scope, key K, value V, x sending) {
 	var err error
 	if !x.nullKey {
 		if s.key, err = encode(t.kc, t.validK, s.key[:0], key); err != nil {
-			e.Fail(lasting("send to topic %s: encode the key as %s: %w", t.def.name, t.def.key.Type, err))
+			e.Fail(lasting("send to topic %s: encode the key as %s: %w", t.def.name, t.def.key.Type, redact.Of(err)))
 			return
 		}
 		k = notNil(s.key)
 	}
 	if !x.nullValue {
 		if s.value, err = encode(t.vc, t.validV, s.value[:0], value); err != nil {
-			e.Fail(lasting("send to topic %s: encode the value as %s: %w", t.def.name, t.def.value.Type, err))
+			e.Fail(lasting("send to topic %s: encode the value as %s: %w", t.def.name, t.def.value.Type, redact.Of(err)))
 			return
 		}
 		v = notNil(s.value)
