@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -145,6 +146,7 @@ type rawRun struct {
 	last   *rawTurn // begun last
 	failed bool
 	call   *rawCall // the actor is in; only with a deadline
+	stack  string   // of its panic; empty if a strategy of its gave up on a child
 }
 
 // rawCall is one message that the user's actor handles.
@@ -182,7 +184,9 @@ func (r *rawRun) watched(next actor.ReceiverFunc) actor.ReceiverFunc {
 			if returned {
 				return
 			}
-			if reason := recover(); reason != nil {
+			reason := recover()
+			r.endedAt(string(debug.Stack()))
+			if reason != nil {
 				panic(reason) // the guardian hears of it
 			}
 			r.failLast(errGoexit)
@@ -190,6 +194,13 @@ func (r *rawRun) watched(next actor.ReceiverFunc) actor.ReceiverFunc {
 		next(c, m)
 		returned = true
 	}
+}
+
+// endedAt notes where the actor has panicked, or ended its goroutine.
+func (r *rawRun) endedAt(stack string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stack = stack
 }
 
 // overdue fails the oldest record that was begun longer ago than the deadline, and returns the call that the actor is in; or says
@@ -353,16 +364,16 @@ func (r *rawRun) failLast(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t := r.last; t != nil && !t.of.done[t.i] {
-		r.fail(t.of, t.i, err)
+		r.failAt(t.of, t.i, err, r.stack)
 		return
 	}
 	for _, w := range r.works {
 		if w.from < len(w.done) {
-			r.fail(w, w.from, err)
+			r.failAt(w, w.from, err, r.stack)
 			return
 		}
 	}
-	r.fail(&rawWork{work: &Work{ID: -1}}, 0, err)
+	r.failAt(&rawWork{work: &Work{ID: -1}}, 0, err, r.stack)
 }
 
 // Next implements plan.Input: a raw agent has no loop.
