@@ -199,3 +199,27 @@ func TestNodeTimersAndTasksThatHang(t *testing.T) {
 		}
 	}
 }
+
+// Handlers that hang are given up one after the other, and more of them than a process can bear end the node, which says so.
+func TestNodeTooManyHang(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 8, "in")
+	release := make(chan struct{})
+	topo := topology.New("hang")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	topology.Each(topo, "agent", in, func(*topology.Context, topology.Event[string, string]) error {
+		<-release
+		return nil
+	}, topology.OnFailure(topology.Policy{Attempts: 1, Then: topology.Skip, Deadline: time.Millisecond, Grace: time.Millisecond}))
+	n := w.node(t.TempDir(), topo)
+	t.Cleanup(func() { close(release) })
+	var values []string
+	for i := range 300 {
+		values = append(values, strconv.Itoa(i))
+	}
+	w.send("in", values...)
+	require.Eventually(t, func() bool { return n.Err() != nil }, patience, tick)
+	w.ends = n.Err()
+	require.ErrorContains(t, n.Err(), "101 handlers hang, each with a goroutine that cannot be ended; the last of agent agent, partition ")
+	require.ErrorContains(t, n.Err(), "let handlers heed their context")
+}

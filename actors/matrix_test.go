@@ -96,6 +96,14 @@ func matrixPolicy(then topology.Decision) topology.Policy {
 	}
 }
 
+// policies are those that are tested: the first alone if the tests are to be short.
+func policies(all ...topology.Decision) []topology.Decision {
+	if testing.Short() {
+		return all[:1]
+	}
+	return all
+}
+
 // keysIn are keys of one of some partitions.
 func keysIn(partition, of int32, n int) (keys []string) {
 	for i := 0; len(keys) < n; i++ {
@@ -112,7 +120,7 @@ func TestNodePoliciesEverywhere(t *testing.T) {
 	t.Parallel()
 	names := slices.Sorted(maps.Keys(harms))
 	for place, define := range matrixPlaces() {
-		for _, then := range []topology.Decision{topology.DeadLetter, topology.Skip, topology.StopPartition} {
+		for _, then := range policies(topology.DeadLetter, topology.Skip, topology.StopPartition) {
 			t.Run(fmt.Sprint(place, ", ", then), func(t *testing.T) {
 				t.Parallel()
 				h := &harmful{release: make(chan struct{})}
@@ -172,6 +180,9 @@ func TestNodePoliciesEverywhere(t *testing.T) {
 				}
 			})
 		}
+		if testing.Short() {
+			continue
+		}
 		t.Run(fmt.Sprint(place, ", ", topology.StopNode), func(t *testing.T) {
 			t.Parallel()
 			var end []func()
@@ -207,7 +218,7 @@ func (w *world) endsBy(n *actors.Node, of, says string) {
 func TestNodePoliciesOfTimersAndTasks(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"timer", "task"} {
-		for _, then := range []topology.Decision{topology.DeadLetter, topology.Skip, topology.StopPartition, topology.StopNode} {
+		for _, then := range policies(topology.DeadLetter, topology.Skip, topology.StopPartition, topology.StopNode) {
 			t.Run(fmt.Sprint(kind, ", ", then), func(t *testing.T) {
 				t.Parallel()
 				var end []func()

@@ -26,6 +26,7 @@ import (
 	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -71,6 +72,7 @@ type world struct {
 	ends    error        // with which nodes may end
 	hooks   actors.Hooks // of the nodes to come
 	refresh time.Duration
+	disk    tables.Disk
 }
 
 func newWorld(tb testing.TB, partitions int32, topics ...string) *world {
@@ -142,7 +144,7 @@ func (w *world) node(dir string, topo *topology.Topology) *actors.Node {
 	require.NoError(w.t, err)
 	w.starts++
 	n, err := actors.NewNode(p, d, actors.Config{
-		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks, TopicRefresh: w.refresh,
+		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks, TopicRefresh: w.refresh, Disk: w.disk,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

@@ -2,6 +2,9 @@ package actors_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/status"
+	"github.com/troupe-stream/troupe/tables"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -47,6 +51,83 @@ func TestNodeOnePartitionBroken(t *testing.T) {
 	require.NoError(t, c2.ProduceSync(t.Context(), rs...).FirstErr())
 	require.ElementsMatch(t, []string{"a", "b", "c", "d", "more"}, valuesOf(w.read("out", 5)))
 	require.NoError(t, n.Err())
+}
+
+// sickDisk refuses to open files of partition 1.
+type sickDisk struct {
+	tables.Files
+	left atomic.Int64 // how often it refuses
+}
+
+// Open implements tables.Disk.
+func (d *sickDisk) Open(path string) (tables.File, error) {
+	if strings.HasSuffix(path, "-1.db") && d.left.Add(-1) >= 0 {
+		return nil, errors.New("input/output error")
+	}
+	return d.Files.Open(path)
+}
+
+// A partition whose disk fails is rebuilt; if it goes on failing, the partition stops and says so, the others go on, and an operator has it
+// tried again once the disk is mended. What it had counted is there.
+func TestNodeDiskFails(t *testing.T) {
+	t.Parallel()
+	for _, lasting := range []bool{false, true} {
+		t.Run(fmt.Sprint(lasting), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 2, "in", "out")
+			log, disk := new(lines), new(sickDisk)
+			w.logs, w.disk = log, disk
+			topo := func() *topology.Topology {
+				topo := topology.New("sick")
+				in, out := topology.NewTopic(topo, "in", codec.String, codec.String), topology.NewTopic(topo, "out", codec.String, codec.Int64)
+				counts := topology.NewTable(topo, "counts", codec.String, codec.Int64)
+				topology.Each(topo, "count", in, func(ctx *topology.Context, e textEvent) error {
+					n, _, err := counts.Get(ctx, e.Key)
+					counts.Set(ctx, e.Key, n+1)
+					out.Send(ctx, e.Key, n+1)
+					return err
+				}, topology.Sends(out), topology.Writes(counts), topology.Reads(counts))
+				return topo
+			}
+			put := func() {
+				for _, p := range []int32{0, 1} {
+					require.NoError(t, w.client().ProduceSync(t.Context(), &kgo.Record{Topic: "in", Key: keyIn(t, p), Value: []byte("v")}).FirstErr())
+				}
+			}
+			dir := t.TempDir()
+			first := w.node(dir, topo())
+			put()
+			w.read("out", 2)
+			w.stop(first)
+
+			disk.left.Store(3) // an open that fails is followed by one of an empty file
+			if lasting {
+				disk.left.Store(1000)
+			}
+			n := w.node(dir, topo())
+			put()
+			if lasting {
+				require.Eventually(t, func() bool { return stopped(n)[1] != "" }, patience, tick)
+				require.Contains(t, stopped(n)[1], "partition broke 5 times within 1m0s: ")
+				require.Contains(t, stopped(n)[1], "input/output error")
+				require.Len(t, log.with(`level=ERROR msg="partition stopped: it cannot be rebuilt; other partitions go on`), 1)
+				require.Len(t, w.read("out", 3), 3, "the other partition has gone on")
+				disk.left.Store(0)
+				_, err := n.Resume(nil)
+				require.NoError(t, err)
+			}
+			sums := map[string]int{}
+			for _, r := range w.read("out", 4) {
+				sums[string(r.Value)]++
+			}
+			require.Len(t, sums, 2)
+			for _, times := range sums {
+				require.Equal(t, 2, times, "each partition has counted to two")
+			}
+			require.NotEmpty(t, log.with(`level=ERROR msg="partition broke: it is rebuilt"`))
+			require.NoError(t, n.Err())
+		})
+	}
 }
 
 // A table that holds values of a version that the program does not know is refused at the first attempt: no other one mends it.

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -147,8 +148,7 @@ func TestNodeRestartWithoutLimit(t *testing.T) {
 
 // Failures without end leave nothing behind: no goroutine, no actor, no memory of them.
 func TestNodeManyFailures(t *testing.T) {
-	t.Parallel()
-	total := 100_000
+	total := 100_000 // alone: its memory is looked at
 	if testing.Short() {
 		total = 5000
 	}
@@ -162,7 +162,7 @@ func TestNodeManyFailures(t *testing.T) {
 		out.Send(ctx, ev.Key, ev.Value)
 		return nil
 	}, topology.Sends(out), topology.OnFailure(topology.Policy{Attempts: 1, Then: topology.Skip}))
-	w.node(t.TempDir(), topo)
+	n := w.node(t.TempDir(), topo)
 	send := func(n int, last string) {
 		values := make([]string, n, n+1)
 		for i := range values {
@@ -172,10 +172,26 @@ func TestNodeManyFailures(t *testing.T) {
 	}
 	send(100, "last")
 	w.read("out", 1)
-	before := runtime.NumGoroutine()
+	before, heap := runtime.NumGoroutine(), heapInUse()
+	registered, _ := actors.Registered(n)
 	send(total, "last")
 	w.read("out", 2)
+	living, boxes := actors.Registered(n)
+	require.LessOrEqual(t, living, registered+2, "actors in the registry: one may be on its way out")
+	require.LessOrEqual(t, boxes, 2*living+64, "mailboxes of dead ones are swept out")
+	grown := heapInUse() - heap
+	t.Logf("%d actors, %d mailboxes, %d bytes more than before", living, boxes, grown)
+	require.Less(t, grown, int64(10<<20), "bytes of memory: a tenth of a kilobyte for each failure would be as much")
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+100 }, patience, tick, "there were %d goroutines, there are %d", before, runtime.NumGoroutine())
+}
+
+// heapInUse is how much memory is reachable.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC() // what pools hold goes at the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // A member of this node's identity that nobody is (a request to join that reached the broker late makes one) replaces the node in its
