@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/actors"
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
