@@ -204,7 +204,7 @@ func TestNodeLogsNothingQuoted(t *testing.T) {
 	for name, run := range map[string]func(w *world, topo *topology.Topology, in *topology.Topic[string, string]){
 		"a key of another partition": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
 			table := topology.NewTable(topo, "table", codec.String, codec.Int64)
-			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, _ event) error {
 				for i := range 10 {
 					table.Set(ctx, planted+strconv.Itoa(i), 1)
 				}
@@ -224,7 +224,7 @@ func TestNodeLogsNothingQuoted(t *testing.T) {
 		},
 		"a value that is not valid": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
 			table := topology.NewTable(topo, "table", codec.String, codec.JSON[ofNobody](), topology.Local())
-			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, _ event) error {
 				table.Update(ctx, "k", func(ofNobody, bool) (ofNobody, error) { return planted, nil })
 				return nil
 			}, topology.Writes(table))
@@ -234,7 +234,7 @@ func TestNodeLogsNothingQuoted(t *testing.T) {
 			no := &atomic.Bool{}
 			no.Store(true)
 			table := topology.NewTable(topo, "table", codec.String, codec.Codec[account](moody{no}), topology.Local())
-			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, _ event) error {
 				table.Update(ctx, planted, func(a account, _ bool) (account, error) { return a, nil })
 				return nil
 			}, topology.Writes(table))
@@ -243,7 +243,7 @@ func TestNodeLogsNothingQuoted(t *testing.T) {
 		"a checkpoint that cannot be written": func(w *world, topo *topology.Topology, in *topology.Topic[string, string]) {
 			no := &atomic.Bool{}
 			table := topology.NewTable(topo, "table", codec.String, codec.Codec[account](moody{no}), topology.Local())
-			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error {
+			topology.Each(topo, "agent", in, func(ctx *topology.Context, _ event) error {
 				table.Set(ctx, planted, account{7})
 				return nil
 			}, topology.Writes(table))
@@ -258,7 +258,7 @@ func TestNodeLogsNothingQuoted(t *testing.T) {
 			old := topology.New("quoted")
 			oldIn := topology.NewTopic(old, "in", codec.String, codec.String)
 			was := topology.NewTable(old, "table", codec.String, codec.Int64, topology.Local())
-			topology.Each(old, "agent", oldIn, func(ctx *topology.Context, ev event) error {
+			topology.Each(old, "agent", oldIn, func(ctx *topology.Context, _ event) error {
 				was.Set(ctx, planted, 7)
 				return nil
 			}, topology.Writes(was))
@@ -268,7 +268,7 @@ func TestNodeLogsNothingQuoted(t *testing.T) {
 			w.stop(n)
 			table := topology.NewTable(topo, "table", codec.String, codec.String, topology.Local(), topology.Version(1),
 				topology.Migrate(0, codec.Int64, func(n int64) (string, error) { return "", fmt.Errorf("%s has %d", planted, n) }))
-			topology.Each(topo, "agent", in, func(ctx *topology.Context, ev event) error { return nil }, topology.Writes(table))
+			topology.Each(topo, "agent", in, func(*topology.Context, event) error { return nil }, topology.Writes(table))
 			n = w.node(w.t.TempDir(), topo)
 			require.Eventually(w.t, func() bool { return len(stopped(n)) > 0 }, patience, tick)
 			for _, why := range stopped(n) {

@@ -31,7 +31,7 @@ func TestText(t *testing.T) {
 		"a reason":            {fmt.Errorf("encode it: %w", redact.Of(reason)), "encode it: " + hidden},
 		"both":                {fmt.Errorf("table x, %w: %w", key, redact.Of(reason)), "table x, a key: " + hidden},
 		"joined":              {errors.Join(fmt.Errorf("a: %w", key), errors.New("b")), "a: a key\nb"},
-		"retold":              {fmt.Errorf("%w, %s again", key, key), "a key, a key again"},
+		"retold":              {fmt.Errorf("%w, key \"ada\" again", key), "a key, a key again"},
 		"told in other words": {other{fmt.Errorf("so: %w", key)}, "a key"},
 		"nothing":             {errors.New("the bank is closed"), "the bank is closed"},
 		"an empty reason":     {fmt.Errorf("encode it: %w", redact.Of(errors.New(""))), "encode it: "},
