@@ -31,7 +31,7 @@ type bare struct {
 	keys   []string
 	counts []tally
 	dirty  []int32
-	next   [partitions]rdk.Offset
+	next   []rdk.Offset
 	n      int
 	metas  []rdbatch.Meta
 	arena  []byte
@@ -45,7 +45,7 @@ type tally struct {
 
 // bareLoop runs the task count. Its variants: public at-least-once, batched at-least-once, batched exactly-once.
 func bareLoop(ctx context.Context, j job) (err error) {
-	b := &bare{job: j, index: map[string]int32{}}
+	b := &bare{job: j, index: map[string]int32{}, next: make([]rdk.Offset, j.parts())}
 	if j.Task != taskCount {
 		return fmt.Errorf("the bare loop has no program for the task %q", j.Task)
 	}
@@ -73,7 +73,7 @@ func bareLoop(ctx context.Context, j job) (err error) {
 		}
 	}
 	var tps []rdk.TopicPartition
-	for p := range int32(partitions) {
+	for p := range int32(j.parts()) {
 		tps = append(tps, rdk.TopicPartition{Topic: &j.Source, Partition: p, Offset: rdk.OffsetBeginning})
 	}
 	if err := b.c.Assign(tps); err != nil {

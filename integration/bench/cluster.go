@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"strconv"
 
-	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
 )
 
-// partitions of every topic.
+// partitions of topics, unless a suite says something else.
 const partitions = 4
 
 // cluster is the broker, and what is in it.
@@ -34,90 +33,15 @@ func newCluster(brokers string) (*cluster, error) {
 }
 
 // topic makes a topic.
-func (c *cluster) topic(ctx context.Context, name string, config map[string]string) error {
-	return c.admin.Create(ctx, kafka.TopicSpec{Name: name, Partitions: partitions, Config: config})
-}
-
-// source says what is in a topic that contenders read.
-type source struct {
-	kind    string
-	records int
-	keys    int
-}
-
-func (s source) topic() string { return fmt.Sprintf("%s-%d-%d", s.kind, s.records, s.keys) }
-
-// distinct is how many keys it really has.
-func (s source) distinct() int { return min(s.records, s.keys) }
-
-func (s source) key(dst []byte, i int) []byte {
-	return fmt.Appendf(dst, "key-%016d", (i*7919)%s.keys)
-}
-
-// Lines have so many words, of a language with so many.
-const (
-	wordsInLine = 10
-	vocabulary  = 10_000
-)
-
-// value is that of record i: its number, or what its kind says.
-func (s source) value(dst []byte, i int) []byte {
-	switch s.kind {
-	case "lines":
-		for w := range wordsInLine {
-			if w > 0 {
-				dst = append(dst, ' ')
-			}
-			dst = fmt.Appendf(dst, "word%d", (i*wordsInLine+w)*7919%vocabulary)
-		}
-		return dst
-	case "json":
-		return fmt.Appendf(dst, `{"user":"user-%08d","amount":%d,"note":"what the customer has to say"}`, i, i%1000)
-	}
-	return binary.BigEndian.AppendUint64(dst, uint64(i))
-}
-
-// fill makes a source unless it is there.
-func (c *cluster) fill(ctx context.Context, s source) error {
-	if c.filled[s.topic()] {
-		return nil
-	}
-	if err := c.topic(ctx, s.topic(), nil); err != nil {
-		return err
-	}
-	p, err := rdk.NewProducer(&rdk.ConfigMap{
-		"bootstrap.servers": c.brokers, "go.delivery.reports": false, "linger.ms": 20, "batch.num.messages": 10000,
-		"queue.buffering.max.messages": 500000, "compression.type": "lz4", "enable.idempotence": true, "log_level": 3,
-	})
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	hash, topic := kafka.Murmur2().Hash, s.topic()
-	var key, value []byte
-	for i := range s.records {
-		key, value = s.key(key[:0], i), s.value(value[:0], i)
-		m := rdk.Message{TopicPartition: rdk.TopicPartition{Topic: &topic, Partition: hash(key, partitions)}, Key: key, Value: value}
-		err := p.Produce(&m, nil)
-		for full := (rdk.Error{}); errors.As(err, &full) && full.Code() == rdk.ErrQueueFull; err = p.Produce(&m, nil) {
-			p.Flush(10)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if left := p.Flush(60_000); left > 0 {
-		return fmt.Errorf("%d records of %s were not written", left, topic)
-	}
-	c.filled[topic] = true
-	return nil
+func (c *cluster) topic(ctx context.Context, name string, parts int, config map[string]string) error {
+	return c.admin.Create(ctx, kafka.TopicSpec{Name: name, Partitions: int32(parts), Config: config})
 }
 
 // read calls f for each committed record of a topic, up to the end that it has now.
-func (c *cluster) read(ctx context.Context, topic string, f func(*kgo.Record) error) error {
+func (c *cluster) read(ctx context.Context, topic string, parts int, f func(*kgo.Record) error) error {
 	ends := map[int32]int64{}
 	var tps []kafka.TopicPartition
-	for p := range int32(partitions) {
+	for p := range int32(parts) {
 		tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: p})
 	}
 	at, err := c.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
@@ -159,36 +83,49 @@ func (c *cluster) read(ctx context.Context, topic string, f func(*kgo.Record) er
 	return nil
 }
 
-// checkCounts checks that the changelog of a table of counts ends with all records of a source, each counted once, and returns how many records it has: a fast wrong
-// count is worth nothing.
-func (c *cluster) checkCounts(ctx context.Context, changelog string, records, keys int, decode func([]byte) (int64, error)) (journaled int, err error) {
-	counts := make(map[string]int64, keys)
-	if err := c.read(ctx, changelog, func(r *kgo.Record) error {
-		if journaled++; r.Value == nil {
-			delete(counts, string(r.Key))
-			return nil
+// checkCounts checks that the changelog of a table of counts ends with all records of a source, each counted once and for its own key, and
+// returns how many records it has: a fast wrong count is worth nothing.
+func (c *cluster) checkCounts(ctx context.Context, changelog string, src source, decode func([]byte) (int64, error)) (journaled int, err error) {
+	want := src.counts()
+	got := make([]int64, len(want))
+	if err := c.read(ctx, changelog, src.parts(), func(r *kgo.Record) error {
+		journaled++
+		n, err := numberOf(r.Key)
+		if err != nil || n >= len(got) {
+			return errors.Join(err, fmt.Errorf("%s has the key %q", changelog, r.Key))
 		}
-		n, err := decode(r.Value)
-		counts[string(r.Key)] = n
+		if got[n] = 0; r.Value != nil {
+			got[n], err = decode(r.Value)
+		}
 		return err
 	}); err != nil {
 		return 0, err
 	}
-	sum := int64(0)
-	for _, n := range counts {
-		sum += n
-	}
-	if sum != int64(records) || len(counts) != keys {
-		return 0, fmt.Errorf("counted %d records of %d keys; there are %d of %d", sum, len(counts), records, keys)
-	}
-	return journaled, nil
+	return journaled, compare(got, want)
 }
 
-// checkMapped checks that a topic holds the numbers from 1 to so many, each once; at-least-once too, since nothing has failed.
-func (c *cluster) checkMapped(ctx context.Context, topic string, records int) error {
-	n, sum := 0, uint64(0)
-	if err := c.read(ctx, topic, func(r *kgo.Record) error {
-		if len(r.Value) != 8 {
+// compare tells what was counted wrongly.
+func compare(got, want []int64) error {
+	wrong, first := 0, -1
+	for i, n := range want {
+		if got[i] != n {
+			if wrong++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if wrong == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d keys are counted wrongly, such as key %d: %d times in place of %d", wrong, len(want), first, got[first], want[first])
+}
+
+// checkMapped checks that a topic holds the numbers from 1 to so many, each once, in values of the source's size; at-least-once too, since
+// nothing has failed.
+func (c *cluster) checkMapped(ctx context.Context, topic string, src source) error {
+	n, sum, records := 0, uint64(0), src.records
+	if err := c.read(ctx, topic, src.parts(), func(r *kgo.Record) error {
+		if len(r.Value) != max(src.size, 8) {
 			return fmt.Errorf("a value of %d bytes", len(r.Value))
 		}
 		n, sum = n+1, sum+binary.BigEndian.Uint64(r.Value)

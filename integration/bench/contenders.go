@@ -32,11 +32,29 @@ type contender struct {
 	client  string // what it must report that it runs on
 	label   string // in reports
 	share   int    // it is given 1/share of the records: the slow ones would take all the time
+	most    int    // rounds that it takes part in; 0: all
 	task    string // its own way of doing what the suite asks for; empty: the suite's
+	at      int    // where it stands on the suite's scale: partitions, keys and others; 0: the suite has none
 }
 
 func (c contender) slug() string {
-	return slug(string(c.kind) + "-" + c.client + "-" + c.variant + c.task)
+	s := string(c.kind) + "-" + c.client + "-" + c.variant + c.task
+	if c.at > 0 {
+		s += fmt.Sprintf("-%d", c.at)
+	}
+	return slug(s)
+}
+
+// scaled is the contender at a point of a suite's scale.
+func (c contender) scaled(at int, label string) contender {
+	c.at, c.label = at, c.label+", "+label
+	return c
+}
+
+// sharing is the contender with a part of the records.
+func (c contender) sharing(share int) contender {
+	c.share = share
+	return c
 }
 
 // before is the engine's contender in an earlier build.
@@ -65,23 +83,25 @@ func variantsOn(s settings, standard ...string) (out []contender) {
 	}
 	for _, client := range standard {
 		for _, v := range []string{atLeastOnce, exactlyOnce} {
-			out = append(out, contender{kindOurs, v, client, "Troupe, " + client + " client, " + v, 1, ""})
+			out = append(out, contender{kind: kindOurs, variant: v, client: client, label: "Troupe, " + client + " client, " + v, share: 1})
 		}
 	}
 	return out
 }
 
 var (
-	barePublic   = contender{kindBare, atLeastOnce, confluent.Public, "bare loop, public API, at-least-once", 1, ""}
-	bareBatched  = contender{kindBare, atLeastOnce, confluent.Batched, "bare loop, batched, at-least-once", 1, ""}
-	bareLimit    = contender{kindBare, exactlyOnce, confluent.Batched, "bare loop, batched, exactly-once", 1, ""}
-	streamsPlain = contender{kindStreams, "defaults", "kafka-streams", "Kafka Streams, defaults (at-least-once, 30 s)", 1, ""}
-	streamsALO   = contender{kindStreams, atLeastOnce, "kafka-streams", "Kafka Streams, at-least-once, 100 ms", 1, ""}
-	streamsEOS   = contender{kindStreams, exactlyOnce, "kafka-streams", "Kafka Streams, exactly-once, 100 ms", 1, ""}
-	streamsFast  = contender{kindStreams, "latency", "kafka-streams", "Kafka Streams, tuned for latency (at-least-once, no cache, no linger)", 1, ""}
-	streamsStay  = contender{kindStreams, "static", "kafka-streams", "Kafka Streams, exactly-once, 100 ms, static membership", 1, ""}
-	gokaPlain    = contender{kindGoka, atLeastOnce, "sarama", "goka 1.1.14 (at-least-once)", 5, ""}
-	faustPlain   = contender{kindFaust, atLeastOnce, "aiokafka", "Faust 0.15.3, table in memory (at-least-once)", 100, ""}
+	barePublic   = contender{kind: kindBare, variant: atLeastOnce, client: confluent.Public, label: "bare loop, public API, at-least-once", share: 2}
+	bareBatched  = contender{kind: kindBare, variant: atLeastOnce, client: confluent.Batched, label: "bare loop, batched, at-least-once", share: 1}
+	bareLimit    = contender{kind: kindBare, variant: exactlyOnce, client: confluent.Batched, label: "bare loop, batched, exactly-once", share: 1}
+	memoryMap    = contender{kind: kindBare, variant: plainMap, client: "none", label: "a map of Go's alone, without Kafka", share: 1, task: taskPlain}
+	memoryTable  = contender{kind: kindBare, variant: plainTable, client: "none", label: "the engine's table alone, without Kafka", share: 1, task: taskPlain}
+	streamsPlain = contender{kind: kindStreams, variant: "defaults", client: "kafka-streams", label: "Kafka Streams, defaults (at-least-once, 30 s)", share: 3}
+	streamsALO   = contender{kind: kindStreams, variant: atLeastOnce, client: "kafka-streams", label: "Kafka Streams, at-least-once, 100 ms", share: 3}
+	streamsEOS   = contender{kind: kindStreams, variant: exactlyOnce, client: "kafka-streams", label: "Kafka Streams, exactly-once, 100 ms", share: 3}
+	streamsFast  = contender{kind: kindStreams, variant: "latency", client: "kafka-streams", label: "Kafka Streams, tuned for latency (at-least-once, no cache, no linger)", share: 3}
+	streamsStay  = contender{kind: kindStreams, variant: "static", client: "kafka-streams", label: "Kafka Streams, exactly-once, 100 ms, static membership", share: 3}
+	gokaPlain    = contender{kind: kindGoka, variant: atLeastOnce, client: "sarama", label: "goka 1.1.14 (at-least-once)", share: 5, most: 2}
+	faustPlain   = contender{kind: kindFaust, variant: atLeastOnce, client: "aiokafka", label: "Faust 0.15.3, table in memory (at-least-once)", share: 100, most: 1}
 )
 
 // programs are how contenders are started, by kind. One that cannot be installed is missing, and says why.

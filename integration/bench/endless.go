@@ -14,8 +14,15 @@ import (
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/troupe-stream/troupe/integration/bench/rdbatch"
 	"github.com/troupe-stream/troupe/kafka"
 )
+
+// errLate says that a contender is not able to do what a suite asks for: a result of its own.
+var errLate = errors.New("it does not keep up with so many records a second on this machine")
+
+// drainTimeout is how long a contender may take for what is left once no more is sent.
+const drainTimeout = time.Minute
 
 // loadKeys are the keys of records that are sent at a rate.
 const loadKeys = 10_000
@@ -25,17 +32,22 @@ func latencySuite(s settings, rate int) suite {
 	x := suite{
 		name: fmt.Sprintf("latency-%dk", rate/1000), title: fmt.Sprintf("Latency at %d records/s", rate),
 		text: "A record's key is counted and the record passed on to a topic. From the moment that it was meant to be sent (so that a loader that is late hides nothing) to its receipt " +
-			"by a consumer that reads committed records only, after some seconds of warming up. Checked: everything that was sent has come.",
+			"by a consumer that reads committed records only, after some seconds of warming up. Checked: everything that was sent has come, once.",
 		metrics: []metric{
 			{Key: "p50", Title: "p50 in ms", Less: true, Digits: 1},
 			{Key: "p99", Title: "p99 in ms", Less: true, Digits: 1},
 			{Key: "p999", Title: "p99.9 in ms", Less: true, Digits: 1},
 			{Key: "load", Title: "cores used", Less: true, Digits: 2},
 		},
-		contenders: append(ourVariants(s), streamsFast, streamsEOS, gokaPlain),
+		contenders: append(ourVariants(s), streamsFast, streamsEOS),
+		often:      rate == 10_000,
+		most:       3,
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			return b.latency(ctx, c, j, rate)
 		},
+	}
+	if rate == 10_000 { // more is beyond it
+		x.contenders = append(x.contenders, gokaPlain)
 	}
 	for _, c := range ourVariants(s) {
 		if c.variant == exactlyOnce {
@@ -47,69 +59,41 @@ func latencySuite(s settings, rate int) suite {
 	return x
 }
 
-// recoverySuite kills a contender and measures until it gives results again.
-func recoverySuite(s settings) suite {
+// recoverySuite kills a contender and measures until it gives results again: with its files, or without, as on another node.
+func recoverySuite(s settings, elsewhere bool) suite {
+	slow := streamsPlain // its group waits for the session's end
+	slow.most = 1
 	x := suite{
-		name: "recovery", title: "kill -9 to the first result",
+		name: "recovery", title: "kill -9 to the first result, on the same node",
 		text: "A contender that counts and passes on 1000 records a second is killed with SIGKILL and started again at once with its files. From the kill to the receipt of the " +
-			"first record that was meant to be sent after it.",
+			"first record that was meant to be sent after it. Checked: the records that are received go on after the kill.",
 		metrics:    []metric{{Key: "seconds", Title: "seconds to the first result", Less: true, Digits: 2}},
-		contenders: append(ourVariants(s), streamsStay, streamsPlain, gokaPlain),
+		contenders: append(ourVariants(s), streamsStay, slow, gokaPlain),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-			return b.recovery(ctx, c, j)
+			return b.recovery(ctx, c, j, elsewhere)
 		},
 	}
+	if elsewhere {
+		x.name, x.title = "recovery-other", "kill -9 to the first result, on another node"
+		x.text = "As before, but the files are gone, as they are where another machine takes the name over: the table is brought back from its changelog."
+		x.contenders = append(ourVariants(s), streamsStay)
+	}
 	for _, c := range ourVariants(s) {
-		if c.variant == exactlyOnce {
-			x.targets = append(x.targets, target{"seconds", c, streamsStay, 0.4}, target{"seconds", c, streamsPlain, 0.05})
+		if c.variant != exactlyOnce {
+			continue
+		}
+		if x.targets = append(x.targets, target{"seconds", c, streamsStay, 0.4}); !elsewhere {
+			x.targets = append(x.targets, target{"seconds", c, streamsPlain, 0.05})
 		}
 	}
 	return x
-}
-
-// restoreSuite brings a table back on a node without files.
-func restoreSuite(s settings) suite {
-	return suite{
-		name: "restore", title: "Restore of a table, and its memory",
-		text: "A contender that has counted one record for each of so many keys is started without its files: from the first partition that is restored to the last (goka: from its start). " +
-			"The memory is what its process has resident then, with everything.",
-		metrics: []metric{
-			{Key: "cpu", Title: "M entries per CPU-second", Digits: 3},
-			{Key: "clock", Title: "M entries/s by the clock", Digits: 3},
-			{Key: "memory", Title: "resident MB", Less: true, Digits: 0},
-		},
-		contenders: append(ourVariants(s), streamsEOS, gokaPlain),
-		targets:    restoreTargets(s),
-		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-			keys := max(min(1_000_000, b.records/2)/c.share, 1000)
-			src := source{"uniform", keys, keys}
-			j.Task = taskCount
-			if _, err := b.through(ctx, c, j, src, src.records, func() (int, error) {
-				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
-			}); err != nil {
-				return nil, err
-			}
-			j.Task, j.Source, j.Records = taskRestore, src.topic(), keys
-			m, err := b.programs.run(ctx, c, j)
-			return sample{"cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "memory": float64(m.Memory) / 1e6}, errors.Join(err, os.RemoveAll(j.Dir))
-		},
-	}
-}
-
-func restoreTargets(s settings) (out []target) {
-	for _, c := range ourVariants(s) {
-		if c.variant == exactlyOnce {
-			out = append(out, target{"cpu", c, streamsEOS, 2}, target{"clock", c, streamsEOS, 1})
-		}
-	}
-	return out
 }
 
 // endless starts a contender on a task without end, with a source and an output of its own.
 func (b *bench) endless(ctx context.Context, c contender, j *job) (*running, error) {
 	j.Task, j.Source, j.Out = taskPass, j.Name+"-in", j.Name+"-out"
 	for _, topic := range []string{j.Source, j.Out} {
-		if err := b.cluster.topic(ctx, topic, nil); err != nil {
+		if err := b.cluster.topic(ctx, topic, partitions, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -125,7 +109,7 @@ func (b *bench) endless(ctx context.Context, c contender, j *job) (*running, err
 }
 
 func (b *bench) latency(ctx context.Context, c contender, j job, rate int) (sample, error) {
-	warm, span := 8*time.Second, 15*time.Second
+	warm, span := 8*time.Second, 10*time.Second
 	if b.quick {
 		warm, span = 4*time.Second, 5*time.Second
 	}
@@ -141,7 +125,7 @@ func (b *bench) latency(ctx context.Context, c contender, j job, rate int) (samp
 		return nil, err
 	}
 	defer out.close()
-	in, err := b.cluster.load(ctx, j.Source, rate)
+	in, err := b.cluster.load(ctx, j.Source, rate, loadKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -166,8 +150,13 @@ func (b *bench) latency(ctx context.Context, c contender, j job, rate int) (samp
 		return nil, err
 	}
 	sent := in.stop()
-	if err := out.some(ctx, sent); err != nil {
-		return nil, fmt.Errorf("%d records were sent: %w", sent, err)
+	drain, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	if err := out.some(drain, sent); err != nil {
+		return nil, errors.Join(errLate, fmt.Errorf("%d records were sent: %w", sent, err))
+	}
+	if in.err != nil {
+		return nil, in.err
 	}
 	ms := out.between(from, to)
 	if len(ms) == 0 || sent != out.count() {
@@ -176,7 +165,7 @@ func (b *bench) latency(ctx context.Context, c contender, j job, rate int) (samp
 	return sample{"p50": quantile(ms, 0.5), "p99": quantile(ms, 0.99), "p999": quantile(ms, 0.999), "load": (all - used) / to.Sub(from).Seconds()}, os.RemoveAll(j.Dir)
 }
 
-func (b *bench) recovery(ctx context.Context, c contender, j job) (sample, error) {
+func (b *bench) recovery(ctx context.Context, c contender, j job, elsewhere bool) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	r, err := b.endless(ctx, c, &j)
@@ -189,7 +178,7 @@ func (b *bench) recovery(ctx context.Context, c contender, j job) (sample, error
 		return nil, err
 	}
 	defer out.close()
-	in, err := b.cluster.load(ctx, j.Source, 1000)
+	in, err := b.cluster.load(ctx, j.Source, 1000, loadKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -201,14 +190,19 @@ func (b *bench) recovery(ctx context.Context, c contender, j job) (sample, error
 	if err := r.Kill(ctx); err != nil {
 		return nil, err
 	}
-	if r, err = b.programs.start(c, j); err != nil {
+	if elsewhere {
+		j.Dir += "-other"
+	}
+	again, err := b.programs.start(c, j)
+	if err != nil {
 		return nil, err
 	}
+	r = again
 	first, err := out.after(ctx, killed)
 	if err != nil {
 		return nil, fmt.Errorf("%w; its last lines:\n%s", err, r.Tail(20))
 	}
-	return sample{"seconds": first.Sub(killed).Seconds()}, nil
+	return sample{"seconds": first.Sub(killed).Seconds()}, os.RemoveAll(j.Dir)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -230,48 +224,70 @@ func quantile(sorted []float64, q float64) float64 {
 // loader sends records at a rate, each with the time at which it was meant to be sent.
 type loader struct {
 	p    *rdk.Producer
+	w    *rdbatch.Writer
+	keys int
 	quit chan struct{}
 	done chan struct{}
 	once sync.Once
 	sent int
+	err  error // of the client; what has not been sent fails the check
 }
 
-func (c *cluster) load(ctx context.Context, topic string, rate int) (*loader, error) {
-	p, err := rdk.NewProducer(&rdk.ConfigMap{"bootstrap.servers": c.brokers, "go.delivery.reports": false, "linger.ms": 0, "enable.idempotence": true, "log_level": 3})
+// loadMost is how many records wait for the broker at the most. What is late counts so.
+const loadMost = 400_000
+
+func (c *cluster) load(ctx context.Context, topic string, rate, keys int) (*loader, error) {
+	p, err := rdk.NewProducer(&rdk.ConfigMap{
+		"bootstrap.servers": c.brokers, "go.delivery.reports": false, "linger.ms": 0, "enable.idempotence": true, "queue.buffering.max.messages": 2 * loadMost, "log_level": 3,
+	})
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{p: p, quit: make(chan struct{}), done: make(chan struct{})}
-	go l.run(ctx, topic, rate)
+	w, err := rdbatch.NewWriter(p, topic)
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	l := &loader{p: p, w: w, keys: keys, quit: make(chan struct{}), done: make(chan struct{})}
+	go l.run(ctx, rate)
 	return l, nil
 }
 
-func (l *loader) run(ctx context.Context, topic string, rate int) {
+func (l *loader) run(ctx context.Context, rate int) {
 	defer close(l.done)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	hash, began := kafka.Murmur2().Hash, time.Now()
-	for {
+	began := time.Now()
+	for l.err == nil {
 		select {
 		case <-l.quit:
-			l.p.Flush(10_000)
+			l.p.Flush(60_000)
 			return
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		for due := int(time.Since(began).Seconds() * float64(rate)); l.sent < due; l.sent++ {
-			meant := began.Add(time.Duration(float64(l.sent) / float64(rate) * float64(time.Second)))
-			key := fmt.Appendf(nil, "key-%016d", l.sent*7919%loadKeys)
-			m := rdk.Message{
-				TopicPartition: rdk.TopicPartition{Topic: &topic, Partition: hash(key, partitions)}, Key: key,
-				Value: binary.BigEndian.AppendUint64(nil, uint64(meant.UnixNano())),
-			}
-			if l.p.Produce(&m, nil) != nil {
-				break // its queue is full: the record is late, and counts so
-			}
+		due := int(time.Since(began).Seconds() * float64(rate))
+		if waiting := l.p.Len(); due > l.sent && waiting < loadMost {
+			l.err = l.send(began, rate, min(due-l.sent, loadMost))
 		}
 	}
+}
+
+// send sends the next n records.
+func (l *loader) send(began time.Time, rate, n int) error {
+	hash := kafka.Murmur2().Hash
+	metas, arena := make([]rdbatch.Meta, 0, n), make([]byte, 0, 28*n)
+	for range n {
+		meant := began.Add(time.Duration(float64(l.sent) / float64(rate) * float64(time.Second)))
+		before := len(arena)
+		arena = appendKey(arena, l.sent*7919%l.keys)
+		key := arena[before:]
+		arena = binary.BigEndian.AppendUint64(arena, uint64(meant.UnixNano()))
+		metas = append(metas, rdbatch.Meta{Partition: hash(key, partitions), KeyLen: int32(len(key)), ValueLen: 8})
+		l.sent++
+	}
+	return l.w.Write(metas, arena)
 }
 
 // stop ends the load and says how many records there were.
@@ -279,6 +295,7 @@ func (l *loader) stop() int {
 	l.once.Do(func() {
 		close(l.quit)
 		<-l.done
+		l.w.Close()
 		l.p.Close()
 	})
 	return l.sent

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"os"
@@ -19,7 +20,12 @@ type job struct {
 	Out     string // topic that results are written to, where the task has one
 	Dir     string // for its state
 	Records int    // in the source
-	Profile string // files that profiles are written to begin with this; empty: none. Of this module's own contenders only
+	// Partitions are those of the source, 0: partitions. Keys are for tasks without a source. Instance tells processes of one group apart,
+	// empty: there is one. They are for this module's own contenders only.
+	Partitions int
+	Keys       int
+	Instance   string
+	Profile    string // files that profiles are written to begin with this; empty: none. Of this module's own contenders only
 }
 
 // flags are the fields by name.
@@ -34,8 +40,25 @@ func (j *job) flags() *flag.FlagSet {
 	f.StringVar(&j.Out, "out", "", "")
 	f.StringVar(&j.Dir, "dir", "", "")
 	f.IntVar(&j.Records, "records", 0, "")
+	f.IntVar(&j.Partitions, "partitions", 0, "")
+	f.IntVar(&j.Keys, "keys", 0, "")
+	f.StringVar(&j.Instance, "instance", "", "")
 	f.StringVar(&j.Profile, "profile", "", "")
 	return f
+}
+
+func (j *job) parts() int {
+	if j.Partitions > 0 {
+		return j.Partitions
+	}
+	return partitions
+}
+
+func (j *job) instance() string {
+	if j.Instance != "" {
+		return j.Instance
+	}
+	return j.Name
 }
 
 // args are the flags that say the same.
@@ -44,7 +67,7 @@ func (j *job) args() (args []string) {
 	f := c.flags()
 	c = *j // the flags point into c
 	f.VisitAll(func(x *flag.Flag) {
-		if v := x.Value.String(); v != "" {
+		if v := x.Value.String(); v != x.DefValue {
 			args = append(args, "--"+x.Name, v)
 		}
 	})
@@ -57,7 +80,11 @@ func (j *job) args() (args []string) {
 //	@bench begin          the first record is being handled
 //	@bench end            all that was to be done is committed
 //
-// and then wait until their standard input is closed, so that they can be looked at from outside.
+// and then wait until their standard input is closed, so that they can be looked at from outside. Those of this module's own say more:
+//
+//	@bench running N      so many partitions of the source run, if there are several processes
+//	@bench figure NAME N  a figure that only the process itself knows, such as what of its heap lives; before "end", or asked for with a line
+//	                      on its standard input after it
 const word = "@bench "
 
 var began atomic.Bool
@@ -66,6 +93,7 @@ var began atomic.Bool
 func first() {
 	if !began.Load() && began.CompareAndSwap(false, true) {
 		atBegin()
+		collecting()
 		say("begin")
 	}
 }
@@ -74,11 +102,14 @@ func say(format string, args ...any) {
 	_, _ = fmt.Fprintln(os.Stdout, word+fmt.Sprintf(format, args...))
 }
 
-// finish says that all is done, and waits to be let go.
+// finish says that all is done, and waits to be let go; it tells what of its heap lives whenever it is asked.
 func finish() {
 	atEnd()
+	collected()
 	say("end")
-	_, _ = os.Stdin.Read(make([]byte, 1))
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		heap()
+	}
 }
 
 // slug makes a name fit for topics and groups.

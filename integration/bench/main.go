@@ -2,7 +2,8 @@
 //
 //	go run ./integration/bench                     everything, half an hour
 //	go run ./integration/bench --quick             fewer records, some five minutes
-//	go run ./integration/bench --budget 12m --docs as much as fits, written to docs/benchmarks.md
+//	go run ./integration/bench --budget 30m --docs as much as fits, written to docs/benchmarks.md
+//	go run ./integration/bench --suites endurance  an hour at a constant rate; --minutes, --rate
 //
 // Contenders are this engine, bare loops over the Kafka client that it drives (which say what that client can do at all), Kafka Streams,
 // goka and Faust. They take turns, each in a process of its own, whose CPU time is taken from the operating system; rounds are repeated,
@@ -40,6 +41,8 @@ type settings struct {
 	docs    bool
 	profile string
 	before  string
+	minutes int // of the suite endurance
+	rate    int // records a second there
 }
 
 func main() {
@@ -64,7 +67,10 @@ func contend(ctx context.Context, k kind, args []string) error {
 		return err
 	}
 	run := ours
-	if k == kindBare {
+	switch {
+	case j.Task == taskPlain:
+		run = plain
+	case k == kindBare:
 		run = bareLoop
 	}
 	return profiled(j, func() error { return run(ctx, j) })
@@ -74,24 +80,29 @@ func start(ctx context.Context, args []string) error {
 	var s settings
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&s.brokers, "brokers", "", "use this Kafka, host:port, instead of starting one")
-	f.IntVar(&s.records, "records", 0, "records of a source; slow contenders get a part of them (default 5 million, quick 2 million)")
+	f.IntVar(&s.records, "records", 0, "records of a source; slow contenders get a part of them (default 4 million, quick 1 million)")
 	f.IntVar(&s.rounds, "rounds", 0, "how often everything is run (default 5, quick 2)")
 	f.BoolVar(&s.quick, "quick", false, "fewer records and rounds, and no more than some five minutes")
 	f.DurationVar(&s.budget, "budget", 0, "begin nothing more after this time (default none, quick 5m)")
-	f.StringVar(&s.suites, "suites", "", "run these suites only, comma-separated (default all)")
+	f.StringVar(&s.suites, "suites", "", "run these suites only, comma-separated (default all but endurance)")
 	f.StringVar(&s.peers, "peers", "", "run beside these only, comma-separated: bare, streams, goka, faust (default all that can be installed)")
 	f.StringVar(&s.client, "client", "", "the engine's clients to run, comma-separated: public, batched (default all)")
 	f.StringVar(&s.out, "out", "", "write benchmarks.md, benchmarks.json and plots to this directory (default: print a table only)")
 	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout")
 	f.StringVar(&s.profile, "profiles", "", "write CPU and heap profiles of the engine and the bare loops to this directory, a file for each run")
 	f.StringVar(&s.before, "before", "", "an earlier build of this command: run its engine too, beside this one")
+	f.IntVar(&s.minutes, "minutes", 60, "how long the suite endurance takes; it runs only if it is named")
+	f.IntVar(&s.rate, "rate", 200_000, "records a second in the suite endurance")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if s.minutes < 1 || s.rate < 1 {
+		return errors.New("--minutes and --rate must be 1 or more")
 	}
 	if s.quick && s.budget == 0 {
 		s.budget = 5 * time.Minute
 	}
-	orInt(&s.records, s.quick, 2_000_000, 5_000_000)
+	orInt(&s.records, s.quick, 1_000_000, 4_000_000)
 	orInt(&s.rounds, s.quick, 2, 5)
 	return all(ctx, s, args)
 }
@@ -113,6 +124,8 @@ type bench struct {
 	began    time.Time
 	cluster  *cluster
 	programs *programs
+	report   *report
+	counted  map[string]string // names of jobs whose changelogs can be restored from again, by contender and source
 }
 
 // all builds what contends, starts a broker, and runs the suites round by round.
@@ -121,8 +134,8 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	b := &bench{settings: s, began: time.Now()}
 	rep := newReport(args, s)
+	b := &bench{settings: s, began: time.Now(), report: rep, counted: map[string]string{}}
 	if b.dir, err = os.MkdirTemp("", "troupe-bench"); err != nil {
 		return err
 	}
@@ -161,53 +174,79 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 		return err
 	}
 	defer b.cluster.admin.Close() //nolint:errcheck // nothing is lost by that
-	failed := b.rounds(ctx, chosen, rep)
+	failed := b.rounds(ctx, chosen)
 	if ctx.Err() != nil {
 		return failed
 	}
 	return errors.Join(failed, rep.write(ctx, b, chosen)) // what went well is worth having
 }
 
-// rounds runs every suite, then every suite again, so that what changes on the machine meets all alike. Whoever fails is left out from
-// then on, and returned.
-func (b *bench) rounds(ctx context.Context, chosen []suite, rep *report) (failed error) {
+// turn is a suite's turn.
+type turn struct {
+	suite
+	round int
+}
+
+// turns are in which order suites are run: every one once, those that matter most twice more, then the others again, and so on. What changes
+// on the machine meets all contenders alike, and when time runs out it is the figures that matter most that were measured most often.
+func turns(chosen []suite, rounds int) (out []turn) {
+	add := func(round int, which func(suite) bool) {
+		for _, s := range chosen {
+			if which(s) && round < rounds && (s.most == 0 || round < s.most) {
+				out = append(out, turn{s, round})
+			}
+		}
+	}
+	add(0, func(suite) bool { return true })
+	for round := 1; round < rounds; round++ {
+		add(2*round-1, func(s suite) bool { return s.often })
+		add(2*round, func(s suite) bool { return s.often })
+		add(round, func(s suite) bool { return !s.often })
+	}
+	return out
+}
+
+// rounds runs the suites in order. Whoever fails is left out from then on, and returned.
+func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 	out := map[string]bool{}
 	took := map[string]time.Duration{}
-	for round := range b.settings.rounds {
-		for _, s := range chosen {
-			for _, c := range s.contenders {
-				id := s.name + " " + c.label
-				if b.programs.missing[c.kind] != nil || out[id] || ctx.Err() != nil {
-					continue
-				}
-				if left := b.budget - time.Since(b.began); b.budget > 0 && left < took[id] {
-					rep.skipped(s, c, round)
-					continue
-				}
-				began := time.Now()
-				x, err := s.run(ctx, b, c, b.job(s, c, round))
-				if err != nil {
-					out[id], failed = true, errors.Join(failed, fmt.Errorf("suite %s, %s: %w", s.name, c.label, err))
-					first, _, _ := strings.Cut(err.Error(), "\n")
-					rep.note("%s failed in the suite %s and is left out of it: %s", c.label, s.name, first)
-					continue
-				}
-				took[id] = time.Since(began)
-				rep.add(s, c, x)
-				progress(round, s, c, x)
+	for _, t := range turns(chosen, b.settings.rounds) {
+		for _, c := range t.contenders {
+			id := t.name + " " + c.label
+			if b.programs.missing[c.kind] != nil || out[id] || ctx.Err() != nil || c.most > 0 && t.round >= c.most {
+				continue
 			}
+			if left := b.budget - time.Since(b.began); b.budget > 0 && left < max(took[id], time.Second) {
+				b.report.skipped(t.suite)
+				continue
+			}
+			began := time.Now()
+			x, err := t.run(ctx, b, c, b.job(t.suite, c, t.round))
+			if err != nil {
+				if out[id] = true; !errors.Is(err, errLate) {
+					failed = errors.Join(failed, fmt.Errorf("suite %s, %s: %w", t.name, c.label, err))
+				}
+				first, _, _ := strings.Cut(err.Error(), "\n")
+				b.report.note("%s failed in the suite %s and is left out of it: %s", c.label, t.name, first)
+				continue
+			}
+			took[id] = time.Since(began)
+			b.report.add(t.suite, c, x)
+			progress(t, c, x, took[id])
 		}
 	}
 	return failed
 }
 
 // progress prints a result on standard error.
-func progress(round int, s suite, c contender, x sample) {
+func progress(t turn, c contender, x sample, took time.Duration) {
 	var figures []string
-	for _, m := range s.metrics {
-		figures = append(figures, fmt.Sprintf("%.*f %s", m.Digits, x[m.Key], m.Title))
+	for _, m := range t.metrics {
+		if v, ok := x[m.Key]; ok {
+			figures = append(figures, fmt.Sprintf("%.*f %s", m.Digits, v, m.Title))
+		}
 	}
-	fmt.Fprintf(os.Stderr, "round %d  %-12s %-60s %s\n", round+1, s.name, c.label, strings.Join(figures, ", "))
+	fmt.Fprintf(os.Stderr, "round %d  %-12s %-60s %s; took %.0f s\n", t.round+1, t.name, c.label, strings.Join(figures, ", "), took.Seconds())
 }
 
 // choose picks the suites and contenders that were asked for.
@@ -215,7 +254,7 @@ func choose(s settings) (chosen []suite, err error) {
 	var names []string
 	for _, x := range suites(s) {
 		names = append(names, x.name)
-		if s.suites != "" && !named(s.suites, x.name) {
+		if s.suites != "" && !named(s.suites, x.name) || s.suites == "" && x.named {
 			continue
 		}
 		x.contenders = slices.DeleteFunc(x.contenders, func(c contender) bool {

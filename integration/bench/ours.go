@@ -45,7 +45,7 @@ func ours(ctx context.Context, j job) error {
 	say("client %s", client)
 	restored := make(chan struct{})
 	n, err := actors.NewNode(p.plan, d, actors.Config{
-		DataDir: j.Dir, Instance: j.Name, Nonce: fmt.Sprint(os.Getpid()), AtLeastOnce: j.Variant == atLeastOnce, Logger: logger(), Hooks: restoring(j, restored),
+		DataDir: j.Dir, Instance: j.instance(), Nonce: fmt.Sprint(os.Getpid()), AtLeastOnce: j.Variant == atLeastOnce, Logger: logger(), Hooks: watched(j, restored),
 	})
 	if err != nil {
 		return err
@@ -54,10 +54,11 @@ func ours(ctx context.Context, j job) error {
 		return err
 	}
 	switch j.Task {
-	case taskPass: // without end
+	case taskPass, taskEndless:
 		_, _ = os.Stdin.Read(make([]byte, 1))
 	case taskRestore:
 		if err = wait(ctx, n, restored); err == nil {
+			figure("restored", float64(entries(n)))
 			finish()
 		}
 	default:
@@ -68,9 +69,19 @@ func ours(ctx context.Context, j job) error {
 	return errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
 }
 
-// restoring says when a restore begins, and closes done when all partitions of the source run.
-func restoring(j job, done chan struct{}) (h actors.Hooks) {
-	if j.Task != taskRestore {
+// entries are those of all shards of a node.
+func entries(n *actors.Node) (sum int64) {
+	for _, p := range n.Look().Partitions {
+		for _, s := range p.Shards {
+			sum += s.Entries
+		}
+	}
+	return sum
+}
+
+// watched says when a restore begins, and closes done when all partitions of the source run. Of several processes each says how many it has.
+func watched(j job, done chan struct{}) (h actors.Hooks) {
+	if j.Task != taskRestore && j.Instance == "" {
 		return h
 	}
 	running := map[int32]bool{}
@@ -79,16 +90,18 @@ func restoring(j job, done chan struct{}) (h actors.Hooks) {
 		if c.Stage != j.Source {
 			return
 		}
-		first()
+		if j.Task == taskRestore {
+			first()
+		}
 		if running[c.Partition] = c.To == "running"; !running[c.Partition] {
-			return
+			delete(running, c.Partition)
 		}
-		for p := range int32(partitions) {
-			if !running[p] {
-				return
-			}
+		if j.Instance != "" {
+			say("running %d", len(running))
 		}
-		once.Do(func() { close(done) })
+		if len(running) == j.parts() {
+			once.Do(func() { close(done) })
+		}
 	}
 	return h
 }
@@ -102,7 +115,7 @@ func (p *program) committed(ctx context.Context, admin kafka.Admin, j job) (bool
 		}
 	}
 	var tps []kafka.TopicPartition
-	for i := range int32(partitions) {
+	for i := range int32(j.parts()) {
 		tps = append(tps, kafka.TopicPartition{Topic: p.source, Partition: i})
 	}
 	at, err := admin.CommittedOffsets(ctx, p.plan.Name, tps...)

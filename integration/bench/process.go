@@ -27,6 +27,8 @@ type measure struct {
 	CPU     float64 // seconds of the contender's process in that time, user and system
 	Startup float64 // seconds from the start of the process to the first record
 	Memory  int64   // bytes that the process had resident at the end
+	Peak    int64   // and at the most
+	Figures sample  // that it has said itself
 }
 
 func (m measure) perCPU() float64  { return float64(m.Records) / m.CPU }
@@ -35,7 +37,7 @@ func (m measure) byClock() float64 { return float64(m.Records) / m.Wall }
 // running is a contender's process.
 type running struct {
 	*proc.Process
-	stdin io.Closer
+	stdin io.WriteCloser
 	who   contender
 }
 
@@ -114,8 +116,33 @@ func (p *programs) run(ctx context.Context, c contender, j job) (m measure, err 
 	if err != nil {
 		return m, err
 	}
-	memory, err := memoryOf(r.Pid())
-	return measure{Records: j.Records, Wall: wall.Seconds(), CPU: all - used, Startup: began.Sub(r.Started).Seconds(), Memory: memory}, err
+	memory, peak, err := memoryOf(r.Pid())
+	if err == nil && c.kind == kindOurs {
+		err = r.ask(ctx)
+	}
+	return measure{Records: j.Records, Wall: wall.Seconds(), CPU: all - used, Startup: began.Sub(r.Started).Seconds(), Memory: memory, Peak: peak, Figures: r.figures()}, err
+}
+
+// ask lets a contender of this module's own that has ended tell what of its heap lives.
+func (r *running) ask(ctx context.Context) error {
+	if _, err := io.WriteString(r.stdin, "\n"); err != nil {
+		return fmt.Errorf("ask %s for its heap: %w", r.who.label, err)
+	}
+	_, err := r.await(ctx, "figure heap ")
+	return err
+}
+
+// figures are those that the contender has said.
+func (r *running) figures() sample {
+	out := sample{}
+	for _, l := range r.Lines() {
+		var name string
+		var v float64
+		if n, _ := fmt.Sscanf(l, word+"figure %s %g", &name, &v); n == 2 {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // cpuOf is the processor time that a process has used, user and system, in seconds.
@@ -133,12 +160,15 @@ func cpuOf(pid int) (float64, error) {
 	return float64(user+system) / clockTicks, err
 }
 
-// memoryOf is what a process has resident, in bytes.
-func memoryOf(pid int) (int64, error) {
-	statm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
-	if err != nil {
-		return 0, err
+// memoryOf is what a process has resident, and had at the most, in bytes.
+func memoryOf(pid int) (now, most int64, err error) {
+	at := filepath.Join("/proc", strconv.Itoa(pid), "status")
+	for name, to := range map[string]*int64{"VmRSS": &now, "VmHWM": &most} {
+		kb, err := strconv.ParseInt(strings.TrimSuffix(field(at, name), " kB"), 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("%s of process %d: %w", name, pid, err)
+		}
+		*to = kb << 10
 	}
-	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
+	return now, most, nil
 }

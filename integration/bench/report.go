@@ -36,10 +36,11 @@ type row struct {
 	Contender string
 	Ours      bool
 	Bare      bool
+	At        int // where it stands on its suite's scale
 	Samples   []sample
 }
 
-// ratio is a target, and what was reached.
+// ratio is a target, and what was reached. Without a contender beside, it is a figure.
 type ratio struct {
 	Metric, Of, Beside string
 	Want, Got          float64
@@ -80,13 +81,13 @@ func (r *report) add(s suite, c contender, x sample) {
 	result := r.suite(s)
 	at := result.row(c.label)
 	if at == nil {
-		at = &row{Contender: c.label, Ours: c.kind == kindOurs, Bare: c.kind == kindBare}
+		at = &row{Contender: c.label, Ours: c.kind == kindOurs, Bare: c.kind == kindBare, At: c.at}
 		result.Rows = append(result.Rows, at)
 	}
 	at.Samples = append(at.Samples, x)
 }
 
-func (r *report) skipped(s suite, _ contender, _ int) { r.suite(s).Skipped++ }
+func (r *report) skipped(s suite) { r.suite(s).Skipped++ }
 
 // values are a row's samples of one metric, sorted.
 func (r *row) values(key string) (out []float64) {
@@ -117,12 +118,14 @@ func median(sorted []float64) float64 {
 func (s *suiteResult) ratios(targets []target) {
 	s.Ratios = nil
 	for _, t := range targets {
-		of, beside := s.row(t.Of.label), s.row(t.Beside.label)
-		if of == nil || beside == nil || beside.median(t.Metric) == 0 || of.median(t.Metric) == 0 {
-			continue
+		of, beside, m := s.row(t.Of.label), s.row(t.Beside.label), s.metric(t.Metric)
+		switch {
+		case of == nil || of.median(t.Metric) == 0:
+		case t.Beside.label == "":
+			s.Ratios = append(s.Ratios, ratio{m.Title, t.Of.label, "", t.Want, of.median(t.Metric), m.Less})
+		case beside != nil && beside.median(t.Metric) != 0:
+			s.Ratios = append(s.Ratios, ratio{m.Title, t.Of.label, t.Beside.label, t.Want, of.median(t.Metric) / beside.median(t.Metric), m.Less})
 		}
-		m := s.metric(t.Metric)
-		s.Ratios = append(s.Ratios, ratio{m.Title, t.Of.label, t.Beside.label, t.Want, of.median(t.Metric) / beside.median(t.Metric), m.Less})
 	}
 }
 
@@ -141,7 +144,7 @@ func (r *report) better() (out []string) {
 		for _, m := range s.Metrics {
 			for _, peer := range s.Rows {
 				for _, our := range s.Rows {
-					if !our.Ours || peer.Ours || peer.Bare {
+					if !our.Ours || peer.Ours || peer.Bare || peer.At != our.At {
 						continue
 					}
 					a, b := peer.median(m.Key), our.median(m.Key)
@@ -158,7 +161,11 @@ func (r *report) better() (out []string) {
 // write prints the tables and writes the files that were asked for.
 func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 	for _, s := range chosen {
-		r.suite(s).ratios(s.targets)
+		at := r.suite(s)
+		at.ratios(s.targets)
+		if s.derived != nil {
+			at.Ratios = append(at.Ratios, s.derived(at)...)
+		}
 	}
 	r.Machine.Versions = versions(ctx, b)
 	text := r.markdown("benchmarks")
@@ -210,7 +217,7 @@ func (r *report) markdown(plots string) string {
 	}
 	p("\n## How it was measured\n")
 	p("%s\n", r.Machine)
-	p("Contenders take turns, each in a process of its own beside the one broker on the same cores; %d rounds at the most, %d records in the largest sources, 4 partitions. "+
+	p("Contenders take turns, each in a process of its own beside the one broker on the same cores; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
 		"Slow contenders were given fewer records, so that each run takes seconds. CPU-seconds are those of the contender's own process, user and system, as the "+
 		"operating system counts them; they and the clock run from the first record that is handled to the last result that is committed, so that nobody's start counts. "+
 		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", r.Rounds, r.Records)
@@ -254,7 +261,7 @@ func (s *suiteResult) markdown(p func(string, ...any), plots string) {
 	}
 	p("")
 	if len(s.Ratios) > 0 {
-		p("| ratio, of medians | | target | |\n|---|---:|---:|---|")
+		p("| figure or ratio, of medians | | target | |\n|---|---:|---:|---|")
 		for _, r := range s.Ratios {
 			verdict, sign := "reached", "≥"
 			if !r.reached() {
@@ -263,7 +270,11 @@ func (s *suiteResult) markdown(p func(string, ...any), plots string) {
 			if r.Less {
 				sign = "≤"
 			}
-			p("| %s: %s / %s | %.2f | %s %g | %s |", r.Metric, r.Of, r.Beside, r.Got, sign, r.Want, verdict)
+			what := r.Metric + ": " + r.Of
+			if r.Beside != "" {
+				what += " / " + r.Beside
+			}
+			p("| %s | %.2f | %s %g | %s |", what, r.Got, sign, r.Want, verdict)
 		}
 		p("")
 	}

@@ -22,12 +22,17 @@ type metric struct {
 	Digits int  // behind the point
 }
 
-// target is a ratio that a suite is to reach, of medians in one run.
+// target is a ratio that a suite is to reach, of medians in one run. Without a contender beside, it is the figure itself.
 type target struct {
 	Metric string
 	Of     contender
 	Beside contender
 	Want   float64 // at least, or at most where less is better
+}
+
+// alone is the target of a figure itself.
+func alone(metric string, of contender, want float64) target {
+	return target{metric, of, contender{}, want}
 }
 
 // suite is one comparison.
@@ -38,6 +43,10 @@ type suite struct {
 	metrics    []metric
 	contenders []contender
 	targets    []target
+	often      bool // it is run three times before others are run a second time
+	most       int  // rounds; 0: as many as there are
+	named      bool // it runs only if it is asked for by name
+	derived    func(*suiteResult) []ratio
 	run        func(ctx context.Context, b *bench, c contender, j job) (sample, error)
 }
 
@@ -54,29 +63,50 @@ var journaled = metric{Key: "journal", Title: "changelog records per record", Le
 // suites are all comparisons, the most important first.
 func suites(s settings) []suite {
 	return []suite{
-		countSuite(s, 100_000, true), latencySuite(s, 1000), latencySuite(s, 10_000), restoreSuite(s), wordcountSuite(s), jsonSuite(s), rowSuite(s), mapSuite(s),
-		countSuite(s, 1_000_000, false), recoverySuite(s),
+		countSuite(s), latencySuite(s, 10_000), restoreSuite(s), partitionsSuite(s), keysSuite(s), largeSuite(s), wordcountSuite(s), jsonSuite(s), rowSuite(s), mapSuite(s),
+		millionSuite(s), zipfSuite(s), processesSuite(s), latencySuite(s, 1000), latencySuite(s, 100_000), recoverySuite(s, false), recoverySuite(s, true), valuesSuite(s), enduranceSuite(s),
 	}
 }
 
-// countSuite is a keyed count with its changelog.
-func countSuite(s settings, keys int, everybody bool) suite {
-	x := suite{
-		name:    fmt.Sprintf("count-%dk", keys/1000),
-		title:   fmt.Sprintf("Keyed count, %d keys", keys),
-		text:    "Records of 28 bytes are counted by key, uniformly; the counts are journaled in a changelog, and results committed. Checked: the changelog ends with every record counted once.",
-		metrics: append(slices.Clip(throughput), journaled),
-	}
-	mine := ourVariants(s)
-	if everybody {
-		mine = variantsOn(s, confluent.Batched, confluent.Public)
-	}
-	x.contenders = append([]contender{barePublic, bareBatched, bareLimit}, mine...)
-	x.contenders = append(x.contenders, streamsPlain, streamsALO, streamsEOS)
-	if everybody {
-		x.contenders = append(x.contenders, gokaPlain, faustPlain)
-	}
+// countSuite is a keyed count with its changelog, by everybody.
+func countSuite(s settings) suite {
+	x := countOf(s, source{kind: uniform, keys: 100_000}, variantsOn(s, confluent.Batched, confluent.Public))
+	x.name, x.title, x.often = "count-100k", "Keyed count, 100000 keys", true
+	x.contenders = append(append([]contender{barePublic, bareBatched}, x.contenders...), gokaPlain, faustPlain)
+	x.targets = append(x.targets, target{"cpu", bareBatched, barePublic, 2})
 	for _, c := range ourVariants(s) {
+		if c.variant == atLeastOnce {
+			x.targets = append(x.targets, target{"cpu", c, gokaPlain, 10}, target{"cpu", c, faustPlain, 100})
+		}
+	}
+	return x
+}
+
+func millionSuite(s settings) suite {
+	x := countOf(s, source{kind: uniform, keys: 1_000_000}, ourVariants(s))
+	x.name, x.title, x.most = "count-1m", "Keyed count, 1000000 keys", 2
+	return x
+}
+
+func zipfSuite(s settings) suite {
+	x := countOf(s, source{kind: zipf, keys: 1_000_000}, ourVariants(s))
+	x.name, x.title, x.most = "count-zipf", "Keyed count, 1000000 keys, some of them often (Zipf)", 2
+	return x
+}
+
+// countOf counts a source, whose records are filled in: the limit, variants of the engine and Kafka Streams.
+func countOf(s settings, of source, mine []contender) suite {
+	how := "uniformly"
+	if of.kind == zipf {
+		how = fmt.Sprintf("by a Zipf distribution with the exponent %g", zipfExponent)
+	}
+	x := suite{
+		text:       "Records of 28 bytes are counted by key, which come " + how + "; the counts are journaled in a changelog, and results committed. Checked: the changelog ends with every record counted once for its key.",
+		metrics:    append(slices.Clip(throughput), journaled),
+		contenders: append(append([]contender{bareLimit}, mine...), streamsPlain, streamsALO, streamsEOS),
+	}
+	variants := ourVariants(s)
+	for _, c := range variants {
 		peer := streamsALO
 		if c.variant == exactlyOnce {
 			peer = streamsEOS
@@ -84,23 +114,27 @@ func countSuite(s settings, keys int, everybody bool) suite {
 		x.targets = append(x.targets, target{"cpu", c, bareLimit, 0.75}, target{"cpu", c, peer, 5})
 		if c.variant == atLeastOnce {
 			x.targets = append(x.targets, target{"cpu", c, streamsPlain, 3})
-			if everybody {
-				x.targets = append(x.targets, target{"cpu", c, gokaPlain, 10}, target{"cpu", c, faustPlain, 100})
-			}
 		}
 	}
-	if mine := ourVariants(s); len(mine) > 1 {
-		x.targets = append(x.targets, target{"cpu", mine[1], mine[0], 0.9})
+	if len(variants) > 1 {
+		x.targets = append(x.targets, target{"cpu", variants[1], variants[0], 0.9})
 	}
-	x.targets = append(x.targets, target{"cpu", bareBatched, barePublic, 2})
 	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-		src := source{"uniform", max(b.records/c.share, 1000), keys}
-		j.Task = taskCount
-		return b.through(ctx, c, j, src, src.records, func() (int, error) {
-			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
-		})
+		src := of
+		src.records = max(b.records/c.share, 1000)
+		return b.count(ctx, c, j, src)
 	}
 	return x
+}
+
+// count counts a source and checks the counts.
+func (b *bench) count(ctx context.Context, c contender, j job, src source) (sample, error) {
+	if j.Task = c.task; j.Task == "" {
+		j.Task = taskCount
+	}
+	return b.through(ctx, c, j, src, src.records, func() (int, error) {
+		return b.cluster.checkCounts(ctx, c.changelog(j.Name), src, c.decode)
+	})
 }
 
 // against are the targets of suites that are compared with Kafka Streams alone, at the same guarantee.
@@ -123,10 +157,10 @@ func wordcountSuite(s settings) suite {
 		contenders: append(ourVariants(s), streamsALO, streamsEOS),
 		targets:    against(s, "cpu", 3),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-			src := source{"lines", b.records / 20, vocabulary}
+			src := source{kind: lines, records: b.records / 2 / wordsInLine / c.share, keys: vocabulary}
 			j.Task = taskWordcount
 			return b.through(ctx, c, j, src, src.records*wordsInLine, func() (int, error) {
-				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records*wordsInLine, vocabulary, c.decode)
+				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src, c.decode)
 			})
 		},
 	}
@@ -140,10 +174,10 @@ func jsonSuite(s settings) suite {
 		contenders: append(ourVariants(s), streamsALO, streamsEOS),
 		targets:    against(s, "cpu", 3),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-			src := source{"json", b.records / 2, 100_000}
+			src := source{kind: orders, records: b.records / 2 / c.share, keys: 100_000}
 			j.Task = taskJSON
 			return b.through(ctx, c, j, src, src.records, func() (int, error) {
-				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), func(v []byte) (int64, error) {
+				return b.cluster.checkCounts(ctx, c.changelog(j.Name), src, func(v []byte) (int64, error) {
 					var t total
 					err := json.Unmarshal(v, &t)
 					return t.Count, err
@@ -170,11 +204,7 @@ func rowSuite(s settings) suite {
 	}
 	x.contenders = append(x.contenders, streamsEOS.does(taskGetSet, ", get and put"), gokaPlain.does(taskGetSet, ", Value and SetValue"))
 	x.run = func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-		src := source{"uniform", b.records / c.share / 2, 100_000}
-		j.Task = c.task
-		return b.through(ctx, c, j, src, src.records, func() (int, error) {
-			return b.cluster.checkCounts(ctx, c.changelog(j.Name), src.records, src.distinct(), c.decode)
-		})
+		return b.count(ctx, c, j, source{kind: uniform, records: b.records / 2 / c.share, keys: 100_000})
 	}
 	return x
 }
@@ -187,11 +217,15 @@ func mapSuite(s settings) suite {
 		contenders: append(ourVariants(s), streamsALO, streamsEOS, gokaPlain),
 		targets:    against(s, "cpu", 3),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
-			src := source{"uniform", b.records / c.share / 2, 100_000}
-			j.Task = taskMap
-			return b.through(ctx, c, j, src, src.records, func() (int, error) { return 0, b.cluster.checkMapped(ctx, j.Name+"-out", src.records) })
+			return b.mapped(ctx, c, j, source{kind: uniform, records: b.records / 2 / c.share, keys: 100_000})
 		},
 	}
+}
+
+// mapped passes a source on and checks what came out.
+func (b *bench) mapped(ctx context.Context, c contender, j job, src source) (sample, error) {
+	j.Task = taskMap
+	return b.through(ctx, c, j, src, src.records, func() (int, error) { return 0, b.cluster.checkMapped(ctx, j.Name+"-out", src) })
 }
 
 // through runs a contender through a source and checks what it has made before its figures count.
@@ -199,17 +233,9 @@ func (b *bench) through(ctx context.Context, c contender, j job, src source, rec
 	if err := b.cluster.fill(ctx, src); err != nil {
 		return nil, fmt.Errorf("fill %s: %w", src.topic(), err)
 	}
-	j.Source, j.Records = src.topic(), records
-	if j.Task == taskMap || j.Task == taskWordcount && (c.kind == kindOurs || c.kind == kindBefore) {
-		j.Out = j.Name + "-out"
-		if err := b.cluster.topic(ctx, j.Out, nil); err != nil {
-			return nil, err
-		}
-	}
-	if c.kind == kindBare || c.kind == kindFaust {
-		if err := b.cluster.topic(ctx, c.changelog(j.Name), map[string]string{"cleanup.policy": "compact"}); err != nil {
-			return nil, err
-		}
+	j.Source, j.Records, j.Partitions = src.topic(), records, src.partitions
+	if err := b.outputs(ctx, c, &j); err != nil {
+		return nil, err
 	}
 	m, err := b.programs.run(ctx, c, j)
 	if err != nil {
@@ -219,7 +245,35 @@ func (b *bench) through(ctx context.Context, c contender, j job, src source, rec
 	if err != nil {
 		return nil, fmt.Errorf("wrong result: %w", err)
 	}
-	return sample{"journal": float64(n) / float64(records), "cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "startup": m.Startup, "memory": float64(m.Memory)}, os.RemoveAll(j.Dir)
+	return m.sample(n), os.RemoveAll(j.Dir)
+}
+
+// outputs makes the topics that a contender does not make itself.
+func (b *bench) outputs(ctx context.Context, c contender, j *job) error {
+	if j.Task == taskMap || j.Task == taskWordcount && (c.kind == kindOurs || c.kind == kindBefore) {
+		j.Out = j.Name + "-out"
+		if err := b.cluster.topic(ctx, j.Out, j.parts(), nil); err != nil {
+			return err
+		}
+	}
+	if c.kind == kindBare || c.kind == kindFaust {
+		return b.cluster.topic(ctx, c.changelog(j.Name), j.parts(), map[string]string{"cleanup.policy": "compact"})
+	}
+	return nil
+}
+
+// sample makes figures of what was measured; the changelog had so many records.
+func (m measure) sample(journaled int) sample {
+	x := sample{
+		"journal": float64(journaled) / float64(m.Records), "cpu": m.perCPU() / 1e6, "clock": m.byClock() / 1e6, "ns": 1e9 / m.perCPU(), "startup": m.Startup,
+		"memory": float64(m.Memory) / 1e6, "peak": float64(m.Peak) / 1e6,
+	}
+	for _, name := range []string{"gc", "pause", "heap"} {
+		if v, ok := m.Figures[name]; ok {
+			x[name] = v
+		}
+	}
+	return x
 }
 
 // job makes a job that has everything to itself.

@@ -21,6 +21,8 @@ const (
 	taskGetSet    = "getset"    // count by key in a handler that reads and writes its state
 	taskPass      = "pass"      // count by key and pass the record on, without end
 	taskRestore   = "restore"   // nothing but to bring back the table of count
+	taskEndless   = "endless"   // count by key, without end
+	taskPlain     = "plain"     // count by key in memory and nothing else, without Kafka
 )
 
 type event = topology.Event[string, []byte]
@@ -50,7 +52,7 @@ func programOf(j job) (*program, error) {
 	t := topology.New(j.Name)
 	x := &program{source: j.Source}
 	switch j.Task {
-	case taskCount, taskRestore:
+	case taskCount, taskRestore, taskEndless:
 		counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
 		topology.Each(t, "count", input(t, j), func(ctx *topology.Context, ev event) error {
 			first()
@@ -61,7 +63,7 @@ func programOf(j job) (*program, error) {
 		out := topology.NewTopic(t, j.Out, codec.String, codec.Bytes)
 		topology.To(topology.Map(topology.From(input(t, j)), func(v []byte) []byte {
 			first()
-			return binary.BigEndian.AppendUint64(make([]byte, 0, 8), binary.BigEndian.Uint64(v)+1)
+			return append(binary.BigEndian.AppendUint64(make([]byte, 0, len(v)), binary.BigEndian.Uint64(v)+1), v[8:]...)
 		}), out)
 	case taskWordcount:
 		wordcount(t, j, x)

@@ -64,7 +64,7 @@ func run(j job, records int64) error {
 	case "map":
 		group = goka.DefineGroup(goka.Group(j.name), goka.Input(goka.Stream(j.source), new(codec.Bytes), func(c goka.Context, msg any) {
 			v, _ := msg.([]byte)
-			c.Emit(goka.Stream(j.out), c.Key(), binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(v)+1))
+			c.Emit(goka.Stream(j.out), c.Key(), append(binary.BigEndian.AppendUint64(make([]byte, 0, len(v)), binary.BigEndian.Uint64(v)+1), v[8:]...))
 			note()
 		}), goka.Output(goka.Stream(j.out), new(codec.Bytes)))
 	case "pass":

@@ -118,8 +118,8 @@ public final class Bench {
             case "map":
                 bytes(builder, job)
                     .mapValues(v -> {
-                        byte[] out = new byte[8];
-                        ByteBuffer.wrap(out).putLong(ByteBuffer.wrap(v.get()).getLong() + 1);
+                        byte[] out = v.get().clone();
+                        ByteBuffer.wrap(out).putLong(ByteBuffer.wrap(out).getLong() + 1);
                         return Bytes.wrap(out);
                     })
                     .to(job.get("out"), Produced.with(Serdes.String(), Serdes.Bytes()));
@@ -230,6 +230,7 @@ public final class Bench {
     /** Says when restoring begins, and when all four partitions are restored. */
     private static final class Restored implements StateRestoreListener {
         private final AtomicInteger left = new AtomicInteger(4);
+        private final AtomicLong restored = new AtomicLong();
 
         @Override
         public void onRestoreStart(TopicPartition tp, String store, long from, long to) {
@@ -243,7 +244,9 @@ public final class Bench {
 
         @Override
         public void onRestoreEnd(TopicPartition tp, String store, long n) {
+            restored.addAndGet(n);
             if (left.decrementAndGet() == 0) {
+                say("figure restored " + restored.get());
                 done.countDown();
             }
         }
