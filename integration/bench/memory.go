@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"syscall"
 )
 
@@ -49,8 +50,8 @@ func collected() {
 
 // longest is the upper bound of the highest bucket that has grown, in seconds.
 func longest(before, now *metrics.Float64Histogram) float64 {
-	for i := len(now.Counts) - 1; i >= 0; i-- {
-		if now.Counts[i] == before.Counts[i] {
+	for i, n := range slices.Backward(now.Counts) {
+		if n == before.Counts[i] {
 			continue
 		}
 		if at := now.Buckets[i+1]; !math.IsInf(at, 1) {

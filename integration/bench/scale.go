@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,7 +22,6 @@ func keysSuite(s settings) suite {
 			{Key: "clock", Title: "M records/s by the clock", Digits: 3},
 			journaled,
 			{Key: "peak", Title: "most MB resident", Less: true, Digits: 0},
-			{Key: "entry", Title: "bytes of live heap for an entry beside key and value", Less: true, Digits: 0},
 			{Key: "gc", Title: "% of CPU for garbage collection", Less: true, Digits: 1},
 			{Key: "pause", Title: "longest pause of a collection in ms", Less: true, Digits: 2},
 		},
@@ -31,7 +32,6 @@ func keysSuite(s settings) suite {
 			}
 			x, err := b.count(ctx, c, j, src)
 			if err == nil {
-				x.perEntry(src)
 				b.counted[c.scaled(0, "").slug()+" "+src.topic()] = j.Name // a table with one record for each key is restored by another suite
 			}
 			return x, err
@@ -98,7 +98,7 @@ func partitionsSuite(s settings) suite {
 	x := suite{
 		name: "partitions", title: "Keyed count, from 1 to 64 partitions", most: 3,
 		text:    "As the keyed count, with 100000 keys, in so many partitions. It should cost the same. Checked as the keyed count.",
-		metrics: append(throughput[:len(throughput):len(throughput)], journaled),
+		metrics: append(slices.Clip(throughput), journaled),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			src := source{kind: uniform, records: b.records / 2, keys: 100_000}
 			if c.at != partitions {
@@ -123,9 +123,9 @@ func partitionsSuite(s settings) suite {
 func processesSuite(s settings) suite {
 	x := suite{
 		name: "processes", title: "Keyed count, by one process and by two", most: 2,
-		text: "As the keyed count, with 100000 keys, by so many processes of one group, each with its share of the partitions before the first record can be read. CPU-seconds are those of all of them. " +
+		text: "As the keyed count, with 100000 keys, by so many processes of one group, which have shared the partitions before the first record can be read. CPU-seconds are those of all of them. " +
 			"Checked as the keyed count.",
-		metrics: append(throughput[:len(throughput):len(throughput)], journaled),
+		metrics: append(slices.Clip(throughput), journaled),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			return b.together(ctx, c, j, source{kind: uniform, records: b.records / 2, keys: 100_000})
 		},
@@ -146,7 +146,7 @@ func (b *bench) together(ctx context.Context, c contender, j job, src source) (s
 	if err := b.cluster.topic(ctx, j.Source, src.parts(), nil); err != nil {
 		return nil, err
 	}
-	all, err := b.processes(ctx, c, j, src.parts()/c.at)
+	all, err := b.processes(ctx, c, j, src.parts())
 	defer func() {
 		for _, r := range all {
 			r.end()
@@ -187,9 +187,9 @@ func (b *bench) together(ctx context.Context, c contender, j job, src source) (s
 	return x, nil
 }
 
-// processes starts as many of a contender as its place on the scale says, and waits until each has its share of the partitions. Those that
+// processes starts as many of a contender as its place on the scale says, and waits until they have shared the partitions. Those that
 // it returns must be ended, whatever the error.
-func (b *bench) processes(ctx context.Context, c contender, j job, share int) (all []*running, err error) {
+func (b *bench) processes(ctx context.Context, c contender, j job, parts int) (all []*running, err error) {
 	for i := range c.at {
 		mine := j
 		mine.Instance, mine.Dir = fmt.Sprintf("%s-%d", j.Name, i), fmt.Sprintf("%s-%d", j.Dir, i)
@@ -203,11 +203,46 @@ func (b *bench) processes(ctx context.Context, c contender, j job, share int) (a
 		if err := r.knows(ctx); err != nil {
 			return all, err
 		}
-		if _, err := r.await(ctx, fmt.Sprintf("running %d", share)); err != nil {
-			return all, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, shareTimeout)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !shared(all, parts) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			var said strings.Builder
+			for _, r := range all {
+				said.WriteString("\n" + r.Tail(10))
+			}
+			return all, fmt.Errorf("%s: %w before its %d partitions were shared; the last lines:%s", c.label, ctx.Err(), parts, said.String())
 		}
 	}
 	return all, nil
+}
+
+// shareTimeout is how long processes may take to share partitions.
+const shareTimeout = time.Minute
+
+// shared says whether all partitions run, and some in each process.
+func shared(all []*running, parts int) bool {
+	sum := 0
+	for _, r := range all {
+		n := r.has()
+		if sum += n; n == 0 {
+			return false
+		}
+	}
+	return sum == parts
+}
+
+// has is how many partitions of the source the contender said last that run.
+func (r *running) has() (n int) {
+	for _, l := range r.Lines() {
+		_, _ = fmt.Sscanf(l, word+"running %d", &n) // of another line it takes nothing
+	}
+	return n
 }
 
 func cpuOfAll(all []*running) (sum float64, err error) {
@@ -248,7 +283,7 @@ func valuesSuite(s settings) suite {
 		for _, c := range append(ourVariants(s), streamsEOS.sharing(2)) {
 			x.contenders = append(x.contenders, c.scaled(size.bytes, size.name))
 		}
-		for _, t := range against(s, "cpu", 1) {
+		for _, t := range against(s, 1) {
 			if t.Of.variant == exactlyOnce {
 				x.targets = append(x.targets, target{t.Metric, t.Of.scaled(size.bytes, size.name), t.Beside.scaled(size.bytes, size.name), t.Want})
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -236,9 +237,7 @@ func (c *cluster) producer(more rdk.ConfigMap) (*rdk.Producer, error) {
 		"bootstrap.servers": c.brokers, "go.delivery.reports": false, "linger.ms": 20, "batch.num.messages": 10000,
 		"queue.buffering.max.messages": 2 * fillMost, "compression.type": "lz4", "enable.idempotence": true, "log_level": 3,
 	}
-	for k, v := range more {
-		settings[k] = v
-	}
+	maps.Copy(settings, more)
 	return rdk.NewProducer(&settings)
 }
 

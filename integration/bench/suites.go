@@ -138,13 +138,13 @@ func (b *bench) count(ctx context.Context, c contender, j job, src source) (samp
 }
 
 // against are the targets of suites that are compared with Kafka Streams alone, at the same guarantee.
-func against(s settings, key string, want float64) (out []target) {
+func against(s settings, want float64) (out []target) {
 	for _, c := range ourVariants(s) {
 		peer := streamsALO
 		if c.variant == exactlyOnce {
 			peer = streamsEOS
 		}
-		out = append(out, target{key, c, peer, want})
+		out = append(out, target{"cpu", c, peer, want})
 	}
 	return out
 }
@@ -155,7 +155,7 @@ func wordcountSuite(s settings) suite {
 		text:       "Lines of ten words are split, the words go through a topic by their hash and are counted. Records are words. Checked: the changelog ends with every word counted once.",
 		metrics:    throughput,
 		contenders: append(ourVariants(s), streamsALO, streamsEOS),
-		targets:    against(s, "cpu", 3),
+		targets:    against(s, 3),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			src := source{kind: lines, records: b.records / 2 / wordsInLine / c.share, keys: vocabulary}
 			j.Task = taskWordcount
@@ -172,7 +172,7 @@ func jsonSuite(s settings) suite {
 		text:       "Orders of some 80 bytes of JSON are added up by key; the totals are JSON too. Checked: the changelog ends with every order counted once.",
 		metrics:    throughput,
 		contenders: append(ourVariants(s), streamsALO, streamsEOS),
-		targets:    against(s, "cpu", 3),
+		targets:    against(s, 3),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			src := source{kind: orders, records: b.records / 2 / c.share, keys: 100_000}
 			j.Task = taskJSON
@@ -215,7 +215,7 @@ func mapSuite(s settings) suite {
 		text:       "Each record is written to another topic with another value. Checked: the topic holds each new value once.",
 		metrics:    throughput,
 		contenders: append(ourVariants(s), streamsALO, streamsEOS, gokaPlain),
-		targets:    against(s, "cpu", 3),
+		targets:    against(s, 3),
 		run: func(ctx context.Context, b *bench, c contender, j job) (sample, error) {
 			return b.mapped(ctx, c, j, source{kind: uniform, records: b.records / 2 / c.share, keys: 100_000})
 		},
