@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strconv"
-	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -161,24 +160,8 @@ func (c *cluster) fill(ctx context.Context, s source) error {
 	return nil
 }
 
-// hiddenTries is how often a transaction is begun: one that comes early may find that its coordinator does not know the topic yet.
-const hiddenTries = 20
-
 // hidden writes a source to an empty topic, with records that nobody sees until show is called: they are in a transaction.
 func (c *cluster) hidden(ctx context.Context, s source, topic string) (show func() error, err error) {
-	for range hiddenTries {
-		if show, err = c.tryHidden(ctx, s, topic); err == nil {
-			return show, nil
-		}
-		n, failed := c.end(ctx, topic, s.parts())
-		if err = errors.Join(err, failed, pause(ctx, 250*time.Millisecond)); n > 0 || failed != nil || ctx.Err() != nil {
-			break // offsets tell when all is read: they must begin with 0
-		}
-	}
-	return nil, err
-}
-
-func (c *cluster) tryHidden(ctx context.Context, s source, topic string) (show func() error, err error) {
 	p, err := c.producer(rdk.ConfigMap{"transactional.id": topic, "transaction.timeout.ms": 300_000})
 	if err != nil {
 		return nil, err
@@ -248,6 +231,10 @@ func (s source) write(p *rdk.Producer, topic string, value func(dst []byte, i in
 		return err
 	}
 	defer w.Close()
+	// A batch for a topic that librdkafka does not know yet adds a partition to the transaction that is none.
+	if _, err := p.GetMetadata(&topic, false, 10_000); err != nil {
+		return fmt.Errorf("%s: %w", topic, err)
+	}
 	hash, next, parts := kafka.Murmur2().Hash, s.numbers(), int32(s.parts())
 	var metas []rdbatch.Meta
 	var arena []byte
