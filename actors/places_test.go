@@ -30,6 +30,36 @@ var places = map[string]func(t *topology.Topology, in, out textTopic, kill func(
 			return nil
 		}, topology.Sends(out))
 	},
+	"a handler": func(t *topology.Topology, in, out textTopic, kill func(string)) {
+		topology.Each(t, "agent", in, func(ctx *topology.Context, e textEvent) error {
+			kill(e.Value)
+			out.Send(ctx, e.Key, e.Value)
+			return nil
+		}, topology.Sends(out))
+	},
+	"batches": func(t *topology.Topology, in, out textTopic, kill func(string)) {
+		topology.Agent(t, "agent", in, func(ctx *topology.Context, s topology.Stream[string, string]) error {
+			for many := range s.Batches(7, time.Second) {
+				for _, e := range many {
+					kill(e.Value)
+					out.Send(ctx, e.Key, e.Value)
+				}
+			}
+			return nil
+		}, topology.Sends(out))
+	},
+	"a durable timer": func(t *topology.Topology, in, out textTopic, kill func(string)) {
+		alarms := topology.NewTimers(t, "alarms", codec.String, codec.String)
+		topology.Each(t, "set", in, func(ctx *topology.Context, e textEvent) error {
+			alarms.At(ctx, e.Value, e.Timestamp(), e.Value) // in the order of the records
+			return nil
+		}, topology.Writes(alarms))
+		topology.OnTimer(t, "agent", alarms, func(ctx *topology.Context, x topology.Timer[string, string]) error {
+			kill(x.Payload)
+			out.Send(ctx, x.Key, x.Payload)
+			return nil
+		}, topology.Sends(out))
+	},
 	"a row": func(t *topology.Topology, in, out textTopic, kill func(string)) {
 		rows := topology.NewTable(t, "rows", codec.String, codec.Int64)
 		topology.EachRow(t, "agent", in, rows, func(ctx *topology.Context, e textEvent, row *topology.Row[int64]) error {
@@ -86,7 +116,7 @@ var places = map[string]func(t *topology.Topology, in, out textTopic, kill func(
 func TestWhatKillsWherever(t *testing.T) {
 	t.Parallel()
 	for place, define := range places {
-		for _, then := range []topology.Decision{topology.DeadLetter, topology.Skip, topology.StopPartition} {
+		for _, then := range []topology.Decision{topology.DeadLetter, topology.Skip, topology.StopPartition, topology.StopNode} {
 			t.Run(fmt.Sprint(place, ", ", then), func(t *testing.T) {
 				t.Parallel()
 				d := &deaths{of: map[string]int{}}
@@ -117,8 +147,15 @@ func TestWhatKillsWherever(t *testing.T) {
 					}
 					d.send(t, p, n, value)
 				}
-				require.NoError(t, d.settle())
+				err = d.settle()
 				require.LessOrEqual(t, d.sim.Exits(), 9)
+				if then == topology.StopNode {
+					require.ErrorIs(t, err, topology.ErrProcessExit)
+					require.ErrorContains(t, err, "ends the node")
+					require.NotContains(t, d.values(p, "out"), "deadly")
+					return
+				}
+				require.NoError(t, err)
 				want := before
 				letters := []string(nil)
 				switch then {
