@@ -128,7 +128,11 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 		case known:
 		case g.cfg.Token != "":
 			w.Header().Set("WWW-Authenticate", `Basic realm="troupe, password: the token"`)
-			http.Error(w, "a token is wanted: Authorization: Bearer TOKEN, or the token as the password of basic authentication", http.StatusUnauthorized)
+			what := "a token is wanted"
+			if r.Header.Get("Authorization") != "" {
+				what = "the token is not that of this node"
+			}
+			http.Error(w, what+": Authorization: Bearer TOKEN, or the token as the password of basic authentication", http.StatusUnauthorized)
 			return
 		case g.cfg.CAFile != "":
 			http.Error(w, "a certificate is wanted, signed by the authority of --http-ca", http.StatusUnauthorized)

@@ -84,7 +84,7 @@ func TestToken(t *testing.T) {
 	require.ErrorContains(t, err, "a token is wanted")
 	require.ErrorContains(t, err, "--http-token")
 	_, err = client(t, gateway.Security{Token: "sesam"}).Resume(t.Context(), g.URL(), gateway.Query{}, nil)
-	require.ErrorContains(t, err, "a token is wanted")
+	require.ErrorContains(t, err, "the token is not that of this node")
 	require.Zero(t, n.asked)
 	_, err = client(t, gateway.Security{Token: "sesame"}).Status(t.Context(), g.URL(), gateway.Query{})
 	require.NoError(t, err)
