@@ -21,7 +21,7 @@ import (
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
-// What user code may do to its record, and what is said of it then. What ends the process is in TestWhatKillsWherever, TestATimerThatKills,
+// What user code may do to its record, and what is said of it then. What ends the process is in TestWhatKillsWherever, TestPolicyOfATimerThatKills,
 // TestADurableTimerThatKills and integration/exits; a task that does is not contained.
 var harms = map[string]string{
 	"error":  "the bank is closed",

@@ -309,6 +309,56 @@ func TestATimerThatKills(t *testing.T) {
 	require.Equal(t, 8, sim.Exits())
 }
 
+// The policy of a timer that kills holds as that of a record.
+func TestPolicyOfATimerThatKills(t *testing.T) {
+	t.Parallel()
+	for _, then := range []topology.Decision{topology.Skip, topology.StopPartition, topology.StopNode} {
+		t.Run(fmt.Sprint(then), func(t *testing.T) {
+			t.Parallel()
+			var sim *actors.Sim
+			mended := false
+			topo := topology.New("ticking")
+			out := topology.NewTopic(topo, "out", codec.String, codec.String)
+			topology.Every(topo, "tick", time.Minute, func(ctx *topology.TaskContext) error {
+				if !mended && sim.Exits() < 8 {
+					sim.Exit()
+					return errors.New("nobody sees this")
+				}
+				out.Send(ctx, "k", "tick")
+				return nil
+			}, topology.Sends(out), topology.OnFailure(topology.Policy{Then: then}))
+			p, err := topo.Plan()
+			require.NoError(t, err)
+			sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, time.UnixMilli(1_700_000_000_000))
+			require.NoError(t, err)
+			defer sim.Close()
+			for range 20 {
+				if err = sim.Advance(10 * time.Second); err != nil {
+					break
+				}
+			}
+			require.Equal(t, 8, sim.Exits())
+			d := &deaths{sim: sim}
+			switch then {
+			case topology.StopNode:
+				require.ErrorIs(t, err, topology.ErrProcessExit)
+				return
+			case topology.StopPartition:
+				require.NoError(t, err)
+				require.Len(t, sim.Stopped(), 1)
+				require.Empty(t, d.values(p, "out"))
+				mended = true
+				require.NoError(t, sim.Resume())
+				require.Empty(t, sim.Stopped())
+			default:
+				require.NoError(t, err)
+			}
+			require.NoError(t, sim.Advance(time.Minute))
+			require.NotEmpty(t, d.values(p, "out"))
+		})
+	}
+}
+
 // A timer that has never been called is due when it would have been without the deaths: the moments of a crontab line stay such moments.
 func TestFirstFiringBehindADeath(t *testing.T) {
 	t.Parallel()
