@@ -108,11 +108,16 @@ func partitionsSuite(s settings) suite {
 		},
 	}
 	for _, c := range append(ourVariants(s), bareLimit) {
-		at := func(n int) contender { return c.scaled(n, strconv.Itoa(n)+" partitions") }
+		at := func(n int) contender {
+			if n == 1 {
+				return c.scaled(n, "1 partition")
+			}
+			return c.scaled(n, strconv.Itoa(n)+" partitions")
+		}
 		for _, n := range []int{1, 4, 16, 64} {
 			x.contenders = append(x.contenders, at(n))
-			if n > 1 && c.kind == kindOurs {
-				x.targets = append(x.targets, target{"cpu", at(n), at(1), 0.9})
+			if n != partitions && c.kind == kindOurs {
+				x.targets = append(x.targets, target{"cpu", at(n), at(partitions), 0.9})
 			}
 		}
 	}
