@@ -241,3 +241,49 @@ func TestPut(t *testing.T) {
 		require.LessOrEqual(t, n, int64(3))
 	}
 }
+
+// A handler asks an eager agent of its own partition, on a node, and all is committed.
+func TestAskingAnEagerAgentOfOnesOwnPartition(t *testing.T) {
+	t.Parallel()
+	b, err := embedded.Start(embedded.Config{DataDir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	client, err := troupe.OpenClient(t.Context(), troupe.ClientConfig{Brokers: []string{b.Addr()}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	topo := topology.New("eager")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String, topology.Partitions(2))
+	questions := topology.NewTopic(topo, "questions", codec.String, codec.String, topology.Partitions(2))
+	counts := topology.NewTable(topo, "counts", codec.String, codec.Int64)
+	count := topology.Answer(topo, "count", questions, func(ctx *topology.Context, v visit) (int64, error) {
+		n, _, err := counts.Get(ctx, v.Key)
+		counts.Set(ctx, v.Key, n+1)
+		return n + 1, err
+	}, codec.Int64, topology.Writes(counts), topology.Eager())
+	ask := topology.Answer(topo, "ask", in, func(ctx *topology.Context, v visit) (int64, error) {
+		within, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		return count.Ask(within, client, v.Key, v.Value)
+	}, codec.Int64, topology.Reads(counts))
+	ctx, cancel := context.WithCancel(t.Context())
+	done, started := make(chan error, 1), make(chan struct{})
+	go func() {
+		done <- troupe.Run(ctx, troupe.Config{
+			Brokers: []string{b.Addr()}, DataDir: t.TempDir(), CreateTopics: true, HTTP: troupe.HTTP{Addr: "127.0.0.1:0"}, Started: func() { close(started) },
+		}, topo)
+	}()
+	select {
+	case <-started:
+	case err := <-done:
+		require.NoError(t, err)
+	}
+	within, end := context.WithTimeout(t.Context(), time.Minute)
+	defer end()
+	for i := range int64(3) {
+		n, err := ask.Ask(within, client, "ann", "?")
+		require.NoError(t, err)
+		require.Equal(t, i+1, n)
+	}
+	cancel()
+	require.NoError(t, <-done)
+}

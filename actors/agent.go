@@ -24,7 +24,8 @@ type agentActor struct {
 	strays    *sync.WaitGroup // goroutines of programs
 	hangs     *hangs
 	guardian  *guardian
-	runners   []*runner // one for each lane; none until Begin
+	early     func(outputs) // sends at once
+	runners   []*runner     // one for each lane; none until Begin
 }
 
 // Receive implements actor.Actor.
@@ -79,6 +80,7 @@ func (a *agentActor) begin(c actor.Context, incarnation int64, lane int) *runner
 	k := newWorker(context.Background(), a.agent, a.index, incarnation, a.stage, a.partition, a.env,
 		func(m any) { g.Send(parent, m) })
 	r := &runner{worker: k, ground: g}
+	k.early = a.early
 	k.now, k.await, k.awaitFor, k.wait, k.queued = g.Now, r.await, r.awaitFor, r.waitReply, r.queued
 	k.join = func(done <-chan struct{}) error { return g.Await(context.Background(), done) }
 	k.beside = func(f func()) {

@@ -96,7 +96,19 @@ type Ask struct {
 	Reply       func(error) // called once, from any goroutine
 }
 
+// Waits says that the turn at hand of an agent is about to wait for what another agent of its partition answers, or, with Over set, that it does not
+// any more.
+type Waits struct {
+	Agent       int
+	Incarnation int64
+	For         string
+	By          string // the record at hand
+	Over        bool
+	Reply       func(error) // called once, from any goroutine, with why it must not: a *plan.CannotWait; unless Over
+}
+
 func (Worked) isPartitionMessage()      {}
+func (Waits) isPartitionMessage()       {}
 func (AgentFailed) isPartitionMessage() {}
 func (Ask) isPartitionMessage()         {}
 

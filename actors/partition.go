@@ -37,6 +37,7 @@ type site struct {
 	values     bool // the log may hold keys and values of records
 	strays     *sync.WaitGroup
 	hangs      *hangs
+	early      *early
 	guardian   *guardian
 	meters     *meters
 	hooks      *hooks
@@ -169,7 +170,7 @@ func (p *partitionActor) spawn(c actor.Context) {
 	p.spawnGroups(c, members)
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian}
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian, early: p.site.early.send}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}

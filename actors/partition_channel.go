@@ -52,7 +52,10 @@ func (s *partitionState) waits(m partitionMessage) bool {
 		agent = m.Agent
 	case Ask:
 		agent = m.Agent
-	case Announced, Applied, Arrived, Collected, Decided, Leave, Resume, SealRound, Sealed, ShardFailed, ShardLate, ShardReady, Turn, Undone, Wake:
+	case Announced, Applied, Arrived, Collected, Decided, Leave, Resume, SealRound, Sealed, ShardFailed, ShardLate, ShardReady, Turn, Undone, Waits, Wake:
+	}
+	if s.isAside(agent, m) {
+		return true
 	}
 	if agent < 0 || !s.drains() || !s.feeds(s.agents[agent]) || plant.Is("a tree is sealed half done") {
 		return false

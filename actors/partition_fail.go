@@ -22,9 +22,11 @@ type careful struct {
 	commitEach bool    // the broker refused something: each record is committed alone
 	agent      int     // whose record is at hand; -1: none
 	rec        plan.Rec
-	finished   bool // the agent is through with it
-	buried     bool // its bundle is its dead letter, or the answer that it was given up
-	sealed     bool // and it is whole
+	finished   bool               // the agent is through with it
+	buried     bool               // its bundle is its dead letter, or the answer that it was given up
+	sealed     bool               // and it is whole
+	aside      []atHand           // what was at hand before it, and waits for it
+	kept       []partitionMessage // what agents have said since that those are of
 }
 
 // take has a record at hand, or a turn.
@@ -44,6 +46,8 @@ func (s *partitionState) leavesOut(i int) bool {
 		return !c.turns[i]
 	case s.isFed(a): // it is given what belongs to the record at hand, whatever it is
 		return true
+	case len(c.aside) > 0: // what is waited for is behind all that had been given out
+		return false
 	}
 	return s.behind(a) >= c.until[i]
 }
@@ -51,6 +55,7 @@ func (s *partitionState) leavesOut(i int) bool {
 // giveCarefully gives out one record, if none is at hand.
 func (s *partitionState) giveCarefully() {
 	c := s.careful
+	s.putAside()
 	if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
 		return
 	}
@@ -62,6 +67,10 @@ func (s *partitionState) giveCarefully() {
 		turn = s.turnInOrder()
 	}
 	for i, a := range s.agents {
+		if c.hasAside(i) {
+			waiting = true
+			continue
+		}
 		if a.agent.Fires != nil {
 			waiting = waiting || s.waitsForTimer(i)
 			continue
@@ -120,7 +129,7 @@ func (s *partitionState) giveCarefully() {
 
 // endCareful: past all that was given out when it began.
 func (s *partitionState) endCareful() {
-	s.careful, s.dry, s.blame = nil, false, nil
+	s.careful, s.dry, s.blame, s.soured = nil, false, nil, nil
 	s.maybeOffer()
 }
 
@@ -522,6 +531,7 @@ func (s *partitionState) undone() {
 			policy = s.causePolicy
 		}
 		f := s.cause
+		s.sour(c, f.err)
 		s.agents[c.agent].refused = f.step == kafka.StepCommit
 		if c.buried {
 			s.giveUpBuried(c, f)

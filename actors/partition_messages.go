@@ -15,6 +15,7 @@ import (
 //	Worked        | agent            | -                                      | any; stale: dropped
 //	AgentFailed   | agent            | Begin to the agent, after a backoff    | any; stale: dropped
 //	Ask           | agent            | by its Reply                           | any
+//	Waits         | agent            | by its Reply                           | any; stale: refused
 //	Applied       | shard            | -                                      | any; stale: dropped
 //	Sealed        | shard            | -                                      | any; stale: dropped
 //	ShardFailed   | shard            | Undo to all shards                     | any; stale: dropped

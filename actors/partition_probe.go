@@ -309,7 +309,7 @@ func (s *partitionState) probeAlone() {
 		}
 	}
 	if !s.isSettled() && (p.mark.Open || !plant.Is("suspicion ends before the commit")) {
-		if !p.until.IsZero() && !s.now.Before(p.until) {
+		if !p.until.IsZero() && !s.now.Before(p.until) || s.waitsWithin() {
 			s.loosen()
 			return
 		}

@@ -143,6 +143,8 @@ type agentSlot struct {
 	in, out     int64         // records done and sent, for those who look
 	rivals      []*timerSlot  // timers during whose calls it must have nothing under way
 	moves       []*timerSlot  // timers in event time whose time its records bring forward
+	waits       map[int]int   // how often its turns wait for agents of this partition, by their numbers
+	waitsIn     int64         // that incarnation of it
 }
 
 // tableSlot is what the partition knows of one of its shards.
@@ -269,6 +271,7 @@ type partitionState struct {
 	careful        *careful
 	cause          recordFailure // of the undo under way
 	causePolicy    *plan.Policy
+	soured         map[string]error   // why what was asked by a record at hand has failed, by the record
 	later          []partitionMessage // wait until the seal under way has drained the channels
 	halt           *halted            // why nothing more is given out
 	blame          *blame             // of the partition before, not put on a record yet
@@ -436,6 +439,7 @@ func (s *partitionState) step(m partitionMessage) []any {
 		s.handle(m)
 	}
 	s.maybeDrained()
+	s.takeUp()
 	s.maybeProbe()
 	s.maybeExpire()
 	s.give()
@@ -456,6 +460,8 @@ func (s *partitionState) handle(m partitionMessage) {
 		s.onAgentFailed(m)
 	case Ask:
 		s.onAsk(m)
+	case Waits:
+		s.onWaits(m)
 	case Applied:
 		s.onApplied(m)
 	case Sealed:

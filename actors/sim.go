@@ -31,6 +31,7 @@ type Sim struct {
 	globals   *globalsState
 	life      int64 // counts crashes: events of an earlier life are dropped
 	dead      bool  // the process has ended; it starts again at the next step
+	inside    int   // handlers that run; more than one: others wait for it
 	exits     int   // how often it has
 	marks     map[int32]kafka.Mark
 	turns     turns
@@ -524,6 +525,44 @@ func (s *Sim) transact(bundles []*kafka.Bundle) {
 			s.offsets[p.TopicPartition] = p
 		}
 	}
+}
+
+// early appends what does not wait for a commit.
+func (s *Sim) early(o outputs) {
+	if s.dead {
+		return
+	}
+	for i, r := range o.Records {
+		if err := s.Produce(s.plan.Topics[r.Topic], r.Partition, s.now.UnixMilli(), o.Key(i), o.Value(i), o.RawHeaders(i)); err != nil {
+			s.err = err
+		}
+	}
+}
+
+// IsInside says whether a handler runs just now.
+func (s *Sim) IsInside() bool { return s.inside > 0 }
+
+// patience is how many commits a handler waits for that can change nothing.
+const patience = 100
+
+// Until lets everything go on while a handler waits, until done says that it is over, or nothing more comes. It says which.
+func (s *Sim) Until(done func() bool) bool {
+	idle := 0
+	for range maxSteps {
+		switch {
+		case done():
+			return true
+		case s.err != nil || s.dead || idle == patience:
+			return false
+		case s.pump() || s.feed() || s.wakePartitions():
+			idle = 0
+		default:
+			idle++
+			s.clock = s.clock.Add(minGap)
+			s.commit(Tick{s.clock})
+		}
+	}
+	return false
 }
 
 // giveTurn gives the exclusive turn to the next partition, as the root does.

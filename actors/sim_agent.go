@@ -60,7 +60,7 @@ func (a *simAgent) step(m agentMessage) {
 				p.sim.post(p.lane("agent", "partition", a.index), func() { p.step(m) })
 			}
 		})
-		k.now = p.sim.Now
+		k.now, k.early = p.sim.Now, p.sim.early
 		k.await = func() (*Work, bool) { return a.await(k) }
 		k.awaitFor = func(time.Duration) (*Work, bool) { w := a.pop(k); return w, w != nil }
 		k.queued = func() []*Work {
@@ -110,7 +110,9 @@ func (a *simAgent) run() {
 		return // it takes the work when it is through with the one at hand
 	}
 	a.inside = k
+	a.part.sim.inside++
 	defer func() {
+		a.part.sim.inside--
 		if a.inside == k {
 			a.inside = nil
 		}

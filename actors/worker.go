@@ -42,9 +42,10 @@ type worker struct {
 	incarnation int64
 	partition   int32
 	env         *plan.Env
-	tableAt     []int     // index in the stage by table ID, -1 for others
-	channelAt   []int     // the same for the channels that it sends to; nil if there are none
-	post        func(any) // to the partition, in order
+	tableAt     []int         // index in the stage by table ID, -1 for others
+	channelAt   []int         // the same for the channels that it sends to; nil if there are none
+	post        func(any)     // to the partition, in order
+	early       func(outputs) // sends at once
 	now         func() time.Time
 	await       func() (*Work, bool) // the next work; blocks, or says that there is none now
 	awaitFor    func(time.Duration) (*Work, bool)
@@ -82,6 +83,7 @@ type worker struct {
 	final    int64         // the round of a final flush that waits for the turn at hand
 	stopping bool
 	busy     bool // a turn is at hand
+	waiting  int  // for agents of its own partition
 	failed   bool
 	turns    int64       // begun
 	since    time.Time   // when the turn at hand began; only with a deadline
@@ -265,6 +267,10 @@ func (k *worker) endTurn() bool {
 		k.out.AppendAll(k.cur.Out)
 		k.cur.Out.Reset()
 	}
+	if early := k.cur.Early; early != nil && early.Len() > 0 {
+		k.early(early)
+		k.cur.Early = nil // it is his who sends it
+	}
 	for id, ops := range k.cur.Ops {
 		if ops == nil || ops.Len() == 0 {
 			continue
@@ -364,6 +370,9 @@ func (k *worker) flush(round int64, final bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stopping = k.stopping || final
+	if final && k.waiting > 0 { // nothing more is given out: the next owner begins the record anew
+		k.cancel()
+	}
 	if final && k.busy && !k.failed {
 		k.final = round
 		return
@@ -436,6 +445,38 @@ func (k *worker) Ask(table *plan.Table, q tables.Query) error {
 		return fmt.Errorf("query table %s/%d: %w", table.Name, k.partition, err)
 	}
 	return answer
+}
+
+// WaitFor implements plan.Waiter.
+func (k *worker) WaitFor(agent *plan.Agent, by string) (over func(), err error) {
+	done, answer := make(chan struct{}), error(nil)
+	var once sync.Once
+	reply := func(err error) { once.Do(func() { answer = err; close(done) }) }
+	w := Waits{Agent: k.index, Incarnation: k.incarnation, For: agent.Name, By: by}
+	ask := w
+	ask.Reply = reply
+	k.post(ask)
+	if err := k.wait(done); err != nil {
+		return nil, err
+	}
+	if answer != nil {
+		return nil, answer
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.waiting++; k.stopping {
+		k.cancel()
+	}
+	var ended sync.Once
+	return func() {
+		ended.Do(func() {
+			k.mu.Lock()
+			k.waiting--
+			k.mu.Unlock()
+			w.Over = true
+			k.post(w)
+		})
+	}, nil
 }
 
 // drive calls the program until it has no more records, or fails. It reports a failure to the partition and returns it.

@@ -25,6 +25,8 @@ type Ask struct {
 	// To is another topic for the answer, under Key: one that the agent is declared to answer to. Empty: the topic of replies.
 	To  string `json:"to,omitempty"`
 	Key []byte `json:"key,omitempty"`
+	// By names the record whose handler asks an agent of its own partition; empty for all others.
+	By string `json:"by,omitempty"`
 }
 
 // Header is the header of a request.
@@ -56,6 +58,8 @@ type Reply struct {
 	ID      string        `json:"id"` // that of the Ask
 	Agent   string        `json:"agent"`
 	Failure *ReplyFailure `json:"failure,omitempty"`
+	// Early says that it was sent before what it tells of was committed. That answer follows, with the commit.
+	Early bool `json:"early,omitempty"`
 }
 
 // ReplyFailure says why a request has no other answer than this: its record was given up.

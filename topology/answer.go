@@ -28,7 +28,7 @@ const (
 // an *AskError.
 //
 // The answer is a record of the internal topic TOPOLOGY-replies, in the transaction of the request's record: there is exactly one for each
-// request, whatever is tried again, moved or killed, and none is seen that a crash takes back. A request whose partition was stopped by
+// request, whatever is tried again, moved or killed, and none is seen that a crash takes back (unless the agent is Eager). A request whose partition was stopped by
 // the policy is answered when that goes on. Dead letters that are redriven are processed, and not answered again.
 func Answer[K, V, R any](t *Topology, name string, source *Topic[K, V], fn func(ctx *Context, ev Event[K, V]) (R, error), reply codec.Codec[R], opts ...AgentOption) *AgentRef[K, V, R] {
 	a := t.newAgent(name, plan.Processor, source.topic(), opts)
@@ -110,7 +110,12 @@ func (r *AgentRef[K, V, R]) answer(s *scope, result R) {
 			r.agent.name, len(s.value), to.name, most-replyOverhead))
 		return
 	}
-	kafka.Reply{Agent: r.agent.name}.Append(e.Out, ask, to.id, to.partitioner, env.Partitions[to.id], s.timestamp(), notNil(s.value))
+	reply := kafka.Reply{Agent: r.agent.name}
+	reply.Append(e.Out, ask, to.id, to.partitioner, env.Partitions[to.id], s.timestamp(), notNil(s.value))
+	if early := r.early(e, ask); early != nil {
+		reply.Early = true
+		reply.Append(early, ask, to.id, to.partitioner, env.Partitions[to.id], s.timestamp(), notNil(s.value))
+	}
 }
 
 // replyOverhead is what an answer takes beside its value, at most.
@@ -130,9 +135,8 @@ type Asker interface {
 var (
 	// ErrNoDeadline: the context of an ask has no deadline. Nothing was sent.
 	ErrNoDeadline = errors.New("an ask needs a deadline: use context.WithTimeout")
-	// ErrOwnPartition: a handler asks an agent of its own partition, which would wait for itself. Nothing was sent. There is no way to have such
-	// an ask answered before the commit: the agent that is asked may be the asker itself, or may wait for records before this one.
-	ErrOwnPartition = errors.New("a handler cannot ask an agent of its own partition: the answer would wait for the handler; call the function directly, or use topology.AskThen")
+	// ErrOwnPartition: a handler asks an agent of its own partition that is not Eager, or that would have to wait for the handler. Nothing was sent.
+	ErrOwnPartition = errors.New("a handler cannot ask this agent of its own partition, which may wait for the handler: call the function directly, use topology.AskThen, or see topology.Eager")
 	// ErrNotRunning: no node runs the topology, and none has come up within a quarter of the time. Nothing was sent, unless the error is a context.DeadlineExceeded too: then the request
 	// waits in its topic, and is processed when a node starts.
 	ErrNotRunning = errors.New("no node runs the topology")
@@ -171,7 +175,7 @@ func (e *AskError) Error() string {
 // the record may be processed all the same: an ask that is repeated is another record.
 //
 // In a handler, ctx made of the handler's context, it blocks the agent, and a record that is tried again asks again; an agent
-// of its own partition is refused.
+// of its own partition is refused, unless it is Eager and does not wait for the handler.
 func (r *AgentRef[K, V, R]) Ask(ctx context.Context, via Asker, key K, value V) (R, error) {
 	got := make(chan reply, 1)
 	if err := r.request(ctx, via, key, value, func(b []byte, err error) { got <- reply{b, err} }); err != nil {
@@ -212,10 +216,14 @@ func (r *AgentRef[K, V, R]) request(ctx context.Context, via Asker, key K, value
 	if err != nil {
 		return err
 	}
-	if s, ok := ctx.Value(turnKey{}).(*scope); ok && r.isOwn(s, rq) {
-		return fmt.Errorf("%s %s asks agent %s: %w", roleOf(s.agent), s.agent.name, r.agent.name, ErrOwnPartition)
+	over := func() {}
+	if turn, ok := ctx.Value(turnKey{}).(turnOf); ok && r.isOwn(turn.scope, rq) {
+		if over, err = r.waitWithin(turn, &rq); err != nil {
+			return err
+		}
 	}
-	if err := via.Request(ctx, rq, done); err != nil {
+	if err := via.Request(ctx, rq, func(answer []byte, err error) { over(); done(answer, err) }); err != nil {
+		over()
 		return r.failed(err)
 	}
 	return nil

@@ -48,6 +48,39 @@ func ExampleAnswer() {
 	// agent count has given the request visits/2@2 up at the step handler, after 4 attempts: which page?; it is in the dead letters
 }
 
+// A handler asks an agent of its own partition, which is eager, and waits for the answer. One that is not would be refused.
+func ExampleEager() {
+	t := topology.New("shop")
+	orders := topology.NewTopic(t, "orders", codec.String, codec.String)
+	checks := topology.NewTopic(t, "checks", codec.String, codec.String)
+	results := topology.NewTopic(t, "results", codec.String, codec.String)
+	blocked := topology.NewTable(t, "blocked", codec.String, codec.String)
+	check := topology.Answer(t, "check", checks, func(ctx *topology.Context, c topology.Event[string, string]) (bool, error) {
+		_, found, err := blocked.Get(ctx, c.Key)
+		return !found, err
+	}, codec.JSON[bool](), topology.Reads(blocked), topology.Eager())
+	var client topology.Asker
+	topology.Each(t, "order", orders, func(ctx *topology.Context, o topology.Event[string, string]) error {
+		within, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		fine, err := check.Ask(within, client, o.Key, "")
+		if !fine {
+			blocked.Set(ctx, o.Key, o.Value)
+		}
+		results.Send(ctx, o.Key, fmt.Sprint(o.Value, " is fine: ", fine))
+		return err
+	}, topology.Writes(blocked), topology.Sends(results))
+
+	d := topologytest.New(inExample{}, t)
+	client = d
+	topologytest.Pipe(d, orders, "ann", "a book")
+	for _, r := range topologytest.Read(d, results) {
+		fmt.Println(r.Key, r.Value)
+	}
+	// Output:
+	// ann a book is fine: true
+}
+
 // AskAll asks for several keys at once.
 func ExampleAgentRef_AskAll() {
 	t := topology.New("lengths")

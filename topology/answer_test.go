@@ -206,7 +206,7 @@ func TestAskingOnesOwnPartition(t *testing.T) {
 	}
 	_, err := a.upper.Ask(soon(t), d, "k", "x")
 	require.ErrorIs(t, failed, topology.ErrOwnPartition)
-	require.ErrorContains(t, err, "cannot ask an agent of its own partition")
+	require.ErrorContains(t, err, "cannot ask this agent of its own partition")
 	require.Empty(t, values(d, a.out))
 }
 

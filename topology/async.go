@@ -102,7 +102,7 @@ func (a *ahead[K, R]) turn(s *scope, _ plan.Rec) error {
 			a.calls = a.calls[:i] // others come than were expected
 		}
 		if i == len(a.calls) {
-			a.calls = append(a.calls, a.begin(s.in.Context(), in, next))
+			a.calls = append(a.calls, a.begin(context.WithValue(s.in.Context(), turnKey{}, turnOf{&scope{in: s.in, agent: s.agent}, true}), in, next))
 		}
 	}
 	c := a.calls[0]

@@ -54,13 +54,19 @@ func (s *scope) Err() error { return s.in.Context().Err() }
 // Value implements context.Context.
 func (s *scope) Value(key any) any {
 	if key == (turnKey{}) {
-		return s
+		return turnOf{scope: s}
 	}
 	return s.in.Context().Value(key)
 }
 
-// turnKey is where a context that was made of a handler's keeps the handler's scope.
+// turnKey is where a context that was made of a handler's keeps whose it is: a turnOf.
 type turnKey struct{}
+
+// turnOf is whose turn a context is of.
+type turnOf struct {
+	scope  *scope
+	beside bool // a call beside the turns: see MapAsync
+}
 
 // Partition returns the partition that the handler works for.
 func (s *scope) Partition() int32 { return s.in.Partition() }

@@ -85,10 +85,15 @@ func AskThen[C, K, V, R any](ctx Sender, then *Continuation[C, K, V, R], back C,
 
 // askID names a request after the record at hand.
 func askID(s *scope, e *plan.Effects) string {
+	return fmt.Sprintf("%s #%d", atHand(s), e.Out.Len())
+}
+
+// atHand names the record, or the turn, that is at hand.
+func atHand(s *scope) string {
 	if s.rec.B == nil {
-		return fmt.Sprintf("%s/%d %d #%d", s.agent.name, s.Partition(), s.rec.Millis(), e.Out.Len())
+		return fmt.Sprintf("%s/%d %d", s.agent.name, s.Partition(), s.rec.Millis())
 	}
-	return fmt.Sprintf("%s %s/%d@%d #%d", s.agent.name, s.rec.B.Topic, s.rec.B.Partition, s.rec.B.Records[s.rec.I].Offset, e.Out.Len())
+	return fmt.Sprintf("%s %s/%d@%d", s.agent.name, s.rec.B.Topic, s.rec.B.Partition, s.rec.B.Records[s.rec.I].Offset)
 }
 
 // outcomes is the codec of answers on their way to a continuation: those of the agent, which writes them itself.

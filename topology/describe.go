@@ -167,7 +167,11 @@ func agentNotes(a *plan.Agent) string {
 		}
 	}
 	if a.Reply != nil {
-		n = append(n, "answers with "+a.Reply.Value.Type+" by "+a.Reply.Topic.Name)
+		answers := "answers with " + a.Reply.Value.Type + " by " + a.Reply.Topic.Name
+		if a.Reply.Eager {
+			answers += ", before the commit"
+		}
+		n = append(n, answers)
 	}
 	for _, c := range a.Into {
 		n = append(n, "sends channel "+c.Name)

@@ -46,6 +46,7 @@ type (
 		Globals     []string `json:"globals,omitempty"`
 		Steps       []string `json:"steps,omitempty"`
 		Answer      string   `json:"answer,omitempty"`
+		Eager       bool     `json:"eager,omitempty"`
 	}
 	describedTable struct {
 		Name      string   `json:"name"`
@@ -138,7 +139,7 @@ func describeAgent(a *plan.Agent) describedAgent {
 		x.Throttle = a.Throttle.String()
 	}
 	if a.Reply != nil {
-		x.Answer = a.Reply.Value.Type
+		x.Answer, x.Eager = a.Reply.Value.Type, a.Reply.Eager
 	}
 	if a.Cron != nil {
 		x.Cron = a.Cron.Line

@@ -21,7 +21,7 @@ func (t *Topology) Plan() (*plan.Plan, error) {
 	t.adopt()
 	stages := t.findStages()
 	stages.spreadBeside(t)
-	faults := slices.Concat(t.faults, t.checkNames(), t.checkLeaves(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages), t.checkPatterns())
+	faults := slices.Concat(t.faults, t.checkNames(), t.checkLeaves(), t.checkEdges(), t.checkLoops(), t.checkConcurrency(), t.checkEager(), t.checkStages(stages), t.checkFollowers(), t.checkTimers(stages), t.checkPatterns())
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -239,7 +239,7 @@ func (b *builder) made(d *agentDef, st *plan.Stage) *plan.Agent {
 		a.Source.Source = true
 	}
 	if r := d.reply; r != nil {
-		a.Reply = &plan.Reply{Topic: b.plan.Topics[r.topic.id], Value: r.value}
+		a.Reply = &plan.Reply{Topic: b.plan.Topics[r.topic.id], Value: r.value, Eager: d.eager}
 		for _, x := range r.others {
 			a.Reply.Others = append(a.Reply.Others, b.plan.Topics[x.id])
 		}

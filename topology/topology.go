@@ -140,6 +140,7 @@ type agentDef struct {
 	raw      *plan.Raw
 	steps    []string
 	reply    *replyDef // nil: it cannot be asked
+	eager    bool      // its answers do not wait for the commit
 	results  bool      // made by Process: its results want a sink
 	sinks    int
 	// links are the tables that its functions inside shards go between: they are one group.

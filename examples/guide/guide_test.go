@@ -253,6 +253,13 @@ func TestAsk(t *testing.T) {
 		return p.Place, err
 	}, codec.String, topology.Reads(parcels))
 	// end
+	visitors := topology.NewTopic(topo, "visitors", codec.String, codec.String)
+	// doc: eager
+	topology.Answer(topo, "there", visitors, func(ctx *topology.Context, q topology.Event[string, string]) (bool, error) {
+		_, ok, err := parcels.Get(ctx, q.Key)
+		return ok, err
+	}, codec.JSON[bool](), topology.Reads(parcels), topology.Eager())
+	// end
 	d := topologytest.New(t, topo)
 	topologytest.Pipe(d, scans, "p-1", Scan{"Bonn"})
 
@@ -265,6 +272,9 @@ func TestAsk(t *testing.T) {
 	// end
 	require.NoError(t, err)
 	require.Equal(t, "Bonn", place)
+	there, err := topology.AgentOf[string, string, bool](topo, "there").Ask(ctx, client, "p-2", "")
+	require.NoError(t, err)
+	require.False(t, there)
 }
 
 var _ = func(ctx context.Context) error {

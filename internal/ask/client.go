@@ -195,7 +195,7 @@ func (c *Client) register(a *asking, p *place) error {
 	a.id = c.id + "-" + strconv.FormatUint(c.number, 10)
 	if !a.cast {
 		a.headers = kafka.AppendHeaders(nil, kafka.Ask{
-			ID: a.id, Topology: a.rq.Plan.Name, Agent: a.rq.Agent.Name, Topic: a.rq.Agent.Source.Name, Partition: p.replies.Partition,
+			ID: a.id, Topology: a.rq.Plan.Name, Agent: a.rq.Agent.Name, Topic: a.rq.Agent.Source.Name, Partition: p.replies.Partition, By: a.rq.By,
 		}.Header())
 	}
 	c.waiting[a.id] = a

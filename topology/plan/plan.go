@@ -284,6 +284,8 @@ type Reply struct {
 	Value Text   // of the answers
 	// Others are further topics that it may be asked to answer to, among Sends too.
 	Others []*Topic
+	// Eager says that answers are sent when their turn is over, too, before what the turn has done is committed.
+	Eager bool
 }
 
 // To is the topic for the answer to an ask; nil for one that is not declared.
@@ -304,6 +306,7 @@ type Request struct {
 	Plan       *Plan
 	Agent      *Agent // has a Reply
 	Key, Value []byte // encoded
+	By         string // the record whose handler asks an agent of its own partition; empty for all others
 }
 
 // Raw is an agent that is a protoactor actor of the user's own.
@@ -369,6 +372,19 @@ type Input interface {
 	Env() *Env
 }
 
+// Waiter is what an Input implements whose turns may wait for an agent of their own partition. Any goroutine may use it.
+type Waiter interface {
+	// WaitFor says that the turn at hand is about to ask an agent of its partition, and wait for its answer; over is called when it is there, or
+	// not waited for any more. by names the record at hand, as the request does. The error says why that cannot be.
+	WaitFor(agent *Agent, by string) (over func(), err error)
+}
+
+// CannotWait says why a turn cannot wait for an agent of its own partition.
+type CannotWait struct{ Why string }
+
+// Error implements error.
+func (e *CannotWait) Error() string { return e.Why }
+
 // Env is what a node has found out about the topics of a plan before it starts anything. It is immutable, but for what its global
 // tables hold.
 type Env struct {
@@ -394,6 +410,8 @@ type Effects struct {
 	Ops []tables.Ops // by table ID; nil where nothing was asked for
 	// Sent is what goes into channels, by their IDs; nil where nothing does. Shorter than the ID of a channel that cannot be sent to.
 	Sent []Parcel
+	// Early is what is sent as soon as the turn is over, outside its transaction; nil where nothing is.
+	Early *kafka.Outputs
 	// Due is the first moment that a timer in event time was set for, in milliseconds, where the agent has such timers.
 	Due int64
 	// Err is the first error of a send or write; it fails the turn.

@@ -3,6 +3,7 @@ package world
 import (
 	"errors"
 	"fmt"
+	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -55,7 +56,9 @@ type Case struct {
 // Hooks lets handlers fail and wait.
 type Hooks struct {
 	s      *sched.Sched
+	b      *broker.Broker
 	failed map[string]int // by agent and record
+	asked  int            // requests of handlers
 	o      *Oracle
 	exit   func()         // ends the process that runs
 	exits  map[string]int // how many processes have ended with a record in hand
@@ -164,7 +167,7 @@ func Cases() []*Case {
 		joins(), grouped(), foreign(),
 		views(),
 		routes(),
-		answers(),
+		answers(), eager(),
 		channels(), lanes(),
 		sources(), distinct(), throttle(), async(), patterns(),
 		moments(),

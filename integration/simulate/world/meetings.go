@@ -16,6 +16,7 @@ func partitionMessages() []any {
 		actors.Worked{},
 		actors.AgentFailed{},
 		actors.Ask{},
+		actors.Waits{},
 		actors.Applied{},
 		actors.Sealed{},
 		actors.ShardFailed{},
@@ -63,7 +64,10 @@ func Table(met map[ground.Meeting]int) []Cell {
 
 // rare says why a message seldom comes in a phase; empty: it does.
 func rare(message, phase string) string {
-	if message+" in "+phase == "Collected in finishing" {
+	switch message + " in " + phase {
+	case "Waits in finishing":
+		return "a handler must begin to wait while its partition, in careful mode or undoing, is asked to leave"
+	case "Collected in finishing":
 		return "a partition must be asked to leave in careful mode, or while it undoes, between a shard's answer and its way here"
 	}
 	return ""
@@ -76,7 +80,7 @@ func impossible(message, phase string) string {
 		return "a partition runs once all its shards are ready, and each of them is so once"
 	case "Arrived in restoring":
 		return "reading begins when the partition runs"
-	case "Worked in restoring", "AgentFailed in restoring", "Ask in restoring":
+	case "Worked in restoring", "AgentFailed in restoring", "Ask in restoring", "Waits in restoring":
 		return "its agents are told to begin when it runs"
 	case "Applied in restoring", "Sealed in restoring", "ShardFailed in restoring", "ShardLate in restoring", "Undone in restoring", "Collected in restoring":
 		return "nothing is sent to a shard before the partition runs"

@@ -33,12 +33,13 @@ const (
 	sawAgain      = "a record was dropped since its identity was seen before"
 	sawThrottled  = "a record was handed out about when its agent's limit let it"
 	sawAhead      = "a function was called for several records at a time"
+	sawEarly      = "a handler has seen what another one of its partition answers before its commit"
 	sawTwin       = "at-least-once: the same, and who has the slot is of the same identity"
 )
 
 // Sights are what runs are to have seen.
 func Sights() []string {
-	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain, sawThrottled, sawAhead, sawMoment}
+	return []string{sawCheckpoint, sawTooOld, sawDamage, sawGiant, sawDenied, sawRange, sawExpired, sawCalled, sawTwice, sawStale, sawLapse, sawTwin, sawCopy, sawRefusal, sawView, sawAgain, sawThrottled, sawAhead, sawMoment, sawEarly}
 }
 
 // Saw implements Store.

@@ -134,7 +134,7 @@ func build(opts Options) (*World, error) {
 		all := append(Cases(), timers()) // twice as often as the others: what it finds needs the most coincidences
 		w.c = all[opts.Seed%uint64(len(all))]
 	}
-	h := &Hooks{s: s, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}, users: map[*actor.Props]func() actor.Actor{}}
+	h := &Hooks{s: s, b: w.b, failed: map[string]int{}, exit: w.exit, exits: map[string]int{}, users: map[*actor.Props]func() actor.Actor{}}
 	w.users = h.users
 	var err error
 	if w.plans, err = plansOf(w.c, h); err != nil {
