@@ -104,7 +104,7 @@ type Waits struct {
 	For         string
 	By          string // the record at hand
 	Over        bool
-	Reply       func(error) // called once, from any goroutine, with why it must not: a *plan.CannotWait; unless Over
+	Reply       func(error) // called once, from any goroutine, with why it must not: a *plan.CannotWaitError; unless Over
 }
 
 func (Worked) isPartitionMessage()      {}

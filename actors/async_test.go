@@ -77,6 +77,7 @@ func TestNodeCallsThatHang(t *testing.T) {
 	require.Equal(t, []string{"a", "b", "c"}, valuesOf(w.read("out", 3)))
 	letters := w.read("async-dead-letters", 2)
 	require.Equal(t, []string{"slow", "hangs"}, valuesOf(letters))
+	require.Contains(t, header(letters[1], "troupe.stack"), "TestNodeCallsThatHang", "the stack is that of the call, not of the turn that waits for it")
 	close(free)
 	inspected(t, n, func(st status.Node) bool { return of(st).State == status.Running && of(st).Agents[0].DeadLettered == 2 })
 	w.stop(n)

@@ -54,6 +54,9 @@ func (a *agentActor) watch(c actor.Context, m overdueCheck) {
 	default:
 		err := fmt.Errorf("%w: deadline %v, then %v", errHung, p.Deadline, p.Grace)
 		id, ended := r.goroutine()
+		if call := r.worker.awaited(); call != "" { // the turn waits for it, and ends with it
+			id = call
+		}
 		stack := stackOf(id)
 		if r.worker.abandon(turn, err, stack) {
 			a.hangs.watch(id, ended, fmt.Sprintf("agent %s, partition %d", a.agent.Name, a.partition), stack)

@@ -76,7 +76,8 @@ func (a *agentSlot) time() (at int64) {
 
 // takeBack takes over the records that an agent hands back. It has nothing else in hand.
 func (s *partitionState) takeBack(a *agentSlot, id int64) {
-	if a.find(id) != nil {
+	if w := a.find(id); w != nil {
+		a.limit.gaveBack(len(w.records) - w.done)
 		s.seek(a)
 	}
 }

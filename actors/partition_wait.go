@@ -35,11 +35,11 @@ func (s *partitionState) onWaits(m Waits) {
 		a.waitsFor(asked, -1)
 		return
 	case asked < 0:
-		s.emit(answerAsk{m.Reply, &plan.CannotWait{Why: "this partition has no agent " + m.For}})
+		s.emit(answerAsk{m.Reply, &plan.CannotWaitError{Why: "this partition has no agent " + m.For}})
 		return
 	}
 	if why := s.cannotWait(m.Agent, asked); why != "" {
-		s.emit(answerAsk{m.Reply, &plan.CannotWait{Why: why}})
+		s.emit(answerAsk{m.Reply, &plan.CannotWaitError{Why: why}})
 		return
 	}
 	if err := s.soured[m.By]; err != nil {
@@ -155,16 +155,7 @@ func (s *partitionState) isAside(agent int, m partitionMessage) bool {
 	if c == nil || agent < 0 || !c.hasAside(agent) {
 		return false
 	}
-	switch m := m.(type) {
-	case Worked:
-		if m.Incarnation != s.agents[agent].incarnation {
-			return false
-		}
-	case AgentFailed:
-		if m.Incarnation != s.agents[agent].incarnation {
-			return false
-		}
-	default:
+	if _, incarnation, says := saidBy(m); !says || incarnation != s.agents[agent].incarnation {
 		return false
 	}
 	c.kept = append(c.kept, m)
@@ -177,18 +168,24 @@ func (s *partitionState) takeUp() {
 		if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
 			return
 		}
-		m, agent := c.kept[0], -1
+		m := c.kept[0]
 		c.kept = c.kept[1:]
-		switch m := m.(type) {
-		case Worked:
-			agent = m.Agent
-		case AgentFailed:
-			agent = m.Agent
-		}
+		agent, _, _ := saidBy(m)
 		if i := slices.IndexFunc(c.aside, func(x atHand) bool { return x.agent == agent }); i >= 0 {
 			c.take(agent, c.aside[i].rec)
 			c.aside = slices.Delete(c.aside, i, i+1)
 		}
 		s.handle(m)
 	}
+}
+
+// saidBy says which agent, and which incarnation of it, says in a message what has become of its turns.
+func saidBy(m partitionMessage) (agent int, incarnation int64, ok bool) {
+	if w, is := m.(Worked); is {
+		return w.Agent, w.Incarnation, true
+	}
+	if f, is := m.(AgentFailed); is {
+		return f.Agent, f.Incarnation, true
+	}
+	return 0, 0, false
 }

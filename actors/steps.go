@@ -32,7 +32,7 @@ func partitionStep(m partitionMessage) {
 		crashpoint.Hit("own.leave-told")
 	case Announced:
 		crashpoint.Hit("probe.told")
-	case AgentFailed, Applied, Arrived, Ask, Collected, Resume, ShardFailed, ShardLate, Turn, Wake, Worked:
+	case AgentFailed, Applied, Arrived, Ask, Collected, Resume, ShardFailed, ShardLate, Turn, Waits, Wake, Worked:
 	}
 }
 

@@ -63,6 +63,20 @@ func (l *limiter) took(now time.Time, n int) {
 	l.given = append(l.given, burst{now, n})
 }
 
+// gaveBack takes back that the records that were given last count: they come again, and were not begun.
+func (l *limiter) gaveBack(n int) {
+	if l == nil {
+		return
+	}
+	for last := len(l.given) - 1; last >= 0 && n > 0; last-- {
+		x := min(n, l.given[last].n)
+		n, l.count = n-x, l.count-x
+		if l.given[last].n -= x; l.given[last].n == 0 {
+			l.given = l.given[:last]
+		}
+	}
+}
+
 // until is when more may be given; zero: now.
 func (l *limiter) until(now time.Time) time.Time {
 	if l == nil || l.room(now, 1) > 0 {

@@ -56,6 +56,8 @@ type worker struct {
 	ctx         context.Context
 	cancel      context.CancelFunc
 
+	calls sync.Map // goroutines of calls beside the program, by what is closed when they end; only with a deadline
+
 	// Of the program's goroutine.
 	work      *Work
 	workBegan time.Time
@@ -82,8 +84,9 @@ type worker struct {
 	back     bool          // the rest of the work goes back
 	final    int64         // the round of a final flush that waits for the turn at hand
 	stopping bool
-	busy     bool // a turn is at hand
-	waiting  int  // for agents of its own partition
+	busy     bool            // a turn is at hand
+	waiting  int             // for agents of its own partition
+	awaits   <-chan struct{} // the call beside it that the turn at hand waits for
 	failed   bool
 	turns    int64       // begun
 	since    time.Time   // when the turn at hand began; only with a deadline
@@ -401,13 +404,36 @@ func (k *worker) Beside(f func()) <-chan struct{} {
 	done := make(chan struct{})
 	k.beside(func() {
 		defer close(done)
+		if k.agent.Policy.Deadline > 0 {
+			k.calls.Store((<-chan struct{})(done), goroutineID())
+			defer k.calls.Delete((<-chan struct{})(done))
+		}
 		f()
 	})
 	return done
 }
 
 // Await implements plan.Async.
-func (k *worker) Await(done <-chan struct{}) error { return k.join(done) }
+func (k *worker) Await(done <-chan struct{}) error {
+	k.mu.Lock()
+	k.awaits = done
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.awaits = nil
+		k.mu.Unlock()
+	}()
+	return k.join(done)
+}
+
+// awaited is the goroutine of the call that the turn at hand waits for; empty: it waits for none.
+func (k *worker) awaited() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id, _ := k.calls.Load(k.awaits)
+	call, _ := id.(string)
+	return call
+}
 
 // Effects implements plan.Input.
 func (k *worker) Effects() *plan.Effects {

@@ -67,7 +67,7 @@ func (r *AgentRef[K, V, R]) waitWithin(turn turnOf, rq *plan.Request) (over func
 	if err == nil {
 		return over, nil
 	}
-	if no, ok := errors.AsType[*plan.CannotWait](err); ok {
+	if no, ok := errors.AsType[*plan.CannotWaitError](err); ok {
 		err = fmt.Errorf("%w: %w", ErrOwnPartition, no)
 	}
 	return nil, fmt.Errorf("%s %s asks agent %s: %w", roleOf(s.agent), s.agent.name, r.agent.name, err)

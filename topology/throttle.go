@@ -13,7 +13,8 @@ import (
 //
 // The limit is one of each agent in each partition: a topic with twelve partitions is read twelve times as fast in all, whatever the number of nodes, and of Sources
 // each topic has a limit of its own. A record counts when it is handed out to the agent, those that a Filter drops behind it and further attempts too; Batches are
-// gathered of what has been handed out. The limit is kept in memory: where a partition begins to run, after a restart or on another node, up to n records are handed out at
+// gathered of what has been handed out. Agents that take turns by the times of their records, because they write tables that are joined (see Join), take turns with what is handed out to this one, too: a
+// record of theirs that is younger than one which must wait waits with it. Elsewhere agents wait for none but themselves. The limit is kept in memory: where a partition begins to run, after a restart or on another node, up to n records are handed out at
 // once. A channel cannot be throttled, since nothing could be committed meanwhile.
 func Throttle[K, V any](source Source[K, V], n int, per time.Duration) Source[K, V] {
 	switch x := source.(type) {

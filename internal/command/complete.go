@@ -92,12 +92,23 @@ func tableNames(p *plan.Plan) []string {
 
 // sourceNames are the topics that come from outside.
 func sourceNames(p *plan.Plan) []string {
-	return topicNames(p, func(t *plan.Topic) bool { return t.Source && t.Kind == plan.External })
+	return append(topicNames(p, func(t *plan.Topic) bool { return t.Source && t.Kind == plan.External }), openChannels(p)...)
 }
 
 // externalNames are the topics that others may write.
 func externalNames(p *plan.Plan) []string {
-	return topicNames(p, func(t *plan.Topic) bool { return t.Kind == plan.External })
+	return append(topicNames(p, func(t *plan.Topic) bool { return t.Kind == plan.External }), openChannels(p)...)
+}
+
+// openChannels are the channels that take records from outside.
+func openChannels(p *plan.Plan) (names []string) {
+	for _, ch := range p.Channels {
+		if ch.Puts != nil {
+			names = append(names, ch.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func allTopicNames(p *plan.Plan) []string {

@@ -356,7 +356,7 @@ func (c *cli) openFeed(p *plan.Plan, arg string) (*feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--feed: %w", err)
 	}
-	if t.Kind != plan.External {
+	if t.Kind != plan.External && t.Name == name { // else it is that of a channel
 		return nil, wrongUse("--feed: topic %q is internal to the topology: feed one that it reads", name)
 	}
 	f := &feed{topic: t, name: file, keyed: c.run.feedKeyed, limit: maxMessage(nil)}

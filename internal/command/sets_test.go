@@ -2,6 +2,8 @@ package command
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +93,35 @@ func TestChannelsAreInMemory(t *testing.T) {
 	require.EqualError(t, err, `"pipe" is a channel, in memory between agents: nothing from outside gets into it: define it with topology.Puts, or use a topic that the topology reads, such as in`)
 	_, err = (&cli{}).openFeed(p, "pipe=file")
 	require.ErrorContains(t, err, `--feed: "pipe" is a channel`)
+}
+
+// A channel that takes records from outside is sent and fed to by its name; the topic behind it is internal.
+func TestChannelsThatTakeRecords(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("shop")
+	pipe := topology.NewChannel[string, int64](topo, "pipe", topology.Puts(codec.String, codec.Int64))
+	counts := topology.NewTable(topo, "counts", codec.String, codec.Int64)
+	topology.Each(topo, "read", pipe, func(ctx *topology.Context, e topology.Event[string, int64]) error {
+		counts.Update(ctx, e.Key, func(n int64, _ bool) (int64, error) { return n + e.Value, nil })
+		return nil
+	}, topology.Writes(counts))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	require.Equal(t, []string{"pipe"}, externalNames(p))
+	require.Equal(t, []string{"pipe"}, sourceNames(p))
+	_, err = (&cli{}).openFeed(p, "shop-pipe-puts=file")
+	require.ErrorContains(t, err, `topic "shop-pipe-puts" is internal to the topology`)
+
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "taps.tsv")
+	require.NoError(t, os.WriteFile(file, []byte("ann\t1\nbob\t2\nann\t3\n"), 0o600))
+	at := func(args ...string) result {
+		return runWith(t.Context(), nil, []Topology{topo}, append(args, "--topology", "shop", "--data-dir", dir)...)
+	}
+	r := at("--feed", "pipe="+file, "--feed-keyed", "--drain", "--http", "off")
+	require.Zero(t, r.code, r.err)
+	r = at("scan", "counts", "--format", "tsv")
+	require.Zero(t, r.code, r.err)
+	require.Equal(t, "ann\t4\nbob\t2\n", r.out)
 }
 
 // The faults of a topology are a line each, with their number; one alone is told in one line.

@@ -379,11 +379,11 @@ type Waiter interface {
 	WaitFor(agent *Agent, by string) (over func(), err error)
 }
 
-// CannotWait says why a turn cannot wait for an agent of its own partition.
-type CannotWait struct{ Why string }
+// CannotWaitError says why a turn cannot wait for an agent of its own partition.
+type CannotWaitError struct{ Why string }
 
 // Error implements error.
-func (e *CannotWait) Error() string { return e.Why }
+func (e *CannotWaitError) Error() string { return e.Why }
 
 // Env is what a node has found out about the topics of a plan before it starts anything. It is immutable, but for what its global
 // tables hold.

@@ -36,6 +36,28 @@ func TestThrottle(t *testing.T) {
 	require.Equal(t, []string{"1", "2", "3", "4", "5", "6"}, values(d, b.out))
 }
 
+// What an agent hands back, since a timer comes before it, does not count.
+func TestThrottleAndWhatIsHandedBack(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	x := eventTimers(b)
+	topology.Each(b.topo, "set", topology.Throttle(b.in, 4, time.Second), b.setter(x), topology.Writes(x, b.table), topology.Sends(b.out))
+	d := one(t, b.topo)
+	at := func(minutes int, key, value string) {
+		topologytest.PipeAt(d, b.in, noon.Add(time.Duration(minutes)*time.Minute), key, value)
+	}
+	for range 4 {
+		at(0, "f", "fill")
+	}
+	at(0, "a", "1m")
+	at(2, "b", "brings it")
+	at(3, "c", "later")
+	at(3, "d", "later")
+	require.Len(t, values(d, b.out), 4, "the limit is used up")
+	d.Advance(time.Second)
+	require.Equal(t, []string{"a 1m", "b brings it", "call a 1m", "c later", "d later"}, values(d, b.out)[4:], "four records in a second, handed out in two runs")
+}
+
 // A record that is tried again counts again.
 func TestThrottleCountsAttempts(t *testing.T) {
 	t.Parallel()

@@ -3,13 +3,13 @@ package world
 import (
 	"errors"
 	"fmt"
-	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/troupe-stream/troupe/integration/simulate/broker"
 	"github.com/troupe-stream/troupe/integration/simulate/sched"
 	"github.com/troupe-stream/troupe/topology"
 )
