@@ -287,6 +287,105 @@ var _ = func(ctx context.Context) error {
 	return client.Close()
 }
 
+func TestManyTopics(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("parcels")
+	// doc: pattern
+	carriers := topology.NewTopicPattern(topo, "carriers", `scans\..+`, codec.String, codec.JSON[Scan]())
+	places := topology.NewTable(topo, "places", codec.String, codec.Int64)
+
+	scans := topology.Repartition(topology.From(carriers), "scans", 8)
+	byPlace := topology.GroupBy(scans, func(scan Scan) string { return scan.Place })
+	topology.Count(byPlace, places)
+	// end
+	d := topologytest.New(t, topo)
+	// doc: matching
+	topologytest.PipeMatching(d, carriers, "scans.swift", "p-1", Scan{"Bonn"})
+	topologytest.PipeMatching(d, carriers, "scans.snail", "p-2", Scan{"Bonn"}) // it appears while the topology runs
+	// end
+	require.Equal(t, map[string]int64{"Bonn": 2}, topologytest.Table(d, places))
+}
+
+func TestOnceEach(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("parcels")
+	scans := topology.NewTopic(topo, "scans", codec.String, codec.JSON[Scan]())
+	counts := topology.NewTable(topo, "counts", codec.String, codec.Int64)
+	// doc: distinct
+	seen := topology.NewSetTable(topo, "seen", codec.String, codec.String, topology.TTL(24*time.Hour, topology.EventTime))
+	once := topology.Distinct(topology.From(scans), seen, func(scan topology.Event[string, Scan]) string { return scan.Value.Place })
+	topology.Count(topology.GroupByKey(once), counts)
+	// end
+	d := topologytest.New(t, topo)
+	for _, place := range []string{"Bonn", "Kiel", "Bonn"} {
+		topologytest.Pipe(d, scans, "p-1", Scan{place})
+	}
+	require.Equal(t, map[string]int64{"p-1": 2}, topologytest.Table(d, counts))
+}
+
+func TestPace(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("parcels")
+	scans := topology.NewTopic(topo, "scans", codec.String, codec.JSON[Scan]())
+	located := topology.NewTopic(topo, "located", codec.String, codec.String)
+	locate := func(_ context.Context, place string) (string, error) { return "50.7N 7.1E " + place, nil }
+	// doc: pace
+	slowly := topology.From(topology.Throttle(scans, 100, time.Second))
+	positions := topology.MapAsync(slowly, 20, func(ctx context.Context, scan topology.Event[string, Scan]) (string, error) {
+		return locate(ctx, scan.Value.Place) // asks a service, and waits
+	})
+	topology.To(positions, located)
+	// end
+	d := topologytest.New(t, topo)
+	topologytest.Pipe(d, scans, "p-1", Scan{"Bonn"})
+	require.Equal(t, "50.7N 7.1E Bonn", topologytest.Read(d, located)[0].Value)
+}
+
+func TestEventTime(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("parcels")
+	scans := topology.NewTopic(topo, "scans", codec.String, codec.JSON[Scan]())
+	late := topology.NewTopic(topo, "late", codec.String, codec.String)
+	// doc: event-time
+	due := topology.NewTimers(topo, "due", codec.String, codec.String, topology.EventTime)
+	topology.Each(topo, "expect", scans, func(ctx *topology.Context, scan topology.Event[string, Scan]) error {
+		due.After(ctx, scan.Key, 12*time.Hour, scan.Value.Place) // behind the time of the scan
+		return nil
+	}, topology.Writes(due))
+	topology.OnTimer(topo, "remind", due, func(ctx *topology.Context, timer topology.Timer[string, string]) error {
+		late.Send(ctx, timer.Key, "stays in "+timer.Payload)
+		return nil
+	}, topology.Sends(late))
+	// end
+	d := topologytest.New(t, topo, topologytest.Partitions(1))
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	topologytest.PipeAt(d, scans, noon, "p-1", Scan{"Bonn"})
+	d.Advance(48 * time.Hour)
+	require.Empty(t, topologytest.Read(d, late), "the clock of the wall brings nothing")
+	topologytest.PipeAt(d, scans, noon.Add(13*time.Hour), "p-2", Scan{"Kiel"})
+	require.Equal(t, "stays in Bonn", topologytest.Read(d, late)[0].Value)
+}
+
+func TestPuts(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("parcels")
+	parcels := topology.NewTable(topo, "parcels", codec.String, codec.JSON[Parcel]())
+	// doc: puts
+	scans := topology.NewChannel[string, Scan](topo, "scans", topology.Puts(codec.String, codec.JSON[Scan]()))
+	topology.EachRow(topo, "follow", scans, parcels, func(_ *topology.Context, scan topology.Event[string, Scan], row *topology.Row[Parcel]) error {
+		p, _ := row.Get()
+		row.Set(Parcel{scan.Value.Place, p.Scans + 1})
+		return nil
+	})
+	// end
+	client, ctx := topologytest.New(t, topo), t.Context()
+	// doc: put
+	err := scans.Put(ctx, client, "p-1", Scan{"Bonn"})
+	// end
+	require.NoError(t, err)
+	require.Equal(t, map[string]Parcel{"p-1": {"Bonn", 1}}, topologytest.Table(client, parcels))
+}
+
 // OldParcel is what the table held in version 0.
 type OldParcel struct {
 	Place string `json:"place"`
