@@ -54,8 +54,8 @@ func TestTheClientOnKafka(t *testing.T) {
 	commits(a)
 	b := start() // half of the partitions move
 	commits(a, b)
-	// In order: the only broker, killed within milliseconds of the answer to a commit, may keep offsets that it says were committed as unstable for
-	// ever, until it is started once more (CHANGELOG, Known). integration/chaos kills brokers of three.
+	// In order: the only broker, killed within milliseconds of a commit and started again at once, may leave the transaction open for ever
+	// (docs/guarantees.md, "Brokers that die together"). integration/chaos kills brokers of three.
 	require.NoError(t, k.StopBroker(ctx, 0))
 	require.NoError(t, k.Restart(ctx, 0))
 	f.wait(t)

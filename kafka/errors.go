@@ -9,7 +9,7 @@ var ErrDuplicateIdentity = errors.New("another process has this one's instance i
 
 // ErrOpenTransaction says that committed offsets cannot be read because a transaction stays open on them: that of a node
 // that was killed, until a node starts that takes its slots, or the broker ends it after TransactionTimeout.
-var ErrOpenTransaction = errors.New("a transaction stays open on them: of a node that was killed, or hangs; it ends when a node takes its place, or after a minute")
+var ErrOpenTransaction = errors.New("a transaction stays open on them: of a node that was killed, or hangs; it ends when a node takes its place, or after a minute. One that stays for longer was left open by the brokers themselves: docs/guarantees.md, \"Brokers that die together\", says how to tell and what to do")
 
 // StartOver is how a user mends what cannot be mended otherwise: by giving up all state of a topology.
 func StartOver(topology string) string {

@@ -91,7 +91,7 @@ func (w groupWire) fetch(ctx context.Context, stable bool, tps []kafka.TopicPart
 			return got, err
 		}
 		if !pause(ctx, retryEvery) {
-			return nil, fmt.Errorf("%w: a transaction stays open on them", err)
+			return nil, fmt.Errorf("%w: %w", err, kafka.ErrOpenTransaction)
 		}
 	}
 }
