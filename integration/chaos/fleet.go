@@ -70,10 +70,11 @@ type member struct {
 	log      *os.File
 	process  *proc.Process
 	watch    *watch
-	wanted   bool // it should run
-	handled  bool // a fault has it in hand: nobody else touches it
-	expected bool // its process was told to end
-	born     int  // new data directories so far
+	wanted   bool   // it should run
+	handled  bool   // a fault has it in hand: nobody else touches it
+	expected bool   // its process was told to end
+	born     int    // new data directories so far
+	only     string // the one topology that it runs; empty: all
 }
 
 // buildNode builds the node command.
@@ -111,6 +112,13 @@ func (m *member) fresh() {
 	m.dir = filepath.Join(m.fleet.dir, "data", fmt.Sprintf("%s-%d", m.name, m.born))
 }
 
+// runOnly says which topology the next node of the member runs; empty: all.
+func (m *member) runOnly(topology string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.only = topology
+}
+
 // start starts the member's node on its data directory.
 func (m *member) start() error {
 	m.mu.Lock()
@@ -122,7 +130,7 @@ func (m *member) launch() error {
 	cmd := exec.Command(m.fleet.binary, "all", m.fleet.cluster.addrs(m.lane), m.dir, //nolint:noctx // kill and stop end it
 		fmt.Sprintf("session.timeout.ms=%d", sessionTimeout.Milliseconds()), "heartbeat.interval.ms=1000",
 		fmt.Sprintf("transaction.timeout.ms=%d", transactionTimeout.Milliseconds()))
-	cmd.Env = append(os.Environ(), "TROUPE_TRACE=1")
+	cmd.Env = append(os.Environ(), "TROUPE_TRACE=1", "TROUPE_ONLY="+m.only)
 	_, _ = fmt.Fprintf(m.log, "%s === started on %s\n", time.Now().Format("15:04:05.000"), m.dir) // a test's log
 	w := &watch{log: m.log, started: time.Now(), owned: map[string]time.Time{}}
 	p, err := proc.Start(m.name, cmd, w)

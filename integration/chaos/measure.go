@@ -21,6 +21,8 @@ const (
 
 // The names of what is measured, as they stand in reports.
 const (
+	aloneCommit    = "restart on own data, nothing beside: start to first commit"
+	aloneRunning   = "restart on own data, nothing beside: start to all running"
 	restartCommit  = "restart on own data: start to first commit"
 	restartRunning = "restart on own data: start to all words running"
 	takeoverTime   = "takeover: slots assigned to all of them running"
@@ -45,9 +47,12 @@ func (r *run) measure(ctx context.Context) error {
 	}
 	r.log("measure restarts, takeovers and pauses")
 	r.load.resume()
+	if err := r.measureAlone(ctx); err != nil {
+		return err
+	}
 	for i := range rounds {
 		m := r.fleet.members[i%r.nodes]
-		if err := r.measureRestart(ctx, m); err != nil {
+		if err := r.measureRestart(ctx, m, restartCommit, restartRunning); err != nil {
 			return err
 		}
 		if r.nodes < 2 {
@@ -78,8 +83,45 @@ func until(ctx context.Context, what string, done func() bool) error {
 	return nil
 }
 
+// measureAlone measures restarts of one node that runs the topology with the large table and no other, the only one of it.
+func (r *run) measureAlone(ctx context.Context) error {
+	var errs []error
+	for _, m := range r.fleet.running() {
+		errs = append(errs, m.end(true))
+	}
+	m := r.fleet.members[0]
+	m.runOnly("wordcount")
+	if err := errors.Join(append(errs, m.start())...); err != nil {
+		return err
+	}
+	_, w := m.now()
+	err := until(ctx, m.name+" runs all of wordcount", func() bool { return !allRun(w.grants(time.Time{}), "wordcount").IsZero() })
+	for range rounds {
+		if err == nil && ctx.Err() == nil {
+			pause(ctx, 2*calm) // it makes checkpoints
+			err = r.measureRestart(ctx, m, aloneCommit, aloneRunning)
+		}
+	}
+	err = errors.Join(err, m.end(true))
+	m.runOnly("")
+	for _, m := range r.fleet.members[:r.nodes] {
+		err = errors.Join(err, m.start())
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range r.fleet.members[:r.nodes] {
+		_, w := m.now()
+		if err := until(ctx, m.name+" has started", func() bool { return w.hasStarted() }); err != nil {
+			return err
+		}
+	}
+	pause(ctx, 2*calm)
+	return ctx.Err()
+}
+
 // measureRestart kills a node and starts it at once on its data. The topology with the large table is the one that is looked at.
-func (r *run) measureRestart(ctx context.Context, m *member) error {
+func (r *run) measureRestart(ctx context.Context, m *member, toCommit, toRunning string) error {
 	if err := m.end(false); err != nil {
 		return err
 	}
@@ -92,7 +134,7 @@ func (r *run) measureRestart(ctx context.Context, m *member) error {
 		return r.unmeasured(ctx, err)
 	}
 	_, first, _ := w.committed()
-	r.report.measured(restartCommit, first.Sub(w.started))
+	r.report.measured(toCommit, first.Sub(w.started))
 	var last time.Time
 	err = until(ctx, m.name+" runs what it was given after its restart", func() bool {
 		last = allRun(w.grants(time.Time{}), "wordcount")
@@ -101,7 +143,7 @@ func (r *run) measureRestart(ctx context.Context, m *member) error {
 	if err != nil {
 		return r.unmeasured(ctx, err)
 	}
-	r.report.measured(restartRunning, last.Sub(w.started))
+	r.report.measured(toRunning, last.Sub(w.started))
 	pause(ctx, calm)
 	return until(ctx, m.name+" has started", func() bool { return w.hasStarted() })
 }

@@ -133,5 +133,11 @@ func (b *bench) allow(ctx context.Context, topic string) error {
 
 // remove deletes all of a trial's topics.
 func (x *trial) remove(ctx context.Context) error {
-	return x.admin.Delete(ctx, x.name+"-lines", x.name+"-words", x.name+"-counts-changelog", x.name+"-slots")
+	all := []string{x.name + "-lines", x.name + "-words", x.name + "-counts-changelog", x.name + "-slots"}
+	if have, err := x.admin.Topics(ctx, x.more()); err != nil {
+		return err
+	} else if len(have) > 0 {
+		all = append(all, x.more())
+	}
+	return x.admin.Delete(ctx, all...)
 }

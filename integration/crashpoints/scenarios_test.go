@@ -53,6 +53,7 @@ var scenarios = []scenario{
 	{"broken", broken},
 	{"denied", denied},
 	{"few slots", fewSlots},
+	{"new topic", newTopic},
 }
 
 // busy starts an armed node and waits until it has committed and checkpointed.
@@ -95,7 +96,7 @@ func growth(ctx context.Context, x *trial) error {
 		}
 		lines = append(lines, b.String())
 	}
-	x.send(ctx, lines...)
+	x.send(ctx, x.name+"-lines", lines...)
 	if err := x.steps(ctx, n, nil, "checkpoint.layout-forgotten", 1); err != nil {
 		return err
 	}
@@ -313,3 +314,27 @@ func fewSlots(ctx context.Context, x *trial) error {
 	}
 	return x.ended(ctx, n)
 }
+
+// newTopic is that of a node that finds a further topic that matches a pattern, and begins anew with it.
+func newTopic(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	if err := x.admin.Create(ctx, kafka.TopicSpec{Name: x.more(), Partitions: 2, Replicas: 1}); err != nil {
+		return err
+	}
+	for range 20 {
+		x.send(ctx, x.more(), x.line(300))
+	}
+	if err := x.steps(ctx, n, nil, "renew.opening", 1); err != nil {
+		return err
+	}
+	if err := x.steps(ctx, n, n.Steps(), "commit.committed", 3); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// more is a topic that matches the topology's pattern; most scenarios have none.
+func (x *trial) more() string { return x.name + "-more-1" }

@@ -58,7 +58,7 @@ func (b *bench) trial(name, point, dir string, seed uint64) *trial {
 func (x *trial) start(dir string, env []string, more ...string) (*nodes.Node, error) {
 	args := append([]string{
 		"--topology", x.name, "--brokers", x.brokers, "--data-dir", x.data(dir), "--create-topics",
-		"--kafka", fmt.Sprintf("session.timeout.ms=%d", session.Milliseconds()), "--kafka", "heartbeat.interval.ms=500",
+		"--kafka", fmt.Sprintf("session.timeout.ms=%d", session.Milliseconds()), "--kafka", "heartbeat.interval.ms=500", "--topic-refresh", "500ms",
 	}, more...)
 	return nodes.Start(x.binary, append(env, "TROUPE_PAUSE=300ms"), args...)
 }
@@ -158,7 +158,7 @@ func (x *trial) feed(ctx context.Context) {
 				there = err == nil && len(have) > 0
 				continue
 			}
-			x.send(context.WithoutCancel(ctx), x.line(300))
+			x.send(context.WithoutCancel(ctx), x.name+"-lines", x.line(300))
 		}
 	})
 }
@@ -174,13 +174,13 @@ func (x *trial) line(vocabulary int) string {
 	return b.String()
 }
 
-// send sends lines, and notes those that are acknowledged.
-func (x *trial) send(ctx context.Context, lines ...string) {
+// send sends lines to a topic, and notes those that are acknowledged.
+func (x *trial) send(ctx context.Context, topic string, lines ...string) {
 	ctx, cancel := context.WithTimeout(ctx, stepWait)
 	defer cancel()
 	records := make([]*kgo.Record, len(lines))
 	for i, l := range lines {
-		records[i] = &kgo.Record{Topic: x.name + "-lines", Value: []byte(l)}
+		records[i] = &kgo.Record{Topic: topic, Value: []byte(l)}
 	}
 	err := x.client.ProduceSync(ctx, records...).FirstErr()
 	x.mu.Lock()

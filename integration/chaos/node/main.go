@@ -5,7 +5,7 @@
 //
 //	node all BROKERS DIR SETTING...
 //
-// runs them all in one process, with settings of librdkafka, KEY=VALUE.
+// runs them all in one process, or the one that TROUPE_ONLY names, with settings of librdkafka, KEY=VALUE.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,6 +28,9 @@ func main() {
 	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles(), work.Errands()}
 	if len(os.Args) < 4 || os.Args[1] != "all" {
 		troupe.Main(topologies...)
+	}
+	if only := os.Getenv("TROUPE_ONLY"); only != "" {
+		topologies = slices.DeleteFunc(topologies, func(t *topology.Topology) bool { return t.Name() != only })
 	}
 	// A file that may not grow is an error of the write then, as a full disk is, and no reason to die.
 	signal.Ignore(syscall.SIGXFSZ)

@@ -1,9 +1,11 @@
 // Command node is the node that tests end at its crash points: it counts words, as the example does, in a topology of
-// whatever name --topology gives, whose topics are named after it, so that many of them can run on one broker.
+// whatever name --topology gives, whose topics are named after it, so that many of them can run on one broker. Lines come from any topic
+// NAME-more-…, too.
 package main
 
 import (
 	"os"
+	"regexp"
 	"slices"
 
 	"github.com/troupe-stream/troupe"
@@ -23,9 +25,10 @@ func main() {
 func count(name string) *topology.Topology {
 	t := topology.New(name)
 	lines := topology.NewTopic(t, name+"-lines", codec.String, codec.String, topology.Partitions(2))
+	more := topology.NewTopicPattern(t, "more", regexp.QuoteMeta(name)+"-more-.+", codec.String, codec.String)
 	words := topology.NewTopic(t, name+"-words", codec.String, codec.String, topology.Partitions(2))
 	counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
-	topology.Each(t, "split", lines, func(ctx *topology.Context, line topology.Event[string, string]) error {
+	topology.Each(t, "split", topology.Sources(lines, more), func(ctx *topology.Context, line topology.Event[string, string]) error {
 		for _, w := range wordcount.Words(line.Value) {
 			words.Send(ctx, w, "")
 		}
