@@ -374,7 +374,18 @@ func (s *partitionState) nextWindow() (t kafka.Trying, agent int, at int64) {
 		}
 		t.Add(a.agent.Name, min(offset+max(p.narrow[i], 1), p.span[i].to))
 	}
+	for _, x := range s.durable { // those in event time come between the records: else each would end the window
+		if x.byEvents && p.span[x.agent].to > 0 && !s.isNamed(t, x.agent) && slices.ContainsFunc(x.movers, func(i int) bool { return s.isNamed(t, i) }) {
+			t.Add(s.agents[x.agent].agent.Name, 1)
+		}
+	}
 	return t, -1, 0
+}
+
+// isNamed says whether a window has something of an agent.
+func (s *partitionState) isNamed(t kafka.Trying, i int) bool {
+	_, ok := t.Of(s.agents[i].agent.Name)
+	return ok
 }
 
 // isSettled says whether nothing is under way, and everything that was done is committed.

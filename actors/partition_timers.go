@@ -269,7 +269,7 @@ func (p *probe) noteFired(i int, bounded bool) {
 	if p.counts.agent == i {
 		p.counts = trial{agent: -1}
 	}
-	if p.level > 0 {
+	if p.level == kafka.FinestLevel || p.level > 0 && bounded {
 		p.open[i] = 0 // of a window of its own
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/troupe-stream/troupe/kafka"
+	"github.com/troupe-stream/troupe/tables"
+	"github.com/troupe-stream/troupe/topology"
+	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -27,9 +30,14 @@ type seeker struct {
 }
 
 func newSeeker(t require.TestingT, careful bool, suspects kafka.Trying, ends int64) *seeker {
-	p, err := witness(&mishaps{rng: rand.New(rand.NewPCG(1, 1)), hits: map[string]int{}}).Plan()
+	return seekerOf(t, witness(&mishaps{rng: rand.New(rand.NewPCG(1, 1)), hits: map[string]int{}}), 1, careful, suspects, ends)
+}
+
+// seekerOf is like newSeeker, for a stage of any topology that reads the topic in.
+func seekerOf(t require.TestingT, topo *topology.Topology, at int, careful bool, suspects kafka.Trying, ends int64) *seeker {
+	p, err := topo.Plan()
 	require.NoError(t, err)
-	stage := p.Stages[1]
+	stage := p.Stages[at]
 	grant := kafka.Grant{Slot: 1, Incarnation: 1, Careful: careful, Suspects: suspects, Sources: []kafka.Position{
 		{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: -1},
 	}}
@@ -39,7 +47,7 @@ func newSeeker(t require.TestingT, careful bool, suspects kafka.Trying, ends int
 	x := &seeker{t: t, s: s, given: map[string][]int64{}, acked: suspects}
 	x.do(s.start())
 	for i := range stage.Tables {
-		x.do(s.step(ShardReady{Table: i}))
+		x.do(s.step(ShardReady{Table: i, Due: tables.NeverDue}))
 	}
 	return x
 }
@@ -248,4 +256,30 @@ func TestTheTurnIsGivenToTheLowestSlot(t *testing.T) {
 	require.EqualValues(t, 3, next())
 	x.end(3)
 	require.EqualValues(t, -1, next())
+}
+
+// Timers in event time are called between the records that are suspect: they are in the same window, or each record would end it.
+func TestAWindowHoldsTheTimersBetweenItsRecords(t *testing.T) {
+	t.Parallel()
+	topo := topology.New("late")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	calls := topology.NewTimers(topo, "calls", codec.String, codec.String, topology.EventTime)
+	topology.Each(topo, "note", in, func(ctx *topology.Context, ev topology.Event[string, string]) error {
+		calls.After(ctx, ev.Key, time.Second, ev.Value)
+		return nil
+	}, topology.Writes(calls))
+	topology.OnTimer(topo, "call", calls, func(*topology.Context, topology.Timer[string, string]) error { return nil })
+	for level, want := range map[int][]kafka.AgentOffset{
+		1:                 {{Agent: "note", Offset: 12}, {Agent: "call", Offset: 1}},
+		kafka.FinestLevel: {{Agent: "note", Offset: 1}},
+	} {
+		dead := kafka.Trying{Level: level, Open: true, To: []kafka.AgentOffset{{Agent: "note", Offset: 12}, {Agent: "call", Offset: 1}}}
+		x := seekerOf(t, topo, 1, true, dead, 20)
+		x.answer() // nothing has come yet
+		x.records(0, 20)
+		require.Len(t, x.turns, 1)
+		x.do(x.s.step(Turn{x.turns[0]}))
+		require.Len(t, x.asked, 1)
+		require.Equal(t, want, x.asked[0].To, "level %d", level)
+	}
 }

@@ -19,9 +19,9 @@ import (
 
 // The topics of the topologies: what the load writes, what nodes write, and where records that were given up are.
 var (
-	inputs  = []string{"lines", "transfers", "jobs", "orders", "errands"}
-	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered", "served", "keyed", "questions", "walked", "told", "reminded"}
-	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters", "errands-dead-letters", troublesLetters}
+	inputs  = []string{"lines", "transfers", "jobs", "orders", "errands", "sales", "prices"}
+	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered", "served", "keyed", "questions", "walked", "told", "reminded", "fresh", "priced", "counted", "called"}
+	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters", "errands-dead-letters", "market-dead-letters", troublesLetters}
 	// sources are what each group reads, upstream first.
 	sources = []struct {
 		group  string
@@ -32,6 +32,7 @@ var (
 		{"jobs", []string{"jobs"}},
 		{"troubles", []string{"orders"}},
 		{"errands", []string{"errands", "questions"}},
+		{"market", []string{"sales", "prices", "fresh"}},
 	}
 )
 
@@ -70,6 +71,7 @@ type audit struct {
 	jobs                map[string][]int64
 	orders              map[string][]int64
 	errands             map[string][]int64
+	market              market
 	ordersAt            map[int64]string              // topic/partition@offset
 	results             map[string]map[string][]int64 // of topics with numbers, by key
 	poisoned            map[string]map[int64]int64    // dead letters of troubles, by agent and order
@@ -92,8 +94,9 @@ func startAudit(c *cluster) (*audit, error) {
 		wantWords: map[string]int64{}, gotWords: map[string]int64{}, transfers: map[int64]origin{}, postings: map[string][]work.Posting{},
 		halves: map[int64]int64{}, statements: map[string][]work.Statement{}, jobs: map[string][]int64{}, results: map[string]map[string][]int64{},
 		orders: map[string][]int64{}, errands: map[string][]int64{}, ordersAt: map[int64]string{}, poisoned: map[string]map[int64]int64{work.Serve: {}, work.Keyed: {}},
+		market: market{sales: map[string]sale{}, times: map[int32]int64{}, prices: map[string]int64{}},
 	}
-	for _, t := range []string{"quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded"} {
+	for _, t := range []string{"quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded", "fresh", "priced", "counted", "called"} {
 		a.results[t] = map[string][]int64{}
 	}
 	go a.read()
@@ -170,7 +173,7 @@ func (a *audit) take(r *kgo.Record) error {
 		}
 		a.statements[key] = append(a.statements[key], s)
 	case "questions": // what becomes of them is told
-	case "jobs", "orders", "errands", "quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded":
+	case "jobs", "orders", "errands", "sales", "prices", "quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded", "fresh", "priced", "counted", "called":
 		id, err := codec.Int64.Decode(r.Value)
 		if err != nil {
 			return err
@@ -180,6 +183,10 @@ func (a *audit) take(r *kgo.Record) error {
 			a.jobs[key] = append(a.jobs[key], id)
 		case "errands":
 			a.errands[key] = append(a.errands[key], id)
+		case "sales":
+			a.market.sale(r, id)
+		case "prices":
+			a.market.prices[key] = id
 		case "orders":
 			a.orders[key] = append(a.orders[key], id)
 			a.ordersAt[id] = fmt.Sprintf("orders/%d@%d", r.Partition, r.Offset)
@@ -254,11 +261,14 @@ func letterText(r *kgo.Record) string {
 	return text.String()
 }
 
-// outstanding is how many errands have not been told and reminded of yet: their answers and timers come after their records are done.
-func (a *audit) outstanding() int {
+// outstanding says what has not come yet of what comes after the records that cause it are done: answers, calls of timers, and what goes through internal topics.
+func (a *audit) outstanding() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return max(len(a.errands)-len(a.results["reminded"]), len(a.errands)-len(a.results["told"]))
+	if n := max(len(a.errands)-len(a.results["reminded"]), len(a.errands)-len(a.results["told"])); n > 0 {
+		return fmt.Sprintf("%d errands have not been told and reminded of", n)
+	}
+	return a.market.outstanding(a.results)
 }
 
 // position is how far partitions have been read.

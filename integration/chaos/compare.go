@@ -152,6 +152,9 @@ func (a *audit) outputs() *verdict {
 	for _, topic := range []string{"walked", "told", "reminded"} {
 		lists(v, "topic "+topic, a.errands, a.results[topic])
 	}
+	for topic, want := range a.market.want() {
+		lists(v, "topic "+topic, want, a.results[topic])
+	}
 	a.troubles(v)
 	v.Letters = int64(len(a.deadLetters))
 	for _, l := range a.deadLetters[:min(len(a.deadLetters), detailLines)] {

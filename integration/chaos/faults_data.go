@@ -13,7 +13,10 @@ import (
 )
 
 // changelogs are the topics that hold the tables.
-var changelogs = []string{"wordcount-counts-changelog", "ledger-balances-changelog", "jobs-quicks-changelog", "jobs-slows-changelog", "troubles-serves-changelog", "errands-open-changelog", "errands-reminders-changelog"}
+var changelogs = []string{
+	"wordcount-counts-changelog", "ledger-balances-changelog", "jobs-quicks-changelog", "jobs-slows-changelog", "troubles-serves-changelog", "errands-open-changelog", "errands-reminders-changelog",
+	"market-price-changelog", "market-seen-changelog", "market-sold-changelog", "market-owed-changelog", "market-calls-changelog",
+}
 
 // compact makes brokers roll and compact changelogs as soon as anything is written, for a while.
 func compact(ctx context.Context, r *run, rng *rand.Rand) (string, error) {

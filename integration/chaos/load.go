@@ -87,6 +87,12 @@ func (l *load) run(ctx context.Context) {
 			l.put(ctx, "jobs", "job-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
 			l.put(ctx, "orders", "customer-"+strconv.Itoa(l.rng.IntN(jobKeys)), value)
 			l.put(ctx, "errands", "errand-"+strconv.FormatInt(id, 10), value)
+			for range 2 { // as from someone who does not know that the first has arrived
+				l.put(ctx, "sales", "sale-"+strconv.FormatInt(id, 10), value)
+			}
+			if l.rng.IntN(4) == 0 {
+				l.put(ctx, "prices", work.Customer(l.rng.Int64N(work.Customers)), value)
+			}
 		}
 		l.mu.Unlock()
 	}

@@ -59,8 +59,8 @@ func (c *cluster) behind(ctx context.Context, a *audit) error {
 	if err := c.unread(ctx, a, append(places(outputs...), place{troublesLetters, 0})); err != nil {
 		return err
 	}
-	if n := a.outstanding(); n > 0 {
-		return fmt.Errorf("%d errands have not been told and reminded of", n)
+	if left := a.outstanding(); left != "" {
+		return errors.New(left)
 	}
 	return nil
 }
@@ -108,6 +108,7 @@ func scan(ctx context.Context, binary, brokers, dir, topology, table string) (ma
 // compareTables compares all tables with the fold.
 func (r *run) compareTables(ctx context.Context, v *verdict) error {
 	counts, quicks, serves, balances := r.audit.tables()
+	prices, sold, owed := r.audit.marketTables()
 	number := func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
 	if err := compareTable(ctx, r, v, "wordcount", "counts", counts, number); err != nil {
 		return err
@@ -122,6 +123,11 @@ func (r *run) compareTables(ctx context.Context, v *verdict) error {
 	}
 	if err := compareTable(ctx, r, v, "errands", "open", nil, number); err != nil { // each has been reminded of
 		return err
+	}
+	for table, want := range map[string]map[string]int64{"price": prices, "sold": sold, "owed": owed} {
+		if err := compareTable(ctx, r, v, "market", table, want, number); err != nil {
+			return err
+		}
 	}
 	return compareTable(ctx, r, v, "ledger", "balances", balances, func(s string) (b work.Balance, err error) {
 		return b, json.Unmarshal([]byte(s), &b)

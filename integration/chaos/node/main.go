@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles(), work.Errands()}
+	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles(), work.Errands(), work.Market()}
 	if len(os.Args) < 4 || os.Args[1] != "all" {
 		troupe.Main(topologies...)
 	}
