@@ -52,6 +52,9 @@ type client struct {
 	patience time.Duration
 }
 
+// firstContact is how long a new transactional producer waits for a connection before it goes on without.
+const firstContact = time.Second
+
 // stuckAfter is how much longer than it was given a call of librdkafka's may take. Then the client is given up.
 const stuckAfter = 5 * time.Second
 
@@ -90,6 +93,9 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 	}
 	ctx, cancel := context.WithTimeout(ctx, initTimeout)
 	defer cancel()
+	if err := c.reach(ctx); c.stuck {
+		return nil, errors.Join(fmt.Errorf("open producer %s: %w", id, err), c.close())
+	}
 	for {
 		err = c.bounded(ctx, "init transactions", func() error { return c.InitTransactions(ctx) })
 		var ke rdk.Error
@@ -101,6 +107,17 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 		return nil, errors.Join(fmt.Errorf("open producer %s: end the transactions of an earlier one: %w", id, c.driver.who.denied(err, right("Write", kafka.OnTransactionalID, id))), c.close())
 	}
 	return c, nil
+}
+
+// reach waits for a while until the client has a connection to some broker. Without one, librdkafka asks for the coordinator of transactions
+// half a second later, and only then. What is wrong shows in what is done next, too.
+func (c *client) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstContact)
+	defer cancel()
+	return c.bounded(ctx, "ask for brokers", func() error {
+		_, err := c.GetMetadata(nil, false, int(firstContact.Milliseconds()))
+		return err
+	})
 }
 
 // openPlain opens a producer without transactions.
