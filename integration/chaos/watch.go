@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -88,9 +89,18 @@ func (w *watch) line(line string, now time.Time) {
 		if n := len(slotList.FindAllString(x["slots"], -1)); n > 0 {
 			w.granted = append(w.granted, grant{group: x["topology"], at: now, slots: n})
 		}
+	case strings.Contains(text, `msg="slots revoked"`):
+		w.taken(attributes(text)["topology"])
 	case strings.Contains(text, `msg="slots lost"`):
-		w.lost += len(slotList.FindAllString(attributes(text)["slots"], -1))
+		x := attributes(text)
+		w.lost += len(slotList.FindAllString(x["slots"], -1))
+		w.taken(x["topology"])
 	}
+}
+
+// taken notes that slots of a group are away again: what was granted and does not run yet may be among them, and is not measured.
+func (w *watch) taken(group string) {
+	w.granted = slices.DeleteFunc(w.granted, func(g grant) bool { return g.group == group && g.running < g.slots })
 }
 
 // attributes of a line of the log; where a name comes twice, the last counts.
