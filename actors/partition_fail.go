@@ -52,14 +52,17 @@ func (s *partitionState) leavesOut(i int) bool {
 	return s.behind(a) >= c.until[i]
 }
 
+// isAtHand says whether something is at hand in careful mode, or is to be sealed or committed before anything else is.
+func (s *partitionState) isAtHand() bool {
+	c := s.careful
+	return c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved)
+}
+
 // giveCarefully gives out one record, if none is at hand.
 func (s *partitionState) giveCarefully() {
 	c := s.careful
 	s.putAside()
-	if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
-		return
-	}
-	if s.fireCarefully() {
+	if s.isAtHand() || s.fireCarefully() {
 		return
 	}
 	waiting, turn := false, -1
@@ -67,7 +70,7 @@ func (s *partitionState) giveCarefully() {
 		turn = s.turnInOrder()
 	}
 	for i, a := range s.agents {
-		if c.hasAside(i) {
+		if c.asideOf(i) >= 0 {
 			waiting = true
 			continue
 		}

@@ -119,9 +119,9 @@ func (s *partitionState) waitsWithin() bool {
 	return slices.ContainsFunc(s.agents, (*agentSlot).isWaiting)
 }
 
-// hasAside says whether something of an agent was put aside.
-func (c *careful) hasAside(agent int) bool {
-	return slices.ContainsFunc(c.aside, func(x atHand) bool { return x.agent == agent })
+// asideOf finds what of an agent was put aside; -1: nothing.
+func (c *careful) asideOf(agent int) int {
+	return slices.IndexFunc(c.aside, func(x atHand) bool { return x.agent == agent })
 }
 
 // putAside puts what is at hand aside if its turn waits for another agent: nothing of it has come yet.
@@ -152,7 +152,7 @@ func (s *partitionState) sour(c *careful, err error) {
 // isAside keeps what the agent says of a turn that was put aside, until nothing else is at hand.
 func (s *partitionState) isAside(agent int, m partitionMessage) bool {
 	c := s.careful
-	if c == nil || agent < 0 || !c.hasAside(agent) {
+	if c == nil || agent < 0 || c.asideOf(agent) < 0 {
 		return false
 	}
 	if _, incarnation, says := saidBy(m); !says || incarnation != s.agents[agent].incarnation {
@@ -165,13 +165,13 @@ func (s *partitionState) isAside(agent int, m partitionMessage) bool {
 // takeUp goes on with what was put aside, once its agent is through with it and nothing else is at hand.
 func (s *partitionState) takeUp() {
 	for c := s.careful; c != nil && len(c.kept) > 0 && s.phase == running; c = s.careful {
-		if c.agent >= 0 || s.seal != nil || c.commitEach && (s.offer != nil || s.whole.moved) {
+		if s.isAtHand() {
 			return
 		}
 		m := c.kept[0]
 		c.kept = c.kept[1:]
 		agent, _, _ := saidBy(m)
-		if i := slices.IndexFunc(c.aside, func(x atHand) bool { return x.agent == agent }); i >= 0 {
+		if i := c.asideOf(agent); i >= 0 {
 			c.take(agent, c.aside[i].rec)
 			c.aside = slices.Delete(c.aside, i, i+1)
 		}

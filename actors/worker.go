@@ -460,29 +460,41 @@ func (k *worker) Ask(table *plan.Table, q tables.Query) error {
 	if int(table.ID) >= len(k.tableAt) || k.tableAt[table.ID] < 0 {
 		return fmt.Errorf("agent %s: table %s belongs to another stage", k.agent.Name, table.Name)
 	}
-	done, answer := make(chan struct{}), error(nil)
-	var once sync.Once
-	reply := func(err error) { once.Do(func() { answer = err; close(done) }) }
+	reply, answered := k.question()
 	k.mu.Lock()
 	k.report(0, false)
 	k.post(Ask{Agent: k.index, Incarnation: k.incarnation, Table: k.tableAt[table.ID], Query: q, Reply: reply})
 	k.mu.Unlock()
-	if err := k.wait(done); err != nil {
+	answer, err := answered()
+	if err != nil {
 		return fmt.Errorf("query table %s/%d: %w", table.Name, k.partition, err)
 	}
 	return answer
 }
 
-// WaitFor implements plan.Waiter.
-func (k *worker) WaitFor(agent *plan.Agent, by string) (over func(), err error) {
+// question is what the partition is to call, from any goroutine, with the answer to something that it is asked, and what waits for that. What it is
+// called with first counts.
+func (k *worker) question() (reply func(error), answered func() (answer, err error)) {
 	done, answer := make(chan struct{}), error(nil)
 	var once sync.Once
-	reply := func(err error) { once.Do(func() { answer = err; close(done) }) }
+	reply = func(err error) { once.Do(func() { answer = err; close(done) }) }
+	return reply, func() (error, error) {
+		if err := k.wait(done); err != nil {
+			return nil, err
+		}
+		return answer, nil
+	}
+}
+
+// WaitFor implements plan.Waiter.
+func (k *worker) WaitFor(agent *plan.Agent, by string) (over func(), err error) {
+	reply, answered := k.question()
 	w := Waits{Agent: k.index, Incarnation: k.incarnation, For: agent.Name, By: by}
 	ask := w
 	ask.Reply = reply
 	k.post(ask)
-	if err := k.wait(done); err != nil {
+	answer, err := answered()
+	if err != nil {
 		return nil, err
 	}
 	if answer != nil {

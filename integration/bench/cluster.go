@@ -37,14 +37,18 @@ func (c *cluster) topic(ctx context.Context, name string, parts int, config map[
 	return c.admin.Create(ctx, kafka.TopicSpec{Name: name, Partitions: int32(parts), Config: config})
 }
 
+// allOf are the partitions of a topic.
+func allOf(topic string, parts int) (all []kafka.TopicPartition) {
+	for p := range int32(parts) {
+		all = append(all, kafka.TopicPartition{Topic: topic, Partition: p})
+	}
+	return all
+}
+
 // read calls f for each committed record of a topic, up to the end that it has now.
 func (c *cluster) read(ctx context.Context, topic string, parts int, f func(*kgo.Record) error) error {
 	ends := map[int32]int64{}
-	var tps []kafka.TopicPartition
-	for p := range int32(parts) {
-		tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: p})
-	}
-	at, err := c.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	at, err := c.admin.Ends(ctx, kafka.ReadUncommitted, allOf(topic, parts)...)
 	if err != nil {
 		return err
 	}

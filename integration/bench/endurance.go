@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/troupe-stream/troupe/kafka"
 )
 
 // enduranceKeys are the keys of the suite endurance: its table does not grow.
@@ -144,13 +142,9 @@ func flat(minutes []sample) sample {
 
 // committed is how many records of a topic a group has committed.
 func (c *cluster) committed(ctx context.Context, group, topic string) (n int, err error) {
-	var tps []kafka.TopicPartition
-	for p := range int32(partitions) {
-		tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: p})
-	}
-	at, err := c.admin.CommittedOffsets(ctx, group, tps...)
-	for _, tp := range tps {
-		n += int(max(at[tp].Offset, 0))
+	at, err := c.admin.CommittedOffsets(ctx, group, allOf(topic, partitions)...)
+	for _, position := range at {
+		n += int(max(position.Offset, 0))
 	}
 	return n, err
 }

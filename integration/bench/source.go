@@ -191,11 +191,7 @@ func (c *cluster) hidden(ctx context.Context, s source, topic string) (show func
 
 // end is how many offsets of a topic are taken.
 func (c *cluster) end(ctx context.Context, topic string, parts int) (n int, err error) {
-	var tps []kafka.TopicPartition
-	for p := range int32(parts) {
-		tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: p})
-	}
-	ends, err := c.admin.Ends(ctx, kafka.ReadUncommitted, tps...)
+	ends, err := c.admin.Ends(ctx, kafka.ReadUncommitted, allOf(topic, parts)...)
 	for _, end := range ends {
 		n += int(end)
 	}

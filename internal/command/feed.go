@@ -59,11 +59,12 @@ func (f *feed) run(ctx context.Context, admin kafka.Admin) (int, error) {
 		return 0, fmt.Errorf("feed %s: %w", f.topic.Name, err)
 	}
 	state, ok := states[f.topic.Name]
-	if (!ok || state.Partitions == 0) && f.topic.Pattern != nil {
-		return 0, fmt.Errorf("feed %s: the topic does not exist: make it, and nodes that match it with %s will find it", f.topic.Name, f.topic.Pattern.Expr)
-	}
 	if !ok || state.Partitions == 0 {
-		return 0, fmt.Errorf("feed %s: the topic does not exist: add --create-topics, or make it", f.topic.Name)
+		mend := "add --create-topics, or make it"
+		if f.topic.Pattern != nil {
+			mend = "make it, and nodes that match it with " + f.topic.Pattern.Expr + " will find it"
+		}
+		return 0, fmt.Errorf("feed %s: the topic does not exist: %s", f.topic.Name, mend)
 	}
 	f.limit, f.partitions = maxMessage(&state), state.Partitions
 
