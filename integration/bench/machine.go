@@ -55,8 +55,11 @@ func text(path string) string {
 }
 
 // field is the value of the first line "name : value" of a file.
-func field(path, name string) string {
-	in := bufio.NewScanner(strings.NewReader(text(path)))
+func field(path, name string) string { return fieldOf(text(path), name) }
+
+// fieldOf is field for what has been read already.
+func fieldOf(content, name string) string {
+	in := bufio.NewScanner(strings.NewReader(content))
 	for in.Scan() {
 		if k, v, ok := strings.Cut(in.Text(), ":"); ok && strings.TrimSpace(k) == name {
 			return strings.TrimSpace(v)

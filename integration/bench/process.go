@@ -160,11 +160,11 @@ func cpuOf(pid int) (float64, error) {
 	return float64(user+system) / clockTicks, err
 }
 
-// memoryOf is what a process has resident, and had at the most, in bytes.
+// memoryOf is what a process has resident, and had at the most, in bytes; both of one moment.
 func memoryOf(pid int) (now, most int64, err error) {
-	at := filepath.Join("/proc", strconv.Itoa(pid), "status")
+	status := text(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	for name, to := range map[string]*int64{"VmRSS": &now, "VmHWM": &most} {
-		kb, err := strconv.ParseInt(strings.TrimSuffix(field(at, name), " kB"), 10, 64)
+		kb, err := strconv.ParseInt(strings.TrimSuffix(fieldOf(status, name), " kB"), 10, 64)
 		if err != nil {
 			return 0, 0, fmt.Errorf("%s of process %d: %w", name, pid, err)
 		}
