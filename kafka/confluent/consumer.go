@@ -23,6 +23,7 @@ type consumer struct {
 	driver *Driver
 	log    *slog.Logger
 	rdk    *rdk.Consumer
+	met    *acquaintance
 	in     intake // nil: records come through the public API
 	events protocol.Events
 	says   *figures
@@ -113,7 +114,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{cfg: cfg, driver: d, log: log, rdk: client, events: events, says: &d.figures, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
+	c := &consumer{cfg: cfg, driver: d, log: log, rdk: client, met: newAcquaintance(client), events: events, says: &d.figures, done: make(chan struct{}), parts: map[kafka.TopicPartition]*source{}}
 	go forward(log, client.Logs(), c.done)
 	batched, err := d.batched()
 	if err == nil && batched {
@@ -178,6 +179,9 @@ func (c *consumer) Assign(from []kafka.Position) error {
 	if err == nil && len(tps) > 0 {
 		err = c.rdk.Resume(tps) // librdkafka may remember a pause from an earlier assignment
 	}
+	if err == nil {
+		c.met.with(tps)
+	}
 	c.failed = c.failed || err != nil
 	return err
 }
@@ -215,6 +219,7 @@ func (c *consumer) Close() {
 	c.gate.Lock()
 	c.closed = true
 	c.gate.Unlock()
+	c.met.end()
 	if c.in != nil {
 		c.in.close()
 	}

@@ -47,7 +47,7 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	} else {
 		id := transactionalID(own.cfg.Group, own.cfg.Instance)
 		p, err = protocol.NewProducer(ctx, own.Group, wire, func(ctx context.Context) (protocol.Transactor, error) {
-			c, err := openTransactional(ctx, d, log, id)
+			c, err := openTransactional(ctx, d, log, id, topics, func(ctx context.Context) error { return wire.Fence(ctx, own.cfg.Instance) })
 			if err != nil {
 				return nil, err
 			}

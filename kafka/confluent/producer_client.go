@@ -85,15 +85,29 @@ type barrier chan struct{}
 // String makes it an event.
 func (barrier) String() string { return "barrier" }
 
-// openTransactional opens a producer and so ends whatever an older one of that id has left open.
-func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string) (*client, error) {
+// openTransactional opens a producer and so ends whatever an older one of that id has left open. The latter is what fence does too, unless
+// it is nil, and before: the broker takes some milliseconds for it, and librdkafka would ask half a second later whether it is done. Of the
+// topics that will be written to, the first is asked for.
+func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string, topics []string, fence func(context.Context) error) (*client, error) {
 	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{"transactional.id": id})
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, initTimeout)
 	defer cancel()
-	if err := c.reach(ctx); c.stuck {
+	fenced := make(chan struct{})
+	go func() {
+		defer close(fenced)
+		if fence == nil {
+			return
+		}
+		if err := fence(ctx); err != nil {
+			log.Debug("the client ends the transactions of an earlier producer itself", "id", id, "error", err)
+		}
+	}()
+	err = c.reach(ctx, topics)
+	<-fenced
+	if c.stuck {
 		return nil, errors.Join(fmt.Errorf("open producer %s: %w", id, err), c.close())
 	}
 	for {
@@ -110,12 +124,16 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 }
 
 // reach waits for a while until the client has a connection to some broker. Without one, librdkafka asks for the coordinator of transactions
-// half a second later, and only then. What is wrong shows in what is done next, too.
-func (c *client) reach(ctx context.Context) error {
+// half a second later, and only then. What is wrong shows in what is done next, too. It asks for one topic, or the broker would tell of all.
+func (c *client) reach(ctx context.Context, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, firstContact)
 	defer cancel()
+	var topic *string
+	if len(topics) > 0 {
+		topic = &topics[0]
+	}
 	return c.bounded(ctx, "ask for brokers", func() error {
-		_, err := c.GetMetadata(nil, false, int(firstContact.Milliseconds()))
+		_, err := c.GetMetadata(topic, false, int(firstContact.Milliseconds()))
 		return err
 	})
 }

@@ -33,6 +33,7 @@ type reader struct {
 	driver   *Driver
 	mu       sync.Mutex
 	consumer *rdk.Consumer
+	met      *acquaintance
 	in       intake // nil: records come through the public API
 	closed   bool
 	done     chan struct{} // ends the forwarding of log lines
@@ -81,7 +82,7 @@ func openReader(d *Driver) (kafka.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open reader: %w", secretless(d.cfg.Settings, err))
 	}
-	r := &reader{driver: d, consumer: c, done: make(chan struct{}), parts: map[kafka.TopicPartition]*reading{}}
+	r := &reader{driver: d, consumer: c, met: newAcquaintance(c), done: make(chan struct{}), parts: map[kafka.TopicPartition]*reading{}}
 	go forward(d.log, c.Logs(), r.done)
 	batched, err := d.batched()
 	if err == nil && batched {
@@ -110,12 +111,14 @@ func (r *reader) Assign(tp kafka.TopicPartition, from int64) error {
 	if r.in != nil {
 		err = r.in.take(tp)
 	}
+	tps := []rdk.TopicPartition{{Topic: &tp.Topic, Partition: tp.Partition, Offset: rdk.Offset(from)}}
 	if err == nil {
-		err = r.consumer.IncrementalAssign([]rdk.TopicPartition{{Topic: &tp.Topic, Partition: tp.Partition, Offset: rdk.Offset(from)}})
+		err = r.consumer.IncrementalAssign(tps)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s/%d from offset %d: %w", tp.Topic, tp.Partition, from, err)
 	}
+	r.met.with(tps)
 	r.parts[tp] = &reading{tp: tp, next: from}
 	return nil
 }
@@ -153,6 +156,7 @@ func (r *reader) Close() error {
 	}
 	r.closed = true
 	defer close(r.done)
+	r.met.end()
 	if r.in != nil {
 		r.in.close()
 	}
