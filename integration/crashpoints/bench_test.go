@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/integration/nodes"
+	"github.com/troupe-stream/troupe/integration/proxy"
 	"github.com/troupe-stream/troupe/integration/realkafka"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent"
@@ -27,20 +28,33 @@ type bench struct {
 	binary  string
 	client  *kgo.Client
 	admin   kafka.Admin
+	lanes   chan *proxy.Proxy // ways to the broker that can be cut, for one trial at a time
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	binary, err := nodes.BuildPackage(t.Context(), t.TempDir(), "integration/crashpoints/node", "-tags", "crashpoints")
 	require.NoError(t, err)
-	k, err := realkafka.StartConfig(t.Context(), t.TempDir(), realkafka.Config{Properties: map[string]string{
+	lanes := make([]*proxy.Proxy, atOnce)
+	addrs := make([][]string, atOnce)
+	for i := range lanes {
+		lanes[i], err = proxy.Listen()
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, lanes[i].Close()) })
+		addrs[i] = []string{lanes[i].Addr()}
+	}
+	k, err := realkafka.StartConfig(t.Context(), t.TempDir(), realkafka.Config{Lanes: addrs, Properties: map[string]string{
 		"authorizer.class.name":          "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"allow.everyone.if.no.acl.found": "true",
 		"log.segment.delete.delay.ms":    "1000",
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })
-	b := &bench{brokers: strings.Join(k.Brokers(), ","), binary: binary}
+	b := &bench{brokers: strings.Join(k.Brokers(), ","), binary: binary, lanes: make(chan *proxy.Proxy, atOnce)}
+	for i, p := range lanes {
+		p.Forward(k.Lane(i)[0])
+		b.lanes <- p
+	}
 	t.Logf("on Kafka %s at %s", realkafka.Version, b.brokers)
 	b.client, err = kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.UnknownTopicRetries(-1),
 		kgo.MetadataMinAge(100*time.Millisecond))

@@ -4,9 +4,11 @@ package crashpoints
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -25,21 +27,11 @@ type scenario struct {
 // unsure are the points that a scenario comes to only as the broker's and the client's timing have it, with the reason. One that is
 // missed is said to be; any other that is missed fails the test.
 var unsure = map[string]string{
-	"decide.rejected":      "a bundle is rejected only when it is refused alone, several times",
-	"release.unassigned":   "the group seldom asks for a slot while it is being taken",
-	"restore.damaged":      "damage must hit a page that is read before the checksum of the whole",
-	"undo.done":            "the commit must be refused while effects wait behind it",
-	"undo.shard-asked":     "as for undo.done",
-	"commit.aborted":       "a node that stood still must find its transaction open",
-	"own.given-up":         "a node that stood still must be asked for slots before it has noticed",
-	"retake.unassigned":    "a node that stood still must find its slots its own again",
-	"probe.turn":           "a node must die inside a window that it has opened after the one before had died: integration/exits comes to it",
-	"decide.outcome-found": "the outcome of a commit must be unknown: a node that stood still must have been committing",
-	"decide.settle-asked":  "as for decide.outcome-found",
-	"settle.marks-read":    "as for decide.outcome-found",
-	"settle.offsets-read":  "as for decide.outcome-found",
-	"settle.reopened":      "as for decide.outcome-found",
-	"retake.lost":          "as for retake.unassigned",
+	"release.unassigned": "the group seldom asks for a slot while it is being taken",
+	"commit.aborted":     "a node that stood still must find its transaction open",
+	"own.given-up":       "a node that stood still must be asked for slots before it has noticed",
+	"retake.unassigned":  "a node that stood still must find its slots its own again",
+	"retake.lost":        "as for retake.unassigned",
 }
 
 // scenarios are tried in this order: the first that comes to a point is the one for it.
@@ -54,6 +46,9 @@ var scenarios = []scenario{
 	{"denied", denied},
 	{"few slots", fewSlots},
 	{"new topic", newTopic},
+	{"cut off", cutOff},
+	{"refused", refused},
+	{"dying", dying},
 }
 
 // busy starts an armed node and waits until it has committed and checkpointed.
@@ -225,7 +220,10 @@ func damage(ctx context.Context, x *trial) error {
 	return nil
 }
 
-// flip damages the pages of all checkpoints.
+// pages finds the pages of a checkpoint in the log that its file is: what ends before the bytes of each.
+var pages = regexp.MustCompile(`page/\d+/\d+\r\n\$\d+\r\n`)
+
+// flip damages all pages of all checkpoints.
 func (x *trial) flip(context.Context) error {
 	paths, err := filepath.Glob(filepath.Join(host.StateDir(x.data("A"), x.name), "tables", "*.db"))
 	if err == nil && len(paths) == 0 {
@@ -239,8 +237,8 @@ func (x *trial) flip(context.Context) error {
 		if err != nil {
 			return err
 		}
-		for i := range 20 {
-			b[len(b)*(i+1)/22] ^= 4
+		for _, at := range pages.FindAllIndex(b, -1) {
+			b[at[1]] ^= 4
 		}
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			return err
@@ -338,3 +336,74 @@ func newTopic(ctx context.Context, x *trial) error {
 
 // more is a topic that matches the topology's pattern; most scenarios have none.
 func (x *trial) more() string { return x.name + "-more-1" }
+
+// cutOff is that of a node that loses its connections just when it commits, again and again: it has to find out what became of that.
+func cutOff(ctx context.Context, x *trial) error {
+	lane := <-x.lanes
+	x.lane = lane.Addr()
+	defer func() {
+		x.lane = ""
+		lane.Heal()
+		x.lanes <- lane
+	}()
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	for range 10 {
+		if err := x.steps(ctx, n, n.Steps(), "commit.offsets", 1); err != nil {
+			return err
+		}
+		lane.Cut()
+		lane.Heal()
+		if err := x.steps(ctx, n, n.Steps(), "commit.committed", 1); err != nil {
+			return err
+		}
+	}
+	return x.ended(ctx, n)
+}
+
+// refused is that of a node whose changelog takes nothing any more, while the rest of the cluster does; then it takes records again, and the
+// node is started again.
+func refused(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	if err != nil {
+		return err
+	}
+	limit := func(bytes string) error {
+		return x.configure(ctx, x.name+"-counts-changelog", "max.message.bytes", bytes)
+	}
+	if err := limit("79"); err != nil { // the markers of transactions have 78 bytes, and must be written
+		return err
+	}
+	err = x.steps(ctx, n, nil, "undo.done", 2)
+	if err := errors.Join(err, limit("1048588")); err != nil {
+		return err
+	}
+	n.Kill()
+	if n, err = busy(ctx, x); err != nil {
+		return err
+	}
+	return x.ended(ctx, n)
+}
+
+// dying is that of a node that dies in each window in which it looks for a record that kills, until it looks at one record at a time.
+func dying(ctx context.Context, x *trial) error {
+	n, err := busy(ctx, x)
+	for range 6 {
+		if err != nil {
+			return err
+		}
+		n.Kill()
+		if n, err = x.arm(); err == nil {
+			err = x.steps(ctx, n, nil, "probe.told", 1)
+		}
+	}
+	if err == nil {
+		err = x.steps(ctx, n, nil, "probe.turn", 1)
+	}
+	if err == nil {
+		err = x.ended(ctx, n)
+	}
+	return err
+}

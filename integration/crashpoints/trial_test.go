@@ -3,6 +3,7 @@
 package crashpoints
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type trial struct {
 	point  string // NAME@N; empty: nothing is armed
 	dir    string
 	rng    *rand.Rand
+	lane   string        // where nodes find the broker; empty: where it listens
 	armed  []*nodes.Node // all that were started with the point armed, the last one runs
 	others []*nodes.Node
 
@@ -57,7 +59,7 @@ func (b *bench) trial(name, point, dir string, seed uint64) *trial {
 // start starts a node on a data directory: A, B, and so on.
 func (x *trial) start(dir string, env []string, more ...string) (*nodes.Node, error) {
 	args := append([]string{
-		"--topology", x.name, "--brokers", x.brokers, "--data-dir", x.data(dir), "--create-topics",
+		"--topology", x.name, "--brokers", cmp.Or(x.lane, x.brokers), "--data-dir", x.data(dir), "--create-topics",
 		"--kafka", fmt.Sprintf("session.timeout.ms=%d", session.Milliseconds()), "--kafka", "heartbeat.interval.ms=500", "--topic-refresh", "500ms",
 	}, more...)
 	return nodes.Start(x.binary, append(env, "TROUPE_PAUSE=300ms"), args...)
