@@ -7,7 +7,7 @@ import (
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
-// acquaintTimeout bounds the question after topics; also how long the client's end may wait for the answer.
+// acquaintTimeout bounds a question after topics; also how long the client's end may wait for the answer.
 const acquaintTimeout = time.Second
 
 // acquaintance has a consumer ask at once for topics that were assigned to it and that it has not seen before. librdkafka looks once a
@@ -16,6 +16,10 @@ type acquaintance struct {
 	consumer *rdk.Consumer
 	known    map[string]bool
 	asking   sync.WaitGroup
+
+	mu    sync.Mutex
+	busy  bool // a question is under way
+	again bool // more topics have come since it began
 }
 
 func newAcquaintance(c *rdk.Consumer) *acquaintance {
@@ -31,10 +35,36 @@ func (a *acquaintance) with(tps []rdk.TopicPartition) {
 			a.known[*tp.Topic], news = true, true
 		}
 	}
-	if news {
-		a.asking.Go(func() { _, _ = a.consumer.GetMetadata(nil, false, int(acquaintTimeout.Milliseconds())) }) // for all topics that it has
+	if !news {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.again = true
+	if !a.busy {
+		a.busy = true
+		a.asking.Go(a.ask)
+	}
+}
+
+// ask asks for all topics that the consumer has, as long as there are new ones: many may come one after the other.
+func (a *acquaintance) ask() {
+	for {
+		a.mu.Lock()
+		a.busy, a.again = a.again, false
+		busy := a.busy
+		a.mu.Unlock()
+		if !busy {
+			return
+		}
+		_, _ = a.consumer.GetMetadata(nil, false, int(acquaintTimeout.Milliseconds()))
 	}
 }
 
 // end waits until nothing is asked any more. It is called before the consumer is closed, and nothing may be assigned any more.
-func (a *acquaintance) end() { a.asking.Wait() }
+func (a *acquaintance) end() {
+	a.mu.Lock()
+	a.again = false
+	a.mu.Unlock()
+	a.asking.Wait()
+}
