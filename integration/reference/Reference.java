@@ -17,6 +17,7 @@ import org.apache.kafka.streams.TestInputTopic;
 import org.apache.kafka.streams.TestOutputTopic;
 import org.apache.kafka.streams.TopologyTestDriver;
 import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.GlobalKTable;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.KTable;
@@ -129,6 +130,20 @@ public final class Reference {
                 b.table("left", in, as("left-store")).join(b.table("right", in, as("right-store")), Reference::foreign, (l, r) -> l + "+" + r, as("joined"))
                     .groupBy((k, v) -> KeyValue.pair(group(v), v), grouped)
                     .reduce((x, y) -> x + "+" + y, (x, y) -> x + "-" + y, as("sums")).toStream().to("out", out);
+            case "stream-global" -> {
+                GlobalKTable<String, String> right = b.globalTable("right", in, as("right-store"));
+                b.stream("left", in).join(right, (k, v) -> foreign(v), (l, r) -> l + "+" + r).to("out", out);
+            }
+            case "stream-global-left" -> {
+                GlobalKTable<String, String> right = b.globalTable("right", in, as("right-store"));
+                b.stream("left", in).leftJoin(right, (k, v) -> foreign(v), (l, r) -> l + "+" + r).to("out", out);
+            }
+            case "stream-global-table" -> { // one after the other, and what is made of records without a key
+                GlobalKTable<String, String> right = b.globalTable("right", in, as("right-store"));
+                KTable<String, String> third = b.table("third", in, as("third-store"));
+                b.stream("left", in).leftJoin(right, (k, v) -> foreign(v), (l, r) -> l + "+" + r).leftJoin(third, (l, r) -> l + "+" + r)
+                    .groupByKey(grouped).reduce((x, y) -> x + y, as("sums")).toStream().to("out", out);
+            }
             default -> throw new IllegalArgumentException("no kind " + kind);
         }
     }
@@ -138,9 +153,9 @@ public final class Reference {
         return value.substring(0, 1);
     }
 
-    /** The first letter of a value; none for those with an x. */
+    /** The first letter of a value; none for those with an x, and for null. */
     private static String foreign(String value) {
-        return value.startsWith("x") ? null : value.substring(0, 1);
+        return value == null || value.startsWith("x") ? null : value.substring(0, 1);
     }
 
     public static void main(String[] args) throws Exception {

@@ -141,6 +141,9 @@ func byForeign(k, v string) (group, value string, ok bool) {
 
 func foreign(_, v string) (string, bool) { return first(v), first(v) != "x" }
 
+// mapped is foreign for joins with a global table.
+func mapped(ev topology.Event[string, string]) (string, bool) { return foreign(ev.Key, ev.Value) }
+
 // modulo groups numbers.
 func modulo(m int64) func(k string, n int64) (group, value string, ok bool) {
 	return func(k string, n int64) (string, string, bool) { return fmt.Sprint(n % m), k, true }
@@ -271,6 +274,17 @@ func define(t *testing.T, kind string) *topology.Topology {
 		joined, sums := table("joined"), table("sums")
 		topology.JoinForeign(from("left"), from("right"), joined, foreign, plus)
 		topology.ReduceRows(topology.GroupTable(joined, byFirst, codec.String), sums, plus, minus)
+		topology.To(topology.ToStream(sums), out)
+	case "stream-global":
+		right := topology.NewGlobalTable(topo, "right-table", topic("right"))
+		topology.To(topology.JoinGlobal(topology.From(topic("left")), right, mapped, plus), out)
+	case "stream-global-left":
+		right := topology.NewGlobalTable(topo, "right-table", topic("right"))
+		topology.To(topology.LeftJoinGlobal(topology.From(topic("left")), right, mapped, plusLeft), out)
+	case "stream-global-table":
+		right, sums := topology.NewGlobalTable(topo, "right-table", topic("right")), table("sums")
+		global := topology.LeftJoinGlobal(topology.From(topic("left")), right, mapped, plusLeft)
+		topology.Reduce(topology.GroupByKey(topology.LeftJoin(global, from("third"), plusLeft)), sums, func(x, y string) string { return x + y })
 		topology.To(topology.ToStream(sums), out)
 	default:
 		require.FailNow(t, "no kind "+kind)

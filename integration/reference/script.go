@@ -54,6 +54,9 @@ var kinds = []kind{
 	{name: "foreign-chain", topics: []string{"left", "right", "third"}},
 	{name: "foreign-self", topics: []string{"left"}, mixed: true},
 	{name: "foreign-group", topics: []string{"left", "right"}, ordered: true},
+	{name: "stream-global", topics: []string{"left", "right"}},
+	{name: "stream-global-left", topics: []string{"left", "right"}},
+	{name: "stream-global-table", topics: []string{"left", "right", "third"}},
 }
 
 const seedsPerKind = 150
