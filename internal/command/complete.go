@@ -1,14 +1,19 @@
 package command
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
+
+// completeWithin bounds what completing asks of the brokers: who presses the tab key waits.
+const completeWithin = time.Second
 
 // completion is what cobra asks for what may stand at a place of a command line.
 type completion = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective)
@@ -69,12 +74,37 @@ func (c *cli) completePlan(most int, names func(*plan.Plan) []string) completion
 	}
 }
 
+// completeTopics is completePlan of names of topics: those that match the topology's patterns too, if the brokers can be asked.
+func (c *cli) completeTopics(most int, names func(*plan.Plan) []string) completion {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		return c.completePlan(most, func(p *plan.Plan) []string { return names(c.matched(cmd.Context(), p)) })(cmd, args, toComplete)
+	}
+}
+
+// matched is a plan with the topics that match its patterns, or as it is where no broker answers at once. It starts none.
+func (c *cli) matched(ctx context.Context, p *plan.Plan) *plan.Plan {
+	if len(p.Patterns) == 0 {
+		return p
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	defer cancel()
+	cluster, err := c.connectTo(ctx, p.Name, true)
+	if err != nil {
+		return p
+	}
+	defer cluster.Close() //nolint:errcheck // it has been asked
+	if with, err := resolved(ctx, cluster, p); err == nil {
+		return with
+	}
+	return p
+}
+
 // completeFeed completes TOPIC= and leaves the file to the shell.
 func (c *cli) completeFeed(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	if strings.Contains(toComplete, "=") {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
-	names, directive := c.completePlan(-1, sourceNames)(cmd, args, toComplete)
+	names, directive := c.completeTopics(-1, sourceNames)(cmd, args, toComplete)
 	for i := range names {
 		names[i] += "="
 	}

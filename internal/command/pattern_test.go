@@ -3,10 +3,12 @@ package command
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -53,4 +55,67 @@ func TestTopicPatterns(t *testing.T) {
 			require.Contains(t, r.out, want, "%v", args)
 		}
 	}
+}
+
+// A topic that matches is shown by status once nodes have found it, and its partitions are stopped, resumed and completed by its name.
+func TestStatusOfTopicPatterns(t *testing.T) {
+	t.Parallel()
+	s := &stopping{pattern: `orders\..+`}
+	dir := t.TempDir()
+	s.start(t, dir, "--topic-refresh", "100ms")
+	completed := func() []string {
+		r := s.run(t, "__complete", "tail", "--data-dir", dir, "")
+		require.Zero(t, r.code, r.err)
+		return strings.Fields(r.out)
+	}
+	at := func(state string, n int) func(status.Answer) bool {
+		return func(a status.Answer) bool {
+			seen := 0
+			for _, x := range a.Nodes {
+				for _, p := range x.Partitions {
+					if p.Stage == "orders.one" && p.State == state {
+						seen++
+					}
+				}
+			}
+			return seen == n
+		}
+	}
+	require.NotContains(t, completed(), "orders.one")
+	r := s.run(t, "status", "--data-dir", dir)
+	require.Contains(t, r.out, "shop: 1 node, 1 partition (1 running)")
+
+	require.Zero(t, s.run(t, "send", "orders.one", "good", "--key", "k", "--data-dir", dir).code)
+	s.await(t, dir, at(status.Running, madePartitions))
+	require.Contains(t, completed(), "orders.one")
+	require.Zero(t, s.run(t, "send", "orders.one", "bad", "--key", "k", "--partition", "1", "--data-dir", dir).code)
+	s.await(t, dir, at(status.Stopped, 1))
+	r = s.run(t, "status", "--data-dir", dir)
+	require.Zero(t, r.code, r.err)
+	require.Regexp(t, `orders\.one/1 +stopped`, r.out)
+	require.Contains(t, r.out, "orders.one/1: agent pay-orders.one: orders.one/1@0 failed: no such customer")
+	r = s.run(t, "status", "--data-dir", dir, "--tree")
+	require.Regexp(t, `orders\.one/1 +partition +stopped`, r.out)
+	require.Regexp(t, `─ pay-orders\.one +agent +stopped`, r.out)
+
+	s.mended.Store(true)
+	r = s.run(t, "resume-partition", "orders.one/1", "--data-dir", dir)
+	require.Zero(t, r.code, r.err)
+	require.Contains(t, r.err, "partition orders.one/1 of topology shop goes on")
+	s.await(t, dir, at(status.Running, madePartitions))
+	require.Contains(t, completed(), "orders.one")
+	require.Zero(t, s.run(t, "verify", "--data-dir", dir).code)
+}
+
+// A topic that matches and that nodes have not found yet is nothing that is wrong.
+func TestVerifyBeforeATopicIsFound(t *testing.T) {
+	t.Parallel()
+	s := &stopping{pattern: `orders\..+`}
+	dir := t.TempDir()
+	s.start(t, dir, "--topic-refresh", "1h")
+	require.Zero(t, s.run(t, "send", "orders.one", "good", "--data-dir", dir).code)
+	r := s.run(t, "verify", "--data-dir", dir)
+	require.Zero(t, r.code, "%s%s", r.out, r.err)
+	require.Contains(t, r.out, "note   slot map: 4 partitions have no slot yet, of topics that match a pattern: nodes look for such topics")
+	require.NotContains(t, r.out, "wrong ")
 }

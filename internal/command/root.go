@@ -173,11 +173,16 @@ func (c *cli) directory(topology string) (string, error) {
 
 // connect connects a command to the brokers of a topology.
 func (c *cli) connect(ctx context.Context, topology string) (*host.Cluster, error) {
+	return c.connectTo(ctx, topology, false)
+}
+
+// connectTo is connect. With find, it starts no embedded broker.
+func (c *cli) connectTo(ctx context.Context, topology string, find bool) (*host.Cluster, error) {
 	settings, err := c.settings()
 	if err != nil {
 		return nil, err
 	}
-	cfg := host.ClusterConfig{Brokers: c.brokers, Settings: settings, Topologies: []string{topology}, Transient: true, Logger: c.quietLogger()}
+	cfg := host.ClusterConfig{Brokers: c.brokers, Settings: settings, Topologies: []string{topology}, Transient: true, Find: find, Logger: c.quietLogger()}
 	if len(c.brokers) == 0 {
 		if cfg.DataDir, err = c.directory(topology); err != nil {
 			return nil, err

@@ -31,7 +31,7 @@ func (c *cli) sendCommand() *cobra.Command {
 		Long: `Sends one record to a topic, or to a channel with topology.Puts, and prints where it went, when all replicas have it. The value and the key are read as the
 topic's codecs write them: numbers as digits, JSON as JSON. For many records, see the flag --feed of the node.`,
 		Args:              exactly("a topic and a value, or a topic and --null; the key goes into --key", 1, 2),
-		ValidArgsFunction: c.completePlan(1, externalNames),
+		ValidArgsFunction: c.completeTopics(1, externalNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := c.chosen()
 			if err != nil {

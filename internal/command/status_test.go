@@ -21,10 +21,23 @@ import (
 )
 
 // stopping is a topology that stops at a bad record until it is mended.
-type stopping struct{ mended atomic.Bool }
+type stopping struct {
+	mended  atomic.Bool
+	pattern string // of the topics that it reads, in place of orders
+}
 
 func (s *stopping) topology() Topology {
 	topo := topology.New("shop")
+	if s.pattern != "" {
+		many := topology.NewTopicPattern(topo, "many", s.pattern, codec.String, codec.String)
+		topology.Each(topo, "pay", many, func(_ *topology.Context, o topology.Event[string, string]) error {
+			if o.Value == "bad" && !s.mended.Load() {
+				return topology.Permanent(errors.New("no such customer"))
+			}
+			return nil
+		}, topology.OnFailure(topology.Policy{Then: topology.StopPartition}))
+		return topo
+	}
 	orders := topology.NewTopic(topo, "orders", codec.String, codec.String, topology.Partitions(2))
 	count := topology.NewTable(topo, "seen", codec.String, codec.Int64, topology.Local())
 	topology.Each(topo, "pay", orders, func(ctx *topology.Context, o topology.Event[string, string]) error {

@@ -41,7 +41,7 @@ func (c *cli) tailCommand() *cobra.Command {
 one object in a line. Internal topics (changelogs, dead letters) may be named too. On the embedded broker with nothing
 running, what is there is printed and the command ends.`,
 		Args:              exactly("one topic", 1, 1),
-		ValidArgsFunction: c.completePlan(1, allTopicNames),
+		ValidArgsFunction: c.completeTopics(1, allTopicNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if !slices.Contains([]string{"tsv", "json"}, format) {
 				return wrongUse("--format %q: use tsv or json", format)

@@ -284,8 +284,12 @@ func (v *verify) checkSlots(ctx context.Context) error {
 	for _, err := range contradictions {
 		v.wrong("slot map", "", "%s", err)
 	}
+	late := slices.DeleteFunc(slices.Clone(missing), func(e kafka.SlotEntry) bool { return e.Pattern == "" })
 	switch {
 	case len(missing) == 0 || len(contradictions) > 0:
+	case len(v.group.Members) > 0 && len(late) == len(missing):
+		v.note("slot map", "%s no slot yet, of topics that match a pattern: nodes look for such topics every --topic-refresh (30s, unless it is set); if they do not take these up, see their logs",
+			count(len(late), "partition has", "partitions have"))
 	case len(v.group.Members) > 0:
 		v.wrong("slot map", "restart the nodes with this version of the topology: they append them",
 			"%s of this topology no slot, though nodes run: nobody reads them", count(len(missing), "partition has", "partitions have"))
