@@ -124,7 +124,7 @@ func (j *foreignJoin[K, L, F, R, V]) changed(s *scope, ev Event[K, Change[L]], h
 	}
 	same := named && names && j.same(s, old, now)
 	send := func(key F, what instruction) {
-		j.subscribe.put(s, key, subscriptionOf[K]{subscription{hash, s.Partition()}, what, ev.Key}, sending{})
+		j.subscribe.put(s, key, subscriptionOf[K]{subscription{hash, s.Partition()}, what, ev.Key}, s.onward(false, false))
 	}
 	if j.outer {
 		if named && !same {
@@ -185,7 +185,9 @@ func (j *foreignJoin[K, L, F, R, V]) followRight(name string) {
 
 // answer sends what the right table has to the partition of the left row.
 func (j *foreignJoin[K, L, F, R, V]) answer(s *scope, key K, to subscription, x response[R], at int64) {
-	j.respond.put(s, key, x, sending{partition: to.Partition, placed: true, timestamp: at, timed: at > 0})
+	on := s.onward(false, false)
+	on.partition, on.placed, on.timestamp, on.timed = to.Partition, true, at, at > 0
+	j.respond.put(s, key, x, on)
 }
 
 // keepSubscriptions keeps who has subscribed to what, and answers.

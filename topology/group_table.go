@@ -72,15 +72,15 @@ func (x *tableSpread[G, R]) send(s *scope, old, now membership[G, R]) (err error
 			}
 		}
 		if string(x.keys[0]) == string(x.keys[1]) {
-			x.topic.put(s, now.group, Change[R]{Old: old.value, New: now.value}, sending{})
+			x.topic.put(s, now.group, Change[R]{Old: old.value, New: now.value}, s.onward(false, false))
 			return nil
 		}
 	}
 	if old.ok {
-		x.topic.put(s, old.group, Change[R]{Old: old.value, NullNew: true}, sending{})
+		x.topic.put(s, old.group, Change[R]{Old: old.value, NullNew: true}, s.onward(false, false))
 	}
 	if now.ok {
-		x.topic.put(s, now.group, Change[R]{New: now.value, NullOld: true}, sending{})
+		x.topic.put(s, now.group, Change[R]{New: now.value, NullOld: true}, s.onward(false, false))
 	}
 	return nil
 }

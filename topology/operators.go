@@ -247,7 +247,8 @@ type Destination[K, V any] interface {
 	put(s *scope, key K, value V, x sending)
 }
 
-// To sends the flow's records to a topic or a channel, with the times of their sources; headers are not passed on. A flow that begins at the changes of a table, or joins one,
+// To sends the flow's records to a topic or a channel, with the times and headers of the records that they are made of: behind a join or an aggregation those of the
+// record that has brought them about. A flow that begins at the changes of a table, or joins one,
 // runs inside that table, and can go to a topic only.
 func To[K, V any](f Flow[K, V], to Destination[K, V], opts ...FlowOption) {
 	d := sourceOf(to)
@@ -262,7 +263,7 @@ func To[K, V any](f Flow[K, V], to Destination[K, V], opts ...FlowOption) {
 		f.checkChannel(d)
 	}
 	define(f, end.name, last, func(s *scope, ev Event[K, V]) error {
-		to.put(s, ev.Key, ev.Value, sending{nullKey: ev.NullKey, nullValue: ev.NullValue})
+		to.put(s, ev.Key, ev.Value, s.onward(ev.NullKey, ev.NullValue))
 		return nil
 	}, Sends(to))
 }
@@ -315,7 +316,7 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 	g.spread = func(name string, repartition *Topic[G, V], values bool) {
 		define(f, name, "group to "+repartition.def.name, func(s *scope, ev Event[K, V]) error {
 			if !ev.NullValue {
-				repartition.put(s, key(ev.Value), ev.Value, sending{nullValue: !values})
+				repartition.put(s, key(ev.Value), ev.Value, s.onward(false, !values))
 			}
 			return nil
 		}, Sends(repartition))

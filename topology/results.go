@@ -13,7 +13,7 @@ type Sink[K, R any] struct {
 	fault string
 }
 
-// SinkTopic sends each result to a topic, in the transaction of its record, under the record's key and with its time.
+// SinkTopic sends each result to a topic, in the transaction of its record, under the record's key and with its time and headers.
 func SinkTopic[K, R any](topic *Topic[K, R]) Sink[K, R] {
 	if topic.topic() == nil {
 		return Sink[K, R]{fault: "SinkTopic was given a nil topic: define the topic first"}
@@ -21,7 +21,7 @@ func SinkTopic[K, R any](topic *Topic[K, R]) Sink[K, R] {
 	return sinkTo("topic", topic)
 }
 
-// SinkChannel sends each result to a channel, under the record's key and with its time: to the agents that read it in this partition, whose work on it is
+// SinkChannel sends each result to a channel, under the record's key and with its time and headers: to the agents that read it in this partition, whose work on it is
 // part of the record's.
 func SinkChannel[K, R any](channel *Channel[K, R]) Sink[K, R] {
 	if channel.topic() == nil {
@@ -33,7 +33,7 @@ func SinkChannel[K, R any](channel *Channel[K, R]) Sink[K, R] {
 func sinkTo[K, R any](what string, to Destination[K, R]) Sink[K, R] {
 	d := to.topic()
 	return Sink[K, R]{name: what + " " + d.name, topic: d, put: func(s *scope, key K, nullKey bool, result R) {
-		to.put(s, key, result, sending{nullKey: nullKey})
+		to.put(s, key, result, s.onward(nullKey, false))
 	}}
 }
 

@@ -38,7 +38,7 @@ func (f Flow[K, V]) renamed(step string) Flow[K, V] {
 	return f.all(func(x *Flow[K, V]) { x.steps = append(slices.Clone(x.steps[:len(x.steps)-1]), step) })
 }
 
-// Echo sends the flow's records to several topics, to all or to none of them, with the times of their sources; headers are not passed on.
+// Echo sends the flow's records to several topics, to all or to none of them, with their times and headers, as To does.
 func Echo[K, V any](f Flow[K, V], topics []*Topic[K, V], opts ...FlowOption) {
 	var names []string
 	var sinks []AnyTopic
@@ -54,7 +54,7 @@ func Echo[K, V any](f Flow[K, V], topics []*Topic[K, V], opts ...FlowOption) {
 	end := endOf("echo-"+strings.Join(names, "-"), opts)
 	define(f, end.name, "echo to "+strings.Join(names, ", "), func(s *scope, ev Event[K, V]) error {
 		for _, t := range topics {
-			t.put(s, ev.Key, ev.Value, sending{nullKey: ev.NullKey, nullValue: ev.NullValue})
+			t.put(s, ev.Key, ev.Value, s.onward(ev.NullKey, ev.NullValue))
 		}
 		return nil
 	}, Sends(sinks...))
@@ -71,7 +71,6 @@ func Through[K, V any](f Flow[K, V], topic *Topic[K, V], opts ...FlowOption) Flo
 // Repartition sends the flow's records through an internal topic with n partitions, TOPOLOGY-NAME-repartition, by the keys that they have, and goes on behind it: with more
 // partitions, more nodes can share what follows; the steps before have as many as their topic. The topic is made and purged by the nodes; n cannot be changed once there are records
 // in it. The name is that of the agent, too. How values are written is taken from the flow's topic, unless Map or FlatMap has changed them since: then WithValues must say it.
-// Headers are not passed on.
 func Repartition[K, V any](f Flow[K, V], name string, n int32, opts ...GroupOption[V]) Flow[K, V] {
 	values := f.values
 	for _, o := range opts {

@@ -1,8 +1,10 @@
 package topology
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/troupe-stream/troupe/internal/redact"
@@ -150,6 +152,23 @@ func NullKey() SendOption { return func(s *sending) { s.nullKey = true } }
 
 // NullValue sends a null value; the given one is ignored.
 func NullValue() SendOption { return func(s *sending) { s.nullValue = true } }
+
+// engineHeader is how the engine's own headers begin.
+var engineHeader = []byte("troupe.")
+
+// onward is how flows and sinks send what they make of the record at hand: with its headers.
+func (s *scope) onward(nullKey, nullValue bool) sending {
+	x := sending{nullKey: nullKey, nullValue: nullValue}
+	if s.rec.B == nil {
+		return x
+	}
+	if raw := s.rec.B.RawHeaders(s.rec.I); !bytes.Contains(raw, engineHeader) {
+		x.headers = raw
+	} else {
+		WithHeaders(slices.Collect(s.rec.B.Headers(s.rec.I))...)(&x)
+	}
+	return x
+}
 
 // recordOverhead is what a record takes beside its key, value and headers, at most.
 const recordOverhead = 100

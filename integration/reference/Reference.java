@@ -6,6 +6,8 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Properties;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeaders;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
@@ -30,7 +32,7 @@ import org.apache.kafka.streams.test.TestRecord;
 /**
  * Runs scripts through Kafka Streams' own test driver. From standard input: "script KIND", then a line per record: topic, key, value and
  * time, with tabs between and \N for null, then "end". To standard output the same, with what each record has made behind it: the
- * records of topic "out".
+ * records of topic "out", and their headers. Each record of a script has the header "n", its number.
  */
 public final class Reference {
     private static final String NULL = "\\N";
@@ -183,16 +185,28 @@ public final class Reference {
         out.write("script " + kind + "\n");
         try (TopologyTestDriver d = new TopologyTestDriver(b.build(), p)) {
             TestOutputTopic<String, String> results = d.createOutputTopic("out", new StringDeserializer(), new StringDeserializer());
+            int n = 0;
             for (String[] r : records) {
                 TestInputTopic<String, String> topic = d.createInputTopic(r[0], new StringSerializer(), new StringSerializer());
-                topic.pipeInput(text(r[1]), text(r[2]), Long.parseLong(r[3]));
+                RecordHeaders headers = new RecordHeaders();
+                headers.add("n", Integer.toString(n++).getBytes(StandardCharsets.UTF_8));
+                topic.pipeInput(new TestRecord<>(text(r[1]), text(r[2]), headers, Long.parseLong(r[3])));
                 out.write("in\t" + String.join("\t", r) + "\n");
                 for (TestRecord<String, String> x : results.readRecordsToList()) {
-                    out.write("out\t" + mark(x.key()) + "\t" + mark(x.value()) + "\t" + x.timestamp() + "\n");
+                    out.write("out\t" + mark(x.key()) + "\t" + mark(x.value()) + "\t" + x.timestamp() + "\t" + headers(x) + "\n");
                 }
             }
         }
         out.write("end\n");
+    }
+
+    /** The values of the headers of a record, which say of which ones it is made. */
+    private static String headers(TestRecord<String, String> x) {
+        StringBuilder all = new StringBuilder();
+        for (Header h : x.headers()) {
+            all.append(all.length() == 0 ? "" : " ").append(h.key()).append(new String(h.value(), StandardCharsets.UTF_8));
+        }
+        return all.toString();
     }
 
     private static String text(String s) {

@@ -89,7 +89,7 @@ func collect(all []golden, out string) error {
 			if err != nil {
 				return fmt.Errorf("output of the reference: %q: %w", line, err)
 			}
-			all[at].made[n] = append(all[at].made[n], record{topic: "out", key: read(f[1]), value: read(f[2]), at: t})
+			all[at].made[n] = append(all[at].made[n], record{topic: "out", key: read(f[1]), value: read(f[2]), at: t, headers: f[4]})
 		case "end":
 		default:
 			at, n = at+1, -1

@@ -8,12 +8,14 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/topologytest"
@@ -34,7 +36,7 @@ func goldens(t *testing.T) []golden {
 	return all
 }
 
-// What Kafka Streams makes of the scripts, record by record, with times and tombstones, is what ours makes of them. With one partition
+// What Kafka Streams makes of the scripts, record by record, with times, headers and tombstones, is what ours makes of them. With one partition
 // the order of all records is the same; with several, that of each key's.
 func TestReference(t *testing.T) {
 	t.Parallel()
@@ -75,7 +77,7 @@ func replay(t *testing.T, k kind, g golden, records []record, partitions int32) 
 		if g.seed%2 == 1 && i == len(records)/2 {
 			d.Crash()
 		}
-		d.PipeRaw(r.topic, part, time.UnixMilli(r.at), key, value)
+		d.PipeRaw(r.topic, part, time.UnixMilli(r.at), key, value, kafka.Header{Key: "n", Value: strconv.AppendInt(nil, int64(i), 10)})
 		require.Empty(t, d.Failures())
 		var got []string
 		for p, b := range d.Records("out") {
@@ -87,13 +89,16 @@ func replay(t *testing.T, k kind, g golden, records []record, partitions int32) 
 				if value := b.Value(at); value != nil {
 					x.value = new(string(value))
 				}
-				got = append(got, x.line())
+				for h := range b.Headers(at) {
+					x.headers = strings.TrimPrefix(x.headers+" "+h.Key+string(h.Value), " ")
+				}
+				got = append(got, x.result())
 			}
 			seen[p] = len(b.Records)
 		}
 		var want []string
 		for _, x := range g.made[i] {
-			want = append(want, x.line())
+			want = append(want, x.result())
 		}
 		if k.mixed {
 			slices.SortStableFunc(got, byKey)

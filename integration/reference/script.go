@@ -13,7 +13,8 @@ import (
 type record struct {
 	topic      string
 	key, value *string
-	at         int64 // Unix milliseconds
+	at         int64  // Unix milliseconds
+	headers    string // of what a script makes: names and values, with spaces between; each of the script has the header n, its number
 }
 
 // kind is a topology that both sides define under this name, with the topics that it reads.
@@ -104,6 +105,9 @@ func (r record) line() string {
 	return fmt.Sprintf("%s\t%s\t%s\t%d", r.topic, show(r.key), show(r.value), r.at)
 }
 
+// result is a record as it is compared.
+func (r record) result() string { return r.line() + "\t" + r.headers }
+
 // text is what the reference reads.
 func text(k kind, records []record) string {
 	var b strings.Builder
@@ -128,7 +132,7 @@ func (g golden) append(dst []byte) []byte {
 	dst = fmt.Appendf(dst, "script\t%s\t%d\t%d\t%d\n", g.kind, g.seed, g.sum, len(g.made))
 	for i, made := range g.made {
 		for _, r := range made {
-			dst = fmt.Appendf(dst, "%d\t%s\t%s\t%d\n", i, show(r.key), show(r.value), r.at)
+			dst = fmt.Appendf(dst, "%d\t%s\t%s\t%d\t%s\n", i, show(r.key), show(r.value), r.at, r.headers)
 		}
 	}
 	return dst
@@ -153,7 +157,7 @@ func parseGolden(b []byte) (all []golden, err error) {
 		}
 		var at int64
 		n := 0
-		if len(f) != 4 || len(all) == 0 {
+		if len(f) != 5 || len(all) == 0 {
 			return bad(fmt.Errorf("%d fields", len(f)))
 		}
 		if _, err := fmt.Sscan(f[0]+" "+f[3], &n, &at); err != nil {
@@ -163,7 +167,7 @@ func parseGolden(b []byte) (all []golden, err error) {
 		if n >= len(g.made) {
 			return bad(fmt.Errorf("the script has %d records", len(g.made)))
 		}
-		g.made[n] = append(g.made[n], record{topic: "out", key: read(f[1]), value: read(f[2]), at: at})
+		g.made[n] = append(g.made[n], record{topic: "out", key: read(f[1]), value: read(f[2]), at: at, headers: f[4]})
 	}
 	return all, nil
 }
