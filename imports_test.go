@@ -59,6 +59,7 @@ var testLayers = map[string][]string{
 	"topology":         {"topology/topologytest"},
 	"topology/codec":   {"topology", "topology/plan"},
 	"internal/host":    {"examples", "topology/codec"},
+	"internal/ask":     {"topology/codec"},
 	"internal/command": {"examples"},
 	"cmd":              {"internal/command", "internal/host", "topology", "topology/codec"},
 	"examples":         {"topology/topologytest"},

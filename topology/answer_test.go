@@ -14,6 +14,7 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
+	"github.com/troupe-stream/troupe/topology/plan"
 	"github.com/troupe-stream/troupe/topology/topologytest"
 )
 
@@ -241,6 +242,70 @@ func TestAskEachAndAskAll(t *testing.T) {
 	}
 	_, err = a.upper.AskAll(t.Context(), d, many)
 	require.ErrorIs(t, err, topology.ErrNoDeadline)
+}
+
+// backwards is an Asker that answers when so many requests wait, the last one first.
+type backwards struct {
+	n       int
+	fails   map[string]error // by the request's value
+	waiting []func()
+	ctx     context.Context //nolint:containedctx // of the last request
+}
+
+func (b *backwards) Request(ctx context.Context, r plan.Request, done func([]byte, error)) error {
+	b.ctx = ctx
+	b.waiting = append(b.waiting, func() { done([]byte(strings.ToUpper(string(r.Value))), b.fails[string(r.Value)]) })
+	if len(b.waiting) == b.n {
+		for _, answer := range slices.Backward(b.waiting) {
+			answer()
+		}
+		b.waiting = nil
+	}
+	return nil
+}
+
+func (b *backwards) Cast(context.Context, plan.Request) error { return nil }
+
+// AskEach has answers as they come, AskAll in the order of the requests; one that has none has an error of its own.
+func TestTheOrderOfAnswers(t *testing.T) {
+	t.Parallel()
+	a := newAsked()
+	requests := func(yield func(string, string) bool) {
+		for _, v := range []string{"a", "b", "c", "d", "e", "f"} {
+			if !yield("key of "+v, v) {
+				return
+			}
+		}
+	}
+	broken := errors.New("the node is gone")
+	each := func(via *backwards) (got []string) {
+		for r, err := range a.upper.AskEach(soon(t), via, requests) {
+			require.Equal(t, "key of "+r.Value, r.Key)
+			if err != nil {
+				require.ErrorIs(t, err, broken)
+				require.ErrorContains(t, err, "ask agent upper")
+				r.Result = "no " + r.Value
+			}
+			got = append(got, r.Result)
+		}
+		return got
+	}
+	require.Equal(t, []string{"C", "B", "A", "F", "E", "D"}, each(&backwards{n: 3}))
+	require.Equal(t, []string{"C", "no b", "A", "F", "E", "D"}, each(&backwards{n: 3, fails: map[string]error{"b": broken}}))
+
+	all, err := a.upper.AskAll(soon(t), &backwards{n: 3}, requests)
+	require.NoError(t, err)
+	require.Equal(t, []string{"A", "B", "C", "D", "E", "F"}, all)
+	all, err = a.upper.AskAll(soon(t), &backwards{n: 3, fails: map[string]error{"b": broken}}, requests)
+	require.ErrorIs(t, err, broken)
+	require.Nil(t, all)
+
+	via := &backwards{n: 3}
+	for _, err := range a.upper.AskEach(soon(t), via, requests) {
+		require.NoError(t, errors.Join(err, via.ctx.Err()))
+		break
+	}
+	require.ErrorIs(t, via.ctx.Err(), context.Canceled, "what is on its way is forgotten")
 }
 
 // An answer that its codec or topic does not take fails the record, and that is the answer.
