@@ -133,3 +133,19 @@ func TestFaultsOfGroupTable(t *testing.T) {
 func keep(acc, _ string) string { return acc }
 
 func drop(acc, _ string) (string, bool) { return acc, false }
+
+// A table of the rows of another one that are let through, with other values: as docs/from-faust.md has it for KTable.filter and mapValues.
+func TestGroupTableFiltersRows(t *testing.T) {
+	t.Parallel()
+	p := newSingle()
+	rows := topology.TableFrom(p.topo, "rows", p.left)
+	long := topology.NewTable(p.topo, "long", codec.String, codec.String)
+	kept := topology.GroupTable(rows, func(k, v string) (string, string, bool) { return k, v + "!", len(v) > 1 }, codec.String)
+	topology.ReduceRows(kept, long, func(_, v string) string { return v }, func(v, _ string) (string, bool) { return v, false })
+	topology.To(topology.ToStream(long), p.out)
+	d := p.run(
+		t, step{"left", "a", 1, nil}, step{"left", "ab", 2, []string{"ab!@2"}}, step{"left", "cd", 3, []string{"cd!@3"}},
+		step{"left", "e", 4, []string{"null@4"}}, step{"left", "", 5, nil}, step{"left", "fg", 6, []string{"fg!@6"}},
+	)
+	require.Equal(t, map[string]string{"k": "fg!"}, topologytest.Table(d, long))
+}
