@@ -28,7 +28,7 @@ func joinedPlan(t *testing.T) (*plan.Plan, *plan.Stage, *plan.Env) {
 	return p, p.Stages[1], &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
 }
 
-// Agents that share tables which are joined take turns: what is there of their topics is processed in the order of its times, and none
+// SEMANTICS 1: of what has come, the record with the earliest time is next, and nothing waits for a topic that has none. Agents that share tables which are joined take turns: what is there of their topics is processed in the order of its times, and none
 // begins before the other is through.
 func TestTurnsInOrder(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,7 @@ func write(b bench) {
 	}, topology.Writes(b.table))
 }
 
+// SEMANTICS 1: by the wall clock a timer is called first an interval after its start, and intervals that were missed are one call; a restart calls nothing again.
 func TestTimer(t *testing.T) {
 	t.Parallel()
 	b := newBench()
@@ -146,6 +147,7 @@ func TestCron(t *testing.T) {
 	require.Empty(t, d.Failures())
 }
 
+// SEMANTICS 1: the call after missed ones is due at the next whole interval of the first, not an interval after the late one.
 func TestEveryCountsWhatItMissed(t *testing.T) {
 	t.Parallel()
 	b := newBench()
