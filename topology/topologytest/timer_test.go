@@ -147,6 +147,42 @@ func TestCron(t *testing.T) {
 	require.Empty(t, d.Failures())
 }
 
+// A line in a zone is called once on each of its days, at its time there, when clocks are put forward and back, through crashes at those moments.
+func TestCronThroughDaylightSaving(t *testing.T) {
+	t.Parallel()
+	b := newBench()
+	write(b)
+	zone, err := time.LoadLocation("Europe/Berlin")
+	require.NoError(t, err)
+	var got []string
+	topology.Cron(b.topo, "nightly", "CRON_TZ=Europe/Berlin 30 2 * * *", func(ctx *topology.TaskContext) error {
+		require.Zero(t, ctx.Missed)
+		got = append(got, ctx.Due.In(zone).Format(time.RFC3339))
+		b.out.Send(ctx, "nightly", "")
+		return nil
+	}, topology.Sends(b.out))
+	d := topologytest.New(t, b.topo)
+	forward, back := time.Date(2027, 3, 28, 1, 0, 0, 0, time.UTC), time.Date(2027, 10, 31, 1, 0, 0, 0, time.UTC)
+	for _, change := range []time.Time{forward, back} {
+		for d.Now().Before(change.Add(-36 * time.Hour)) {
+			d.Advance(min(12*time.Hour, change.Add(-36*time.Hour).Sub(d.Now())))
+		}
+		got = nil
+		for range 4 * 72 {
+			d.Advance(15 * time.Minute)
+			if d.Now().Sub(change).Abs() < 2*time.Hour {
+				d.Crash()
+			}
+		}
+		if change.Equal(forward) {
+			require.Equal(t, []string{"2027-03-27T02:30:00+01:00", "2027-03-28T03:00:00+02:00", "2027-03-29T02:30:00+02:00"}, got)
+		} else {
+			require.Equal(t, []string{"2027-10-30T02:30:00+02:00", "2027-10-31T02:30:00+02:00", "2027-11-01T02:30:00+01:00"}, got)
+		}
+	}
+	require.Empty(t, d.Failures())
+}
+
 // SEMANTICS 1: the call after missed ones is due at the next whole interval of the first, not an interval after the late one.
 func TestEveryCountsWhatItMissed(t *testing.T) {
 	t.Parallel()
