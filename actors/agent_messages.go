@@ -72,6 +72,7 @@ type Worked struct {
 	Out         outputs
 	Ops         []tableOps
 	Sent        []sent
+	Dropped     int64         // how often operators left a record out for want of a key or value
 	Took        time.Duration // for the work that is finished with it; 0: not measured
 }
 

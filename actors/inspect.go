@@ -115,7 +115,7 @@ func (p *partitionActor) inspectAgent(i int, now time.Time) status.Agent {
 	s, a, t := p.state, p.state.agents[i], p.tally.agents[i]
 	x := status.Agent{
 		Name: a.agent.Name, Role: roleName(a.agent.Role), Offset: -1, Lag: -1, State: status.Running, Parked: len(a.parked), LastError: t.lastError,
-		Incarnation: a.incarnation, Restarts: t.restarts, In: a.in, Out: a.out, Failed: t.failed, Retried: t.retried, Skipped: t.skipped, DeadLettered: t.letters,
+		Incarnation: a.incarnation, Restarts: t.restarts, In: a.in, Out: a.out, Dropped: a.dropped, Failed: t.failed, Retried: t.retried, Skipped: t.skipped, DeadLettered: t.letters,
 	}
 	switch {
 	case s.isFed(a): // what waits for it is in the partition's memory

@@ -25,9 +25,9 @@ type meters struct {
 }
 
 type agentMeter struct {
-	name, role                                               string
-	in, out, failed, retried, skipped, deadLetters, restarts atomic.Int64
-	work                                                     *histogram
+	name, role                                                        string
+	in, out, dropped, failed, retried, skipped, deadLetters, restarts atomic.Int64
+	work                                                              *histogram
 }
 
 type tableMeter struct {
@@ -107,7 +107,7 @@ func (m *meters) read() status.Meters {
 	out := status.Meters{Topology: m.topology, Commits: m.commits(), Commit: m.commit.read(), Bundles: m.bundles.Load()}
 	for _, a := range m.agents {
 		out.Agents = append(out.Agents, status.AgentMeter{
-			Name: a.name, Role: a.role, In: a.in.Load(), Out: a.out.Load(), Failed: a.failed.Load(), Retried: a.retried.Load(),
+			Name: a.name, Role: a.role, In: a.in.Load(), Out: a.out.Load(), Dropped: a.dropped.Load(), Failed: a.failed.Load(), Retried: a.retried.Load(),
 			Skipped: a.skipped.Load(), DeadLettered: a.deadLetters.Load(), Restarts: a.restarts.Load(), Work: a.work.read(),
 		})
 	}

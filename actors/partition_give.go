@@ -265,6 +265,7 @@ func (s *partitionState) onWorked(m Worked) {
 		a.out += int64(m.Out.Len())
 		s.rateOut.add(m.Out.Len(), s.now)
 	}
+	a.dropped += m.Dropped
 	s.pour(a, m.Sent, int(a.in-before)+len(m.Set))
 	if s.isFed(a) {
 		s.trimChannel(a.source)

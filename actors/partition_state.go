@@ -141,6 +141,7 @@ type agentSlot struct {
 	ranges      int           // of done offsets beyond a gap that there may be
 	flush       int64         // waiting for the answer to this round
 	in, out     int64         // records done and sent, for those who look
+	dropped     int64         // likewise: by operators, for want of a key or value
 	rivals      []*timerSlot  // timers during whose calls it must have nothing under way
 	moves       []*timerSlot  // timers in event time whose time its records bring forward
 	waits       map[int]int   // how often its turns wait for agents of this partition, by their numbers

@@ -23,7 +23,7 @@ type tally struct {
 // agentTally counts the failures of an agent. in and out are what its meter has been told of.
 type agentTally struct {
 	failed, retried, skipped, letters, restarts int64
-	in, out                                     int64
+	in, out, dropped                            int64
 	lastError                                   string
 }
 
@@ -40,13 +40,14 @@ func (f *failures) add(x status.Failure) {
 func (p *partitionActor) publish() {
 	for i, a := range p.state.agents {
 		t := &p.tally.agents[i]
-		if t.in == a.in && t.out == a.out {
+		if t.in == a.in && t.out == a.out && t.dropped == a.dropped {
 			continue
 		}
 		m := p.site.meters.byAgent[a.agent]
 		m.in.Add(a.in - t.in)
 		m.out.Add(a.out - t.out)
-		t.in, t.out = a.in, a.out
+		m.dropped.Add(a.dropped - t.dropped)
+		t.in, t.out, t.dropped = a.in, a.out, a.dropped
 	}
 	for i, x := range p.state.tables {
 		t := &p.tally.tables[i]

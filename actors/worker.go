@@ -67,6 +67,7 @@ type worker struct {
 	begun     bool    // the running call of the program has been given a record
 	returned  bool    // the running call of the program has ended
 	cur       plan.Effects
+	dropped   int64 // of the turns that have not been reported
 	err       error // fails the turn at hand
 	timed     bool  // the agent's records bring forward the time of timers
 	soonest   int64 // when the first timer in event time is due that the turns of work have set
@@ -296,6 +297,7 @@ func (k *worker) endTurn() bool {
 		k.sent[i].AppendAll(p)
 		p.Reset()
 	}
+	k.dropped, k.cur.Dropped = k.dropped+k.cur.Dropped, 0
 	back := k.timed && k.handBack()
 	for _, w := range k.prior {
 		k.finished = append(k.finished, w.ID)
@@ -363,6 +365,7 @@ func (k *worker) report(round int64, finished bool) {
 		}
 	}
 	w.Prior, k.finished = k.finished, nil
+	w.Dropped, k.dropped = k.dropped, 0
 	k.dirty, k.back = false, false
 	k.post(w)
 }

@@ -189,18 +189,22 @@ func joinGlobal[K, V, G, W, R any](f Flow[K, V], name string, table *GlobalTable
 	x := then(f, name+" global "+table.def.name, func(down func(*scope, Event[K, R]) error) func(*scope, Event[K, V]) error {
 		return func(s *scope, ev Event[K, V]) error {
 			if ev.NullValue {
-				return nil
+				return s.drop()
 			}
 			var row W
 			ok := false
-			if k, mapped := key(ev); mapped {
+			k, mapped := key(ev)
+			if mapped {
 				var err error
 				if row, ok, err = table.get(s, k); err != nil {
 					return err
 				}
 			}
 			r, ok := join(ev.Value, row, ok)
-			if !ok {
+			switch {
+			case !ok && !mapped:
+				return s.drop()
+			case !ok:
 				return nil
 			}
 			return down(s, Event[K, R]{Key: ev.Key, NullKey: ev.NullKey, Value: r, rec: ev.rec})

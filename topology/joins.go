@@ -27,7 +27,7 @@ func TableFrom[K, V any](t *Topology, name string, topic *Topic[K, V], opts ...T
 		}}
 		return func(s *scope, ev Event[K, V]) error {
 			if ev.NullKey {
-				return nil
+				return s.drop()
 			}
 			return rows.add(s, ev)
 		}
@@ -67,7 +67,7 @@ func lookUp[K, V, T, R any](f Flow[K, V], table *Table[K, T], left bool, fn func
 		return func(s *scope, ev Event[K, V]) error {
 			switch {
 			case ev.NullValue || ev.NullKey && !left:
-				return nil
+				return s.drop()
 			case ev.NullKey:
 				var none T
 				return joined(s, ev, none, false)

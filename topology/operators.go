@@ -315,9 +315,10 @@ func GroupBy[K, V, G any](f Flow[K, V], key func(V) G, opts ...GroupOption[V]) G
 	}
 	g.spread = func(name string, repartition *Topic[G, V], values bool) {
 		define(f, name, "group to "+repartition.def.name, func(s *scope, ev Event[K, V]) error {
-			if !ev.NullValue {
-				repartition.put(s, key(ev.Value), ev.Value, s.onward(false, !values))
+			if ev.NullValue {
+				return s.drop()
 			}
+			repartition.put(s, key(ev.Value), ev.Value, s.onward(false, !values))
 			return nil
 		}, Sends(repartition))
 	}
@@ -334,11 +335,7 @@ const opCount = "count"
 
 // Count counts the records of each key into a table. Records without a key or value are skipped.
 func Count[K, V any](g Grouped[K, V], table *Table[K, int64], opts ...FlowOption) {
-	spread := !g.keyed // then the values were null only for want of use
-	fold(g, table, opCount, nil, opts, func(row *tables.Row[int64], ev Event[K, V]) error {
-		if ev.NullValue && !spread {
-			return nil
-		}
+	fold(g, table, opCount, nil, opts, func(row *tables.Row[int64], _ Event[K, V]) error {
 		n, _ := row.Get()
 		row.Set(n + 1)
 		return nil
@@ -352,9 +349,6 @@ func Reduce[K, V any](g Grouped[K, V], table *Table[K, V], fn func(acc, value V)
 		g.t.fault("reduce into table %s has no function: pass one", table.def.name)
 	}
 	fold(g, table, "reduce", table.spec.Codec, opts, func(row *tables.Row[V], ev Event[K, V]) error {
-		if ev.NullValue {
-			return nil
-		}
 		v := ev.Value
 		if acc, ok := row.Get(); ok {
 			v = fn(acc, v)
@@ -374,9 +368,6 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 		g.t.fault("aggregate into table %s lacks a function: pass one that makes the first value and one that adds to it", table.def.name)
 	}
 	fold(g, table, "aggregate", nil, opts, func(row *tables.Row[A], ev Event[K, V]) error {
-		if ev.NullValue {
-			return nil
-		}
 		acc, ok := row.Get()
 		if !ok {
 			acc = init()
@@ -390,14 +381,14 @@ func Aggregate[K, V, A any](g Grouped[K, V], table *Table[K, A], init func() A, 
 func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values codec.Codec[V], opts []FlowOption, apply func(*tables.Row[A], Event[K, V]) error) {
 	end := endOf(op+"-"+table.def.name, opts)
 	g.leaf.use()
-	f := g.flow
+	f, hasValues := g.flow, true
 	if !g.keyed {
 		vc := g.values
 		if vc == nil {
 			vc = values
 		}
 		if op == opCount { // only keys count
-			vc = nil
+			vc, hasValues = nil, false
 		}
 		written := vc
 		if vc == nil {
@@ -419,8 +410,8 @@ func fold[K, V, A any](g Grouped[K, V], table *Table[K, A], op string, values co
 			return apply(row, ev)
 		}}
 		return func(s *scope, ev Event[K, V]) error {
-			if ev.NullKey {
-				return nil
+			if ev.NullKey || ev.NullValue && hasValues {
+				return s.drop()
 			}
 			return rows.add(s, ev)
 		}

@@ -71,7 +71,7 @@ func (f *fake) Resume(wanted []status.Wanted) ([]status.Resumed, error) {
 func (f *fake) Meters() status.Meters {
 	h := status.Histogram{Bounds: []float64{0.1, 1}, Counts: []uint64{1, 2}, Count: 3, Sum: 4}
 	return status.Meters{
-		Topology: "shop", Agents: []status.AgentMeter{{Name: "pay", Role: "agent", In: 11, Work: h}}, Tables: []status.TableMeter{{Name: "paid", Journaled: 5}},
+		Topology: "shop", Agents: []status.AgentMeter{{Name: "pay", Role: "agent", In: 11, Dropped: 2, Work: h}}, Tables: []status.TableMeter{{Name: "paid", Journaled: 5}},
 		Commits: status.Commits{Committed: 9}, Commit: h,
 	}
 }
@@ -306,6 +306,7 @@ func TestMetrics(t *testing.T) {
 	_, body = get(t, "GET", g.URL()+"/metrics")
 	for _, want := range []string{
 		`troupe_node_ready{topology="shop"} 1`, `troupe_agent_records_in_total{agent="pay",role="agent",topology="shop"} 11`,
+		`troupe_agent_records_dropped_total{agent="pay",role="agent",topology="shop"} 2`,
 		`troupe_agent_work_seconds_bucket{agent="pay",role="agent",topology="shop",le="1"} 2`, `troupe_agent_work_seconds_count{agent="pay",role="agent",topology="shop"} 3`,
 		`troupe_partition_state{partition="0",stage="orders",state="stopped",topology="shop"} 1`, `troupe_partition_lag_records{partition="0",stage="orders",topology="shop"} 12345`,
 		`troupe_table_entries{partition="0",table="paid",topology="shop"} 2`, `troupe_commits_total{topology="shop",verdict="committed"} 9`,

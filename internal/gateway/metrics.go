@@ -35,6 +35,7 @@ var (
 
 	agentIn       = desc("agent_records_in_total", "Records that an agent is through with, or turns of a timer or task; those that failed are not among them, and what was undone and done again counts again.", ofAgent...)
 	agentOut      = desc("agent_records_out_total", "Records that an agent sent; what was undone and sent again counts again.", ofAgent...)
+	agentDropped  = desc("agent_records_dropped_total", "Records that operators left out because they have no key or value, as joins, aggregations and tables of topics do.", ofAgent...)
 	agentFailed   = desc("agent_failures_total", "Failures of an agent, all attempts counted.", ofAgent...)
 	agentRetried  = desc("agent_retries_total", "Failures after which the record is tried again.", ofAgent...)
 	agentSkipped  = desc("agent_records_skipped_total", "Records that were given up and skipped.", ofAgent...)
@@ -177,6 +178,7 @@ func (x exposition) meters(m status.Meters) {
 	for _, a := range m.Agents {
 		x.counter(agentIn, a.In, a.Name, a.Role)
 		x.counter(agentOut, a.Out, a.Name, a.Role)
+		x.counter(agentDropped, a.Dropped, a.Name, a.Role)
 		x.counter(agentFailed, a.Failed, a.Name, a.Role)
 		x.counter(agentRetried, a.Retried, a.Name, a.Role)
 		x.counter(agentSkipped, a.Skipped, a.Name, a.Role)

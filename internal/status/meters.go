@@ -14,7 +14,7 @@ type Meters struct {
 type AgentMeter struct {
 	Name, Role string
 
-	In, Out, Failed, Retried, Skipped, DeadLettered, Restarts int64
+	In, Out, Dropped, Failed, Retried, Skipped, DeadLettered, Restarts int64
 
 	Work Histogram // of how long it took for runs of records
 }

@@ -112,6 +112,7 @@ type Agent struct {
 	Restarts     int64     `json:"restarts"`
 	In           int64     `json:"in"`
 	Out          int64     `json:"out"`
+	Dropped      int64     `json:"dropped"` // left out by operators, for want of a key or value
 	Failed       int64     `json:"failed"`
 	Retried      int64     `json:"retried"`
 	Skipped      int64     `json:"skipped"`

@@ -414,6 +414,8 @@ type Effects struct {
 	Early *kafka.Outputs
 	// Due is the first moment that a timer in event time was set for, in milliseconds, where the agent has such timers.
 	Due int64
+	// Dropped is how many times an operator has left the record at hand out, since it lacks a key or a value.
+	Dropped int64
 	// Err is the first error of a send or write; it fails the turn.
 	Err error
 }
