@@ -83,6 +83,12 @@ func until(ctx context.Context, what string, done func() bool) error {
 	return nil
 }
 
+// started waits until the member's process has said that it has started, within measureWait.
+func (m *member) started(ctx context.Context) error {
+	_, w := m.now()
+	return until(ctx, m.name+" has started", w.hasStarted)
+}
+
 // measureAlone measures restarts of one node that runs the topology with the large table and no other, the only one of it.
 func (r *run) measureAlone(ctx context.Context) error {
 	var errs []error
@@ -111,8 +117,7 @@ func (r *run) measureAlone(ctx context.Context) error {
 		return err
 	}
 	for _, m := range r.fleet.members[:r.nodes] {
-		_, w := m.now()
-		if err := until(ctx, m.name+" has started", func() bool { return w.hasStarted() }); err != nil {
+		if err := m.started(ctx); err != nil {
 			return err
 		}
 	}
@@ -145,7 +150,7 @@ func (r *run) measureRestart(ctx context.Context, m *member, toCommit, toRunning
 	}
 	r.report.measured(toRunning, last.Sub(w.started))
 	pause(ctx, calm)
-	return until(ctx, m.name+" has started", func() bool { return w.hasStarted() })
+	return m.started(ctx)
 }
 
 // allRun is when the last partition of a group began to run; zero if one does not yet, or there is none.
@@ -181,8 +186,7 @@ func (r *run) measureTakeover(ctx context.Context, m *member) error {
 	if err := m.start(); err != nil {
 		return err
 	}
-	_, w := m.now()
-	if err := until(ctx, m.name+" has started", func() bool { return w.hasStarted() }); err != nil {
+	if err := m.started(ctx); err != nil {
 		return err
 	}
 	pause(ctx, calm)
