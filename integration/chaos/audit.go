@@ -11,33 +11,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/troupe-stream/troupe/examples/wordcount"
 	"github.com/troupe-stream/troupe/integration/chaos/work"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
-
-// The topics of the topologies: what the load writes, what nodes write, and where records that were given up are.
-var (
-	inputs  = []string{"lines", "transfers", "jobs", "orders", "errands", "sales", "prices"}
-	outputs = []string{"words", "postings", "statements", "quickly", "slowly", "gathered", "served", "keyed", "questions", "walked", "told", "reminded", "fresh", "priced", "counted", "called"}
-	letters = []string{"wordcount-dead-letters", "ledger-dead-letters", "jobs-dead-letters", "errands-dead-letters", "market-dead-letters", troublesLetters}
-	// sources are what each group reads, upstream first.
-	sources = []struct {
-		group  string
-		topics []string
-	}{
-		{"wordcount", []string{"lines", "words"}},
-		{"ledger", []string{"transfers", "postings"}},
-		{"jobs", []string{"jobs"}},
-		{"troubles", []string{"orders"}},
-		{"errands", []string{"errands", "questions"}},
-		{"market", []string{"sales", "prices", "fresh"}},
-	}
-)
-
-// troublesLetters are the dead letters that there must be.
-const troublesLetters = "troubles-dead-letters"
 
 // origin is where a transfer was read: it tells which of two came first.
 type origin struct {
@@ -72,6 +49,7 @@ type audit struct {
 	orders              map[string][]int64
 	errands             map[string][]int64
 	market              market
+	of                  map[string]subject            // by topic
 	ordersAt            map[int64]string              // topic/partition@offset
 	results             map[string]map[string][]int64 // of topics with numbers, by key
 	poisoned            map[string]map[int64]int64    // dead letters of troubles, by agent and order
@@ -82,8 +60,12 @@ type audit struct {
 
 // startAudit begins to read. Dead letters are read once their topics exist.
 func startAudit(c *cluster) (*audit, error) {
-	topics := append(append(append([]string{}, inputs...), outputs...), letters...)
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka.Brokers()...), kgo.ConsumeTopics(topics...), kgo.ClientID("audit"),
+	inputs, written := topics()
+	all := append(inputs, written...)
+	for _, s := range subjects() {
+		all = append(all, s.letters())
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka.Brokers()...), kgo.ConsumeTopics(all...), kgo.ClientID("audit"),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(50*time.Millisecond), kgo.MetadataMaxAge(2*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
@@ -95,9 +77,12 @@ func startAudit(c *cluster) (*audit, error) {
 		halves: map[int64]int64{}, statements: map[string][]work.Statement{}, jobs: map[string][]int64{}, results: map[string]map[string][]int64{},
 		orders: map[string][]int64{}, errands: map[string][]int64{}, ordersAt: map[int64]string{}, poisoned: map[string]map[int64]int64{work.Serve: {}, work.Keyed: {}},
 		market: market{sales: map[string]sale{}, times: map[int32]int64{}, prices: map[string]int64{}},
+		of:     map[string]subject{},
 	}
-	for _, t := range []string{"quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded", "fresh", "priced", "counted", "called"} {
-		a.results[t] = map[string][]int64{}
+	for _, s := range subjects() {
+		for _, topic := range append(s.sources(), s.outputs...) {
+			a.of[topic] = s
+		}
 	}
 	go a.read()
 	return a, nil
@@ -148,56 +133,15 @@ func (a *audit) fault(err error) {
 	}
 }
 
-// take folds a record.
+// take folds a record. What is of no topology is a dead letter.
 func (a *audit) take(r *kgo.Record) error {
-	key := string(r.Key)
-	switch r.Topic {
-	case "lines":
-		for _, w := range wordcount.Words(string(r.Value)) {
-			a.wantWords[w]++
-		}
-	case "words":
-		a.gotWords[key]++
-	case "transfers":
-		var t work.Transfer
-		if err := json.Unmarshal(r.Value, &t); err != nil {
-			return err
-		}
-		a.transfers[t.ID] = origin{r.Partition, r.Offset, t}
-	case "postings":
-		return a.posting(key, r.Value)
-	case "statements":
-		var s work.Statement
-		if err := json.Unmarshal(r.Value, &s); err != nil {
-			return err
-		}
-		a.statements[key] = append(a.statements[key], s)
-	case "questions": // what becomes of them is told
-	case "jobs", "orders", "errands", "sales", "prices", "quickly", "slowly", "gathered", "served", "keyed", "walked", "told", "reminded", "fresh", "priced", "counted", "called":
-		id, err := codec.Int64.Decode(r.Value)
-		if err != nil {
-			return err
-		}
-		switch r.Topic {
-		case "jobs":
-			a.jobs[key] = append(a.jobs[key], id)
-		case "errands":
-			a.errands[key] = append(a.errands[key], id)
-		case "sales":
-			a.market.sale(r, id)
-		case "prices":
-			a.market.prices[key] = id
-		case "orders":
-			a.orders[key] = append(a.orders[key], id)
-			a.ordersAt[id] = fmt.Sprintf("orders/%d@%d", r.Partition, r.Offset)
-		default:
-			a.results[r.Topic][key] = append(a.results[r.Topic][key], id)
-		}
-	case troublesLetters:
-		return a.letter(r)
-	default:
-		a.deadLetters = append(a.deadLetters, letterText(r))
+	if s, ok := a.of[r.Topic]; ok {
+		return s.take(a, r)
 	}
+	if r.Topic == troublesLetters {
+		return a.letter(r)
+	}
+	a.deadLetters = append(a.deadLetters, letterText(r))
 	return nil
 }
 
@@ -265,10 +209,22 @@ func letterText(r *kgo.Record) string {
 func (a *audit) outstanding() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n := max(len(a.errands)-len(a.results["reminded"]), len(a.errands)-len(a.results["told"])); n > 0 {
-		return fmt.Sprintf("%d errands have not been told and reminded of", n)
+	for _, s := range subjects() {
+		if s.left == nil {
+			continue
+		}
+		if text := s.left(a); text != "" {
+			return text
+		}
 	}
-	return a.market.outstanding(a.results)
+	return ""
+}
+
+// contents are what a topology's tables should hold.
+func (a *audit) contents(s subject) []contents {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return s.holds(a)
 }
 
 // position is how far partitions have been read.

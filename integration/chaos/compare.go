@@ -144,18 +144,9 @@ func (a *audit) outputs() *verdict {
 		v.Wrong++
 		v.say("%v", a.err)
 	}
-	v.counts("topic words", a.wantWords, a.gotWords)
-	a.ledger(v)
-	for _, topic := range []string{"quickly", "slowly", "gathered"} {
-		lists(v, "topic "+topic, a.jobs, a.results[topic])
+	for _, s := range subjects() {
+		s.compare(a, v)
 	}
-	for _, topic := range []string{"walked", "told", "reminded"} {
-		lists(v, "topic "+topic, a.errands, a.results[topic])
-	}
-	for topic, want := range a.market.want() {
-		lists(v, "topic "+topic, want, a.results[topic])
-	}
-	a.troubles(v)
 	v.Letters = int64(len(a.deadLetters))
 	for _, l := range a.deadLetters[:min(len(a.deadLetters), detailLines)] {
 		v.say("given up: %s", l)
@@ -247,31 +238,4 @@ func countAll(postings map[string][]work.Posting) map[string]map[work.Posting]in
 		out[account] = nil
 	}
 	return out
-}
-
-// tables are what the tables should hold.
-func (a *audit) tables() (counts, quicks, serves map[string]int64, balances map[string]work.Balance) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	balances = map[string]work.Balance{}
-	for account, list := range a.postings {
-		var b work.Balance
-		for _, p := range list {
-			b = b.Add(p)
-		}
-		balances[account] = b
-	}
-	quicks = map[string]int64{}
-	for key, ids := range a.jobs {
-		quicks[key] = int64(len(ids))
-	}
-	serves = map[string]int64{}
-	for key, ids := range a.orders {
-		for _, id := range ids {
-			if !work.Poison(work.Serve, id) {
-				serves[key]++
-			}
-		}
-	}
-	return maps.Clone(a.wantWords), quicks, serves, balances
 }

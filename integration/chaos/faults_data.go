@@ -12,12 +12,6 @@ import (
 	"time"
 )
 
-// changelogs are the topics that hold the tables.
-var changelogs = []string{
-	"wordcount-counts-changelog", "ledger-balances-changelog", "jobs-quicks-changelog", "jobs-slows-changelog", "troubles-serves-changelog", "errands-open-changelog", "errands-reminders-changelog",
-	"market-price-changelog", "market-seen-changelog", "market-sold-changelog", "market-owed-changelog", "market-calls-changelog",
-}
-
 // compact makes brokers roll and compact changelogs as soon as anything is written, for a while.
 func compact(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	if !r.compacting.TryLock() {
@@ -27,7 +21,7 @@ func compact(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	before := r.cluster.cleaned()
 	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	err := r.cluster.configure(whole, changelogs, map[string]string{
+	err := r.cluster.configure(whole, changelogs(), map[string]string{
 		"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "1000", "delete.retention.ms": "1000",
 	})
 	if err != nil {
@@ -35,7 +29,7 @@ func compact(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	}
 	pause(ctx, between(rng, 5*time.Second, 12*time.Second))
 	after := r.cluster.cleaned()
-	err = r.cluster.configure(whole, changelogs, map[string]string{
+	err = r.cluster.configure(whole, changelogs(), map[string]string{
 		"segment.ms": "", "min.cleanable.dirty.ratio": "", "max.compaction.lag.ms": "", "delete.retention.ms": "",
 	})
 	return fmt.Sprintf("the cleaners' checkpoints of changelogs went on by %d offsets in all replicas", after-before), err

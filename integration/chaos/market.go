@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/integration/chaos/work"
+	"github.com/troupe-stream/troupe/topology/codec"
 )
 
 // market is what the topology of that name was given.
@@ -20,6 +22,22 @@ type sale struct {
 	id        int64
 	last      int64 // when it came last, by the times of records
 	partition int32
+}
+
+// take takes a record of the topology.
+func (m *market) take(a *audit, r *kgo.Record) error {
+	id, err := codec.Int64.Decode(r.Value)
+	switch {
+	case err != nil:
+		return err
+	case r.Topic == "sales":
+		m.sale(r, id)
+	case r.Topic == "prices":
+		m.prices[string(r.Key)] = id
+	default:
+		return a.number(r, "", nil)
+	}
+	return nil
 }
 
 func (m *market) sale(r *kgo.Record, id int64) {
@@ -42,8 +60,8 @@ func (m *market) want() map[string]map[string][]int64 {
 	return map[string]map[string][]int64{"fresh": fresh, "priced": priced, "counted": counted, "called": called}
 }
 
-// outstanding says which of its topics has less than it should have.
-func (m *market) outstanding(results map[string]map[string][]int64) string {
+// left says which of its topics has less than it should have.
+func (m *market) left(results map[string]map[string][]int64) string {
 	for topic, want := range m.want() {
 		if w, g := size(want), size(results[topic]); g < w {
 			return fmt.Sprintf("the topic %s has %d of %d records", topic, g, w)
@@ -59,19 +77,16 @@ func size(byKey map[string][]int64) (n int) {
 	return n
 }
 
-// marketTables are what the tables of market should hold.
-func (a *audit) marketTables() (prices, sold, owed map[string]int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	prices, sold, owed = map[string]int64{}, map[string]int64{}, map[string]int64{}
-	for _, s := range a.market.sales {
+// holds is what its tables should hold.
+func (m *market) holds() []contents {
+	prices, sold, owed := maps.Clone(m.prices), map[string]int64{}, map[string]int64{}
+	for _, s := range m.sales {
 		sold[work.Customer(s.id)]++
 	}
-	for who, price := range a.market.prices {
-		prices[who] = price
+	for who, price := range prices {
 		if n := sold[who]; n > 0 {
 			owed[who] = n * price
 		}
 	}
-	return prices, sold, owed
+	return []contents{numbers("price", prices), numbers("sold", sold), numbers("owed", owed)}
 }

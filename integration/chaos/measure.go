@@ -173,7 +173,7 @@ func (r *run) measureTakeover(ctx context.Context, m *member) error {
 	if err := m.end(false); err != nil {
 		return err
 	}
-	err := until(ctx, "the others take over from "+m.name, func() bool { return r.taken(killed, len(sources)) })
+	err := until(ctx, "the others take over from "+m.name, func() bool { return r.taken(killed, len(subjects())) })
 	if err != nil {
 		return errors.Join(r.unmeasured(ctx, err), m.start())
 	}

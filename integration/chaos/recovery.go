@@ -69,6 +69,7 @@ func (t *tracker) look(ctx context.Context) {
 			continue
 		}
 		// They are of a moment a little later than since: the measurement is never too short.
+		inputs, _ := topics()
 		ends, err := t.cluster.ends(ctx, false, places(inputs...))
 		if err != nil {
 			return
@@ -76,8 +77,8 @@ func (t *tracker) look(ctx context.Context) {
 		x.target = ends
 	}
 	at := map[place]int64{}
-	for i, g := range sources {
-		have, err := t.cluster.committed(ctx, g.group, places(inputs[i]))
+	for _, s := range subjects() {
+		have, err := t.cluster.committed(ctx, s.name, places(s.inputs...))
 		if err != nil {
 			return
 		}

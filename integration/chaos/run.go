@@ -67,7 +67,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.log("Kafka answers at %v, data and logs in %s", r.cluster.kafka.Brokers(), r.dir)
-	if err := r.cluster.createTopics(ctx, append(append([]string{}, inputs...), outputs...)...); err != nil {
+	inputs, written := topics()
+	if err := r.cluster.createTopics(ctx, append(inputs, written...)...); err != nil {
 		return err
 	}
 	if r.fleet, err = newFleet(r.cluster, binary, r.dir, lanes); err != nil {

@@ -3,15 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/troupe-stream/troupe/integration/chaos/work"
 )
 
 // lookEvery is the time between two looks at offsets.
@@ -39,24 +35,25 @@ func (c *cluster) caughtUp(ctx context.Context, a *audit) error {
 func (c *cluster) behind(ctx context.Context, a *audit) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	for _, g := range sources {
-		for _, topic := range g.topics {
+	for _, s := range subjects() {
+		for _, topic := range s.sources() {
 			all := places(topic)
 			if err := c.unread(ctx, a, all); err != nil {
 				return err
 			}
-			at, err := c.committed(ctx, g.group, all)
+			at, err := c.committed(ctx, s.name, all)
 			if err != nil {
 				return err
 			}
 			for p, due := range a.due(all) {
 				if at[p] < due {
-					return fmt.Errorf("group %s has committed %d of %s, whose last record is at %d", g.group, at[p], p, due-1)
+					return fmt.Errorf("group %s has committed %d of %s, whose last record is at %d", s.name, at[p], p, due-1)
 				}
 			}
 		}
 	}
-	if err := c.unread(ctx, a, append(places(outputs...), place{troublesLetters, 0})); err != nil {
+	_, written := topics()
+	if err := c.unread(ctx, a, append(places(written...), place{troublesLetters, 0})); err != nil {
 		return err
 	}
 	if left := a.outstanding(); left != "" {
@@ -107,46 +104,16 @@ func scan(ctx context.Context, binary, brokers, dir, topology, table string) (ma
 
 // compareTables compares all tables with the fold.
 func (r *run) compareTables(ctx context.Context, v *verdict) error {
-	counts, quicks, serves, balances := r.audit.tables()
-	prices, sold, owed := r.audit.marketTables()
-	number := func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
-	if err := compareTable(ctx, r, v, "wordcount", "counts", counts, number); err != nil {
-		return err
-	}
-	for _, table := range []string{"quicks", "slows"} {
-		if err := compareTable(ctx, r, v, "jobs", table, quicks, number); err != nil {
-			return err
+	for _, s := range subjects() {
+		for _, c := range r.audit.contents(s) {
+			texts, err := scan(ctx, r.fleet.binary, r.cluster.addrs(0), r.dir, s.name, c.table)
+			if err == nil {
+				err = c.compare(v, texts)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
-	if err := compareTable(ctx, r, v, "troubles", "serves", serves, number); err != nil {
-		return err
-	}
-	if err := compareTable(ctx, r, v, "errands", "open", nil, number); err != nil { // each has been reminded of
-		return err
-	}
-	for table, want := range map[string]map[string]int64{"price": prices, "sold": sold, "owed": owed} {
-		if err := compareTable(ctx, r, v, "market", table, want, number); err != nil {
-			return err
-		}
-	}
-	return compareTable(ctx, r, v, "ledger", "balances", balances, func(s string) (b work.Balance, err error) {
-		return b, json.Unmarshal([]byte(s), &b)
-	})
-}
-
-func compareTable[V comparable](ctx context.Context, r *run, v *verdict, topology, table string, want map[string]V, parse func(string) (V, error)) error {
-	texts, err := scan(ctx, r.fleet.binary, r.cluster.addrs(0), r.dir, topology, table)
-	if err != nil {
-		return err
-	}
-	got := map[string]V{}
-	for k, text := range texts {
-		x, err := parse(text)
-		if err != nil {
-			return fmt.Errorf("table %s: key %q: %w", table, k, err)
-		}
-		got[k] = x
-	}
-	rows(v, "table "+table, want, got)
 	return nil
 }
