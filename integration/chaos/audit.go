@@ -49,7 +49,9 @@ type audit struct {
 	orders              map[string][]int64
 	errands             map[string][]int64
 	market              market
+	bazaar              bazaar
 	of                  map[string]subject            // by topic
+	made                map[string][]string           // topics that were made since, by topology
 	ordersAt            map[int64]string              // topic/partition@offset
 	results             map[string]map[string][]int64 // of topics with numbers, by key
 	poisoned            map[string]map[int64]int64    // dead letters of troubles, by agent and order
@@ -76,8 +78,8 @@ func startAudit(c *cluster) (*audit, error) {
 		wantWords: map[string]int64{}, gotWords: map[string]int64{}, transfers: map[int64]origin{}, postings: map[string][]work.Posting{},
 		halves: map[int64]int64{}, statements: map[string][]work.Statement{}, jobs: map[string][]int64{}, results: map[string]map[string][]int64{},
 		orders: map[string][]int64{}, errands: map[string][]int64{}, ordersAt: map[int64]string{}, poisoned: map[string]map[int64]int64{work.Serve: {}, work.Keyed: {}},
-		market: market{sales: map[string]sale{}, times: map[int32]int64{}, prices: map[string]int64{}},
-		of:     map[string]subject{},
+		market: market{sales: map[string]sale{}, times: map[int32]int64{}, prices: map[string]int64{}}, bazaar: newBazaar(),
+		of: map[string]subject{}, made: map[string][]string{},
 	}
 	for _, s := range subjects() {
 		for _, topic := range append(s.sources(), s.outputs...) {
@@ -143,6 +145,21 @@ func (a *audit) take(r *kgo.Record) error {
 	}
 	a.deadLetters = append(a.deadLetters, letterText(r))
 	return nil
+}
+
+// follow reads a further topic, that a topology's nodes read.
+func (a *audit) follow(s subject, topic string) {
+	a.mu.Lock()
+	a.of[topic], a.made[s.name] = s, append(a.made[s.name], topic)
+	a.mu.Unlock()
+	a.client.AddConsumeTopics(topic)
+}
+
+// sources are what a topology's nodes read, upstream first.
+func (a *audit) sources(s subject) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append(s.sources(), a.made[s.name]...)
 }
 
 // posting takes one side of a transfer: when the other has been seen as well, they must sum to zero.

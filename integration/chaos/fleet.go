@@ -258,6 +258,13 @@ func (m *member) now() (*proc.Process, *watch) {
 	return m.process, m.watch
 }
 
+// data is the member's data directory.
+func (m *member) data() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dir
+}
+
 // up says whether the member's process runs.
 func (m *member) up() bool {
 	p, _ := m.now()

@@ -36,6 +36,7 @@ type load struct {
 	failed atomic.Pointer[error]
 	stop   context.CancelFunc
 	wait   sync.WaitGroup
+	bazaar *traders
 
 	mu     sync.Mutex // held by the writer while it writes a portion
 	paused bool
@@ -43,7 +44,7 @@ type load struct {
 }
 
 // startLoad begins to write once it is resumed.
-func startLoad(ctx context.Context, c *cluster, s settings) (*load, error) {
+func startLoad(ctx context.Context, c *cluster, f *fleet, a *audit, s settings) (*load, error) {
 	// An idempotent producer that tries until it succeeds: each record is written once.
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka.Brokers()...), kgo.ClientID("load"), kgo.ProducerLinger(5*time.Millisecond),
 		kgo.MetadataMinAge(200*time.Millisecond), kgo.ProducerBatchMaxBytes(256<<10))
@@ -52,21 +53,27 @@ func startLoad(ctx context.Context, c *cluster, s settings) (*load, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	l := &load{client: client, rng: rand.New(rand.NewPCG(s.seed, 1)), rate: s.rate, stop: stop, paused: true}
+	if l.bazaar, err = openTraders(ctx, l, c, f, a); err != nil {
+		stop()
+		client.Close()
+		return nil, err
+	}
 	l.wait.Go(func() { l.run(ctx) })
 	return l, nil
 }
 
-func (l *load) close() {
+func (l *load) close() error {
 	l.stop()
 	l.client.Close() // what waits for room in its buffer is given up
 	l.wait.Wait()
+	return l.bazaar.close()
 }
 
 func (l *load) run(ctx context.Context) {
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	owed := 0.0
-	for {
+	for turn := 0; ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -92,6 +99,9 @@ func (l *load) run(ctx context.Context) {
 			}
 			if l.rng.IntN(4) == 0 {
 				l.put(ctx, "prices", work.Customer(l.rng.Int64N(work.Customers)), value)
+			}
+			if turn++; turn%lotOf == 0 {
+				l.bazaar.trade(ctx)
 			}
 		}
 		l.mu.Unlock()
@@ -126,14 +136,16 @@ func (l *load) put(ctx context.Context, topic, key string, value []byte) {
 	l.client.Produce(ctx, r, func(r *kgo.Record, err error) {
 		if err != nil {
 			if ctx.Err() == nil {
-				err = fmt.Errorf("the load's own record of %s was not written: %w", r.Topic, err)
-				l.failed.CompareAndSwap(nil, &err)
+				l.fail(fmt.Errorf("the load's own record of %s was not written: %w", r.Topic, err))
 			}
 			return
 		}
 		l.acked.Add(1)
 	})
 }
+
+// fail notes the first error that no fault explains.
+func (l *load) fail(err error) { l.failed.CompareAndSwap(nil, &err) }
 
 // fill writes lines with n words that come nowhere else: the keys of a large table.
 func (l *load) fill(ctx context.Context, n int) {
@@ -156,6 +168,9 @@ func (l *load) set(how func())  { l.mu.Lock(); how(); l.mu.Unlock() }
 // settle stops writing and waits until everything written is acknowledged. It returns how many records that were in all.
 func (l *load) settle(ctx context.Context) (int64, error) {
 	l.set(func() { l.paused = true })
+	if err := l.bazaar.settle(ctx); err != nil {
+		return 0, err
+	}
 	if err := l.client.Flush(ctx); err != nil {
 		return 0, fmt.Errorf("the load is not acknowledged: %d of %d records: %w", l.acked.Load(), l.sent, err)
 	}

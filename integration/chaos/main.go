@@ -1,6 +1,6 @@
 // Command chaos runs three nodes and three Kafka brokers as processes, harms them in every way it knows while a seeded load
 // is written, and compares everything that comes out with a plain fold of the input: nothing may be lost, doubled, or out of
-// order.
+// order. The nodes run seven topologies at once, which have what an engine has: they are listed in subjects.go.
 //
 //	go run ./integration/chaos --duration 10m --seed 1
 //	go run ./integration/chaos report [--note TEXT] FILE...

@@ -70,7 +70,7 @@ func (m *market) left(results map[string]map[string][]int64) string {
 	return ""
 }
 
-func size(byKey map[string][]int64) (n int) {
+func size[T any](byKey map[string][]T) (n int) {
 	for _, list := range byKey {
 		n += len(list)
 	}

@@ -29,13 +29,10 @@ func places(topics ...string) []place {
 	return out
 }
 
-// ends asks for the ends of all that is written, transactions in flight included, or of what is stable.
-func (c *cluster) ends(ctx context.Context, stable bool, of []place) (map[place]int64, error) {
+// ends asks for the ends of all that is written, transactions in flight included.
+func (c *cluster) ends(ctx context.Context, of []place) (map[place]int64, error) {
 	rq := kmsg.NewPtrListOffsetsRequest()
 	rq.ReplicaID = -1
-	if stable {
-		rq.IsolationLevel = 1
-	}
 	by := map[string][]int32{}
 	for _, p := range of {
 		by[p.topic] = append(by[p.topic], p.partition)

@@ -70,7 +70,7 @@ func (t *tracker) look(ctx context.Context) {
 		}
 		// They are of a moment a little later than since: the measurement is never too short.
 		inputs, _ := topics()
-		ends, err := t.cluster.ends(ctx, false, places(inputs...))
+		ends, err := t.cluster.ends(ctx, places(inputs...))
 		if err != nil {
 			return
 		}

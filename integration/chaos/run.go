@@ -80,10 +80,10 @@ func (r *run) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if r.load, err = startLoad(ctx, r.cluster, r.settings); err != nil {
+	if r.audit, err = startAudit(r.cluster); err != nil {
 		return err
 	}
-	if r.audit, err = startAudit(r.cluster); err != nil {
+	if r.load, err = startLoad(ctx, r.cluster, r.fleet, r.audit, r.settings); err != nil {
 		return err
 	}
 	r.tracker = startTracker(ctx, r.cluster, r.report)
@@ -101,7 +101,7 @@ func (r *run) close() error {
 		r.tracker.close()
 	}
 	if r.load != nil {
-		r.load.close()
+		errs = append(errs, r.load.close())
 	}
 	if r.fleet != nil {
 		errs = append(errs, r.fleet.close())
@@ -124,6 +124,9 @@ func (r *run) phases(ctx context.Context) error {
 	r.end = begun.Add(r.duration)
 	r.log("fill the table of words with %d keys", r.keys)
 	r.load.fill(ctx, r.keys)
+	if err := r.stock(ctx); err != nil {
+		return err
+	}
 	if err := r.phase(ctx, "warm-up", 3*time.Second, nil); err != nil {
 		return err
 	}
@@ -145,12 +148,29 @@ func (r *run) phases(ctx context.Context) error {
 	return r.blackOut(ctx)
 }
 
+// stock writes a tariff for each good, and waits until all are committed: from then on each lot finds one.
+func (r *run) stock(ctx context.Context) error {
+	r.load.set(func() { r.load.bazaar.stock(ctx) })
+	if err := r.load.client.Flush(ctx); err != nil {
+		return err
+	}
+	ends, err := r.cluster.ends(ctx, places("tariffs"))
+	if err != nil {
+		return err
+	}
+	return until(ctx, "bazaar has its tariffs", func() bool {
+		at, err := r.cluster.committed(ctx, "bazaar", places("tariffs"))
+		return err == nil && reached(at, ends)
+	})
+}
+
 // phase lets the load run for a while, with faults if there are any; then it stops both, waits until everything has
 // been processed, and compares.
 func (r *run) phase(ctx context.Context, name string, span time.Duration, s *storm) error {
 	p := phaseReport{Name: name}
 	before := sum(r.report.Injected)
 	begun := time.Now()
+	r.load.set(func() { r.load.bazaar.outfit = s != nil })
 	r.load.resume()
 	stormy, cancel := context.WithTimeout(ctx, span)
 	defer cancel()
@@ -197,6 +217,7 @@ func (r *run) judge(ctx context.Context, p *phaseReport) error {
 	p.Verdict = *v
 	r.log("phase %s: %d faults, caught up in %s; %d compared: %d lost, %d doubled, %d out of order, %d wrong, %d unmatched, %d given up", p.Name, p.Faults,
 		seconds(p.CatchUp), v.Compared, v.Lost, v.Doubled, v.Disorder, v.Wrong, v.Unmatched, v.Letters)
+	r.log("  bazaar: %s", r.audit.traded())
 	if !v.clean() {
 		for _, d := range v.Details {
 			r.log("  %s", d)

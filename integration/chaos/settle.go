@@ -36,7 +36,7 @@ func (c *cluster) behind(ctx context.Context, a *audit) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	for _, s := range subjects() {
-		for _, topic := range s.sources() {
+		for _, topic := range a.sources(s) {
 			all := places(topic)
 			if err := c.unread(ctx, a, all); err != nil {
 				return err
@@ -64,7 +64,7 @@ func (c *cluster) behind(ctx context.Context, a *audit) error {
 
 // unread says which partition the audit has not read to its end: of all that is written, transactions in flight included.
 func (c *cluster) unread(ctx context.Context, a *audit, of []place) error {
-	ends, err := c.ends(ctx, false, of)
+	ends, err := c.ends(ctx, of)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (s *snapshots) whole(ctx context.Context, halves map[int64]int64, at time.T
 	for {
 		if ends == nil {
 			asked, cancel := context.WithTimeout(ctx, 5*time.Second)
-			ends, _ = s.cluster.ends(asked, false, places("postings")) // asked again while brokers are away
+			ends, _ = s.cluster.ends(asked, places("postings")) // asked again while brokers are away
 			cancel()
 		}
 		read := ends != nil && reached(s.audit.position(), ends)

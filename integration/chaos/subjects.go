@@ -80,6 +80,14 @@ func subjects() []subject {
 			holds: func(a *audit) []contents { return a.market.holds() },
 			left:  func(a *audit) string { return a.market.left(a.results) },
 		},
+		{
+			name: "bazaar", inputs: []string{"lots", "tariffs", firstCaravan}, inner: []string{"pleas"}, outputs: []string{"deals"},
+			tables:  []string{"tariff", "recent", "stand", "halls", "judgements"},
+			take:    func(a *audit, r *kgo.Record) error { return a.bazaar.take(r) },
+			compare: func(a *audit, v *verdict) { a.bazaar.compare(v) },
+			holds:   func(a *audit) []contents { return a.bazaar.holds() },
+			left:    func(a *audit) string { return a.bazaar.left() },
+		},
 	}
 }
 

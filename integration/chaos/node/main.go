@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/troupe-stream/troupe"
 	"github.com/troupe-stream/troupe/examples/wordcount"
@@ -24,8 +26,13 @@ import (
 	"github.com/troupe-stream/troupe/topology"
 )
 
+// topicRefresh is how often topics are looked for that match a pattern: some are made while nodes run.
+const topicRefresh = 5 * time.Second
+
 func main() {
-	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles(), work.Errands(), work.Market()}
+	asks := &asker{}
+	bazaar, _ := work.Bazaar(asks)
+	topologies := []*topology.Topology{wordcount.Topology(), work.Ledger(), work.Jobs(), work.Troubles(), work.Errands(), work.Market(), bazaar}
 	if len(os.Args) < 4 || os.Args[1] != "all" {
 		troupe.Main(topologies...)
 	}
@@ -41,13 +48,14 @@ func main() {
 		name, value, _ := strings.Cut(s, "=")
 		settings[name] = value
 	}
+	asks.brokers = strings.Split(os.Args[2], ",")
 	err := troupe.Run(ctx, troupe.Config{
-		Brokers: strings.Split(os.Args[2], ","), DataDir: os.Args[3], CreateTopics: true, Kafka: settings,
+		Brokers: asks.brokers, DataDir: os.Args[3], CreateTopics: true, Kafka: settings, TopicRefresh: topicRefresh,
 		HTTP:    troupe.HTTP{Addr: "127.0.0.1:0"},
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Started: func() { fmt.Fprintln(os.Stderr, "started") },
 	}, topologies...)
-	if err != nil {
+	if err = errors.Join(err, asks.close()); err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)
 		os.Exit(1) //nolint:gocritic // nothing is left to be done
 	}
