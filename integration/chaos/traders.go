@@ -28,7 +28,7 @@ const (
 	tariffOf  = 8
 	arrivalOf = 2
 	sackOf    = 8
-	caravanOf = 300
+	caravanOf = 100
 	// caravansMost is how many topics are made beside the first.
 	caravansMost = 4
 	firstCaravan = "caravan-0"

@@ -216,7 +216,7 @@ func HallOf(id int64) (hall string, ok bool) {
 }
 
 // Pleads says whether there is a plea for a lot.
-func Pleads(id int64) bool { return id%4 < 2 }
+func Pleads(id int64) bool { return id%8 < 2 }
 
 // Judgement is what comes of a plea.
 func Judgement(id int64) int64 { return 5*id + 2 }
