@@ -71,3 +71,45 @@ func TestADurableTimerThatKills(t *testing.T) {
 		require.Equal(t, kafka.StepProcess, letter.Step)
 	}
 }
+
+// Where processes have ended with timers in hand, some at a time are called between two commits, as records are: one by one only when one has ended with some of them.
+func TestTimersBehindADeathAreCalledSomeAtATime(t *testing.T) {
+	t.Parallel()
+	var sim *actors.Sim
+	topo := topology.New("alarms")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	out := topology.NewTopic(topo, "out", codec.String, codec.String)
+	alarms := topology.NewTimers(topo, "alarms", codec.String, codec.String)
+	topology.Each(topo, "set", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
+		alarms.After(ctx, e.Key, time.Minute, e.Value)
+		return nil
+	}, topology.Writes(alarms))
+	calls, commits := 0, map[int]bool{}
+	p := new(plan.Plan)
+	topology.OnTimer(topo, "alarm", alarms, func(ctx *topology.Context, x topology.Timer[string, string]) error {
+		if calls++; calls <= 2 {
+			sim.Exit()
+			return errors.New("nobody sees this")
+		}
+		out.Send(ctx, x.Key, x.Payload)
+		commits[len(sim.Log(p.Topics[topicID(p, "out")], 0))] = true // what is committed so far
+		return nil
+	}, topology.Sends(out))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, time.UnixMilli(1_700_000_000_000))
+	require.NoError(t, err)
+	defer sim.Close()
+	for i := range 200 {
+		require.NoError(t, sim.Produce(p.Topics[topicID(p, "in")], 0, int64(i+1), fmt.Append(nil, i), fmt.Append(nil, i), nil))
+	}
+	require.NoError(t, sim.Settle())
+	require.NoError(t, sim.Advance(2*time.Minute))
+	for range 20 {
+		require.NoError(t, sim.Advance(10*time.Second))
+	}
+	require.Equal(t, 2, sim.Exits())
+	require.Len(t, (&deaths{sim: sim}).values(p, "out"), 200)
+	require.Equal(t, 202, calls)
+	require.Less(t, len(commits), 30)
+}

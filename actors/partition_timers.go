@@ -269,8 +269,8 @@ func (p *probe) noteFired(i int, bounded bool) {
 	if p.counts.agent == i {
 		p.counts = trial{agent: -1}
 	}
-	if p.level == kafka.FinestLevel || p.level > 0 && bounded {
-		p.open[i] = 0 // of a window of its own
+	if p.level == kafka.FinestLevel || p.level > 0 && bounded && p.fired[i]%narrowLeast == 0 {
+		p.open[i] = 0 // at the finest level each has a window of its own
 	}
 }
 
