@@ -132,7 +132,7 @@ func (m *member) launch() error {
 		fmt.Sprintf("transaction.timeout.ms=%d", transactionTimeout.Milliseconds()))
 	cmd.Env = append(os.Environ(), "TROUPE_TRACE=1", "TROUPE_ONLY="+m.only)
 	_, _ = fmt.Fprintf(m.log, "%s === started on %s\n", time.Now().Format("15:04:05.000"), m.dir) // a test's log
-	w := &watch{log: m.log, started: time.Now(), owned: map[string]time.Time{}}
+	w := &watch{log: m.log, started: time.Now(), owned: map[string]time.Time{}, held: map[string]int{}}
 	p, err := proc.Start(m.name, cmd, w)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -169,11 +170,12 @@ func allRun(all []grant, group string) (last time.Time) {
 
 // measureTakeover kills a node and waits until the others have taken what it had; then it comes back.
 func (r *run) measureTakeover(ctx context.Context, m *member) error {
-	killed := time.Now()
+	_, dying := m.now()
+	had, killed := dying.holds(), time.Now()
 	if err := m.end(false); err != nil {
 		return err
 	}
-	err := until(ctx, "the others take over from "+m.name, func() bool { return r.taken(killed, len(subjects())) })
+	err := until(ctx, "the others take over from "+m.name, func() bool { return r.taken(killed, had) })
 	if err != nil {
 		return errors.Join(r.unmeasured(ctx, err), m.start())
 	}
@@ -199,8 +201,8 @@ func (r *run) unmeasured(ctx context.Context, err error) error {
 	return ctx.Err()
 }
 
-// taken says whether survivors were given slots by so many groups since a moment, and run all of them.
-func (r *run) taken(since time.Time, groups int) bool {
+// taken says whether survivors were given slots by all of the groups since a moment, and run those.
+func (r *run) taken(since time.Time, groups []string) bool {
 	seen := map[string]bool{}
 	for _, m := range r.fleet.running() {
 		_, w := m.now()
@@ -211,7 +213,7 @@ func (r *run) taken(since time.Time, groups int) bool {
 			seen[g.group] = true
 		}
 	}
-	return len(seen) >= groups
+	return !slices.ContainsFunc(groups, func(g string) bool { return !seen[g] })
 }
 
 // measurePauses lets a node join and leave, and watches the partitions that stay where they are; before, the same without.

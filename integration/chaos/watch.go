@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +24,8 @@ type watch struct {
 	commits int64                // so far
 	owned   map[string]time.Time // topology/stage/partition: when it began to run
 	granted []grant
-	lost    int // slots, as it says itself
+	held    map[string]int // slots that it has now, by topology
+	lost    int            // slots, as it says itself
 	rest    []byte
 }
 
@@ -87,19 +89,25 @@ func (w *watch) line(line string, now time.Time) {
 	case strings.Contains(text, `msg="slots assigned"`):
 		x := attributes(text)
 		if n := len(slotList.FindAllString(x["slots"], -1)); n > 0 {
+			w.held[x["topology"]] += n
 			w.granted = append(w.granted, grant{group: x["topology"], at: now, slots: n})
 		}
 	case strings.Contains(text, `msg="slots revoked"`):
-		w.taken(attributes(text)["topology"])
+		x := attributes(text)
+		w.taken(x["topology"], len(slotList.FindAllString(x["slots"], -1)))
 	case strings.Contains(text, `msg="slots lost"`):
 		x := attributes(text)
-		w.lost += len(slotList.FindAllString(x["slots"], -1))
-		w.taken(x["topology"])
+		n := len(slotList.FindAllString(x["slots"], -1))
+		w.lost += n
+		w.taken(x["topology"], n)
 	}
 }
 
 // taken notes that slots of a group are away again: what was granted and does not run yet may be among them, and is not measured.
-func (w *watch) taken(group string) {
+func (w *watch) taken(group string, slots int) {
+	if w.held[group] -= slots; w.held[group] <= 0 {
+		delete(w.held, group)
+	}
 	w.granted = slices.DeleteFunc(w.granted, func(g grant) bool { return g.group == group && g.running < g.slots })
 }
 
@@ -130,6 +138,13 @@ func (w *watch) grants(since time.Time) []grant {
 		}
 	}
 	return out
+}
+
+// holds returns the groups of which the process has slots now.
+func (w *watch) holds() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.held))
 }
 
 // running returns which partitions began to run since a moment.

@@ -14,7 +14,7 @@ import (
 func TestWatchReadsTheLogOfANode(t *testing.T) {
 	t.Parallel()
 	kept := &bytes.Buffer{}
-	w := &watch{log: kept, started: time.Now(), owned: map[string]time.Time{}}
+	w := &watch{log: kept, started: time.Now(), owned: map[string]time.Time{}, held: map[string]int{}}
 	log := slog.New(slog.NewTextHandler(prefixed{w}, nil)).With("topology", "wordcount", "node", "a1")
 	log.Info("slots assigned", "slots", []int32{11, 7}, "generation", 5, "member", "a1-x")
 	log.Info("slots assigned", "slots", []int32{}, "generation", 6, "member", "a1-x")
@@ -31,6 +31,9 @@ func TestWatchReadsTheLogOfANode(t *testing.T) {
 	require.Zero(t, allRun(w.grants(time.Time{}), "wordcount"))
 	log.Info("slots revoked", "slots", []int32{3}, "generation", 8, "member", "a1-x", "lost", false)
 	require.NotZero(t, allRun(w.grants(time.Time{}), "wordcount"), "what is away again is not waited for")
+	require.Equal(t, []string{"wordcount"}, w.holds())
+	log.Info("slots revoked", "slots", []int32{11}, "generation", 9, "member", "a1-x", "lost", false)
+	require.Empty(t, w.holds())
 	_, _ = fmt.Fprintln(prefixed{w}, "trace commit.committed 1")
 	n, first, last := w.committed()
 	require.Equal(t, int64(1), n)
