@@ -24,10 +24,13 @@ const (
 	BellEach = time.Minute
 	// tagMost is how many lots of a partition are tagged in a second: more than come, but for those that have waited.
 	tagMost = 15
-	// askFor is how long an answer is waited for, holdFor how long an agent is held back that has got none.
-	askFor  = 5 * time.Second
+	// askFor is how long an answer is waited for, holdFor how long an agent is held back that waits for its copy.
+	askFor  = time.Second
 	holdFor = 300 * time.Millisecond
 )
+
+// Unanswered is the judgement where there was no answer in time.
+const Unanswered = -1
 
 // What agents of Bazaar tell of.
 const (
@@ -112,7 +115,7 @@ func tariffs(t *topology.Topology, lots *topology.Topic[string, Lot], deals *top
 	}, topology.Reads(everywhere), topology.Sends(deals), heldBack())
 }
 
-// heldBack is the policy of agents that wait for others.
+// heldBack is the policy of an agent that waits for its copy.
 func heldBack() topology.AgentOption {
 	return topology.OnFailure(topology.Policy{Breaker: topology.Breaker{Pause: holdFor}})
 }
@@ -147,7 +150,8 @@ func stands(t *topology.Topology, lots *topology.Topic[string, Lot], deals *topo
 	topology.To(topology.Map(topology.ToStream(crowd), func(h Hall) Deal { return Deal{What: Crowded, ID: h.Sum, N: h.N} }), deals)
 }
 
-// pleas asks the judge, who is in the pleader's partition or in another one.
+// pleas asks the judge, who is in the pleader's partition or in another one. Where processes have ended, a partition looks for the record that ends them and does nothing
+// else: a judge there may be long in answering, and would for long not answer at all if the pleader there asked again and again.
 func pleas(t *topology.Topology, lots *topology.Topic[string, Lot], deals *topology.Topic[string, Deal], via topology.Asker) {
 	topic := topology.NewTopic(t, "pleas", codec.String, codec.Int64)
 	judgements := topology.NewTable(t, "judgements", codec.String, codec.Int64)
@@ -163,12 +167,15 @@ func pleas(t *topology.Topology, lots *topology.Topic[string, Lot], deals *topol
 		within, cancel := context.WithTimeout(ctx, askFor)
 		defer cancel()
 		answer, err := judge.Ask(within, via, judgeOf(ev.Key, ev.Value.ID), ev.Value.ID)
-		if err != nil {
-			return topology.Unavailable(err)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err() // its partition moves
+		case err != nil:
+			answer = Unanswered
 		}
 		deals.Send(ctx, ev.Key, Deal{What: Pleaded, ID: ev.Value.ID, N: answer})
 		return nil
-	}, topology.Reads(judgements), topology.Sends(deals), heldBack()) // what it reads ties it to the judge's stage
+	}, topology.Reads(judgements), topology.Sends(deals)) // what it reads ties it to the judge's stage
 }
 
 // judgeOf is who is asked: one of the good's own partition, or any.
