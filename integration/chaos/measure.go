@@ -24,6 +24,9 @@ const (
 const (
 	aloneCommit    = "restart on own data, nothing beside: start to first commit"
 	aloneRunning   = "restart on own data, nothing beside: start to all running"
+	aloneTakeover  = "takeover, nothing beside: slots assigned to all of them running"
+	aloneRebalance = "longest delay in a rebalance, partition stays, nothing beside"
+	aloneControl   = "longest delay without a rebalance, nothing beside"
 	restartCommit  = "restart on own data: start to first commit"
 	restartRunning = "restart on own data: start to all words running"
 	takeoverTime   = "takeover: slots assigned to all of them running"
@@ -48,9 +51,6 @@ func (r *run) measure(ctx context.Context) error {
 	}
 	r.log("measure restarts, takeovers and pauses")
 	r.load.resume()
-	if err := r.measureAlone(ctx); err != nil {
-		return err
-	}
 	for i := range rounds {
 		m := r.fleet.members[i%r.nodes]
 		if err := r.measureRestart(ctx, m, restartCommit, restartRunning); err != nil {
@@ -59,14 +59,17 @@ func (r *run) measure(ctx context.Context) error {
 		if r.nodes < 2 {
 			continue
 		}
-		if err := r.measureTakeover(ctx, m); err != nil {
+		if err := r.measureTakeover(ctx, m, takeoverTime); err != nil {
 			return err
 		}
 	}
 	for range rounds {
-		if err := r.measurePauses(ctx); err != nil {
+		if err := r.measurePauses(ctx, pauseControl, pauseRebalance); err != nil {
 			return err
 		}
+	}
+	if err := r.measureAlone(ctx); err != nil {
+		return err
 	}
 	p := phaseReport{Name: "measured"}
 	return r.judge(ctx, &p)
@@ -90,40 +93,59 @@ func (m *member) started(ctx context.Context) error {
 	return until(ctx, m.name+" has started", w.hasStarted)
 }
 
-// measureAlone measures restarts of one node that runs the topology with the large table and no other, the only one of it.
+// measureAlone measures nodes that run one topology and no other: pauses of all of them with the topology that is watched for those,
+// takeovers between two with the large table, and restarts of one with it. What the others leave undone meanwhile is caught up with later.
 func (r *run) measureAlone(ctx context.Context) error {
+	if r.nodes > 1 {
+		if err := r.rerun(ctx, "jobs", r.nodes); err != nil {
+			return err
+		}
+		for range rounds {
+			if err := r.measurePauses(ctx, aloneControl, aloneRebalance); err != nil {
+				return err
+			}
+		}
+		if err := r.rerun(ctx, "wordcount", 2); err != nil {
+			return err
+		}
+		for i := range 2 * rounds {
+			if err := r.measureTakeover(ctx, r.fleet.members[i%2], aloneTakeover); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.rerun(ctx, "wordcount", 1); err != nil {
+		return err
+	}
+	for range rounds {
+		pause(ctx, 2*calm) // it makes checkpoints
+		if err := r.measureRestart(ctx, r.fleet.members[0], aloneCommit, aloneRunning); err != nil {
+			return err
+		}
+	}
+	return r.rerun(ctx, "", r.nodes)
+}
+
+// rerun stops all nodes and starts so many, with one topology, or with all if it is empty.
+func (r *run) rerun(ctx context.Context, topology string, nodes int) error {
 	var errs []error
 	for _, m := range r.fleet.running() {
 		errs = append(errs, m.end(true))
 	}
-	m := r.fleet.members[0]
-	m.runOnly("wordcount")
-	if err := errors.Join(append(errs, m.start())...); err != nil {
-		return err
+	for _, m := range r.fleet.members {
+		m.runOnly(topology)
 	}
-	_, w := m.now()
-	err := until(ctx, m.name+" runs all of wordcount", func() bool { return !allRun(w.grants(time.Time{}), "wordcount").IsZero() })
-	for range rounds {
-		if err == nil && ctx.Err() == nil {
-			pause(ctx, 2*calm) // it makes checkpoints
-			err = r.measureRestart(ctx, m, aloneCommit, aloneRunning)
-		}
+	for _, m := range r.fleet.members[:nodes] {
+		errs = append(errs, m.start())
 	}
-	err = errors.Join(err, m.end(true))
-	m.runOnly("")
-	for _, m := range r.fleet.members[:r.nodes] {
-		err = errors.Join(err, m.start())
-	}
-	if err != nil {
-		return err
-	}
-	for _, m := range r.fleet.members[:r.nodes] {
-		if err := m.started(ctx); err != nil {
+	for _, m := range r.fleet.members[:nodes] {
+		if err := errors.Join(errs...); err != nil {
 			return err
 		}
+		errs = append(errs, m.started(ctx))
 	}
 	pause(ctx, 2*calm)
-	return ctx.Err()
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // measureRestart kills a node and starts it at once on its data. The topology with the large table is the one that is looked at.
@@ -169,8 +191,12 @@ func allRun(all []grant, group string) (last time.Time) {
 }
 
 // measureTakeover kills a node and waits until the others have taken what it had; then it comes back.
-func (r *run) measureTakeover(ctx context.Context, m *member) error {
+func (r *run) measureTakeover(ctx context.Context, m *member, name string) error {
 	_, dying := m.now()
+	if err := until(ctx, m.name+" has slots", func() bool { return len(dying.holds()) > 0 }); err != nil {
+		return r.unmeasured(ctx, err)
+	}
+	pause(ctx, 2*calm)
 	had, killed := dying.holds(), time.Now()
 	if err := m.end(false); err != nil {
 		return err
@@ -182,7 +208,7 @@ func (r *run) measureTakeover(ctx context.Context, m *member) error {
 	for _, other := range r.fleet.running() {
 		_, w := other.now()
 		for _, g := range w.grants(killed) {
-			r.report.measured(takeoverTime, g.done.Sub(g.at))
+			r.report.measured(name, g.done.Sub(g.at))
 		}
 	}
 	if err := m.start(); err != nil {
@@ -217,8 +243,8 @@ func (r *run) taken(since time.Time, groups []string) bool {
 }
 
 // measurePauses lets a node join and leave, and watches the partitions that stay where they are; before, the same without.
-func (r *run) measurePauses(ctx context.Context) error {
-	r.watchDelays(ctx, pauseControl)
+func (r *run) measurePauses(ctx context.Context, control, rebalance string) error {
+	r.watchDelays(ctx, control)
 	var extra *member
 	for _, m := range r.fleet.members {
 		if !m.up() {
@@ -232,10 +258,10 @@ func (r *run) measurePauses(ctx context.Context) error {
 	if err := extra.start(); err != nil {
 		return err
 	}
-	r.watchDelays(ctx, pauseRebalance)
+	r.watchDelays(ctx, rebalance)
 	done := make(chan error, 1)
 	go func() { done <- extra.end(true) }()
-	r.watchDelays(ctx, pauseRebalance)
+	r.watchDelays(ctx, rebalance)
 	r.odd("stop", <-done)
 	pause(ctx, calm)
 	return ctx.Err()
