@@ -15,10 +15,11 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// A durable timer that kills its process each time is given up as a record would be, and the others are called, once.
-func TestADurableTimerThatKills(t *testing.T) {
-	t.Parallel()
-	var sim *actors.Sim
+// newAlarms runs a topology in which each record sets a timer for a minute later, and the given function is called by it.
+func newAlarms(
+	t *testing.T, call func(sim *actors.Sim, p *plan.Plan, ctx *topology.Context, out *topology.Topic[string, string], x topology.Timer[string, string]) error,
+) (sim *actors.Sim, p *plan.Plan) {
+	t.Helper()
 	topo := topology.New("alarms")
 	in := topology.NewTopic(topo, "in", codec.String, codec.String)
 	out := topology.NewTopic(topo, "out", codec.String, codec.String)
@@ -28,18 +29,27 @@ func TestADurableTimerThatKills(t *testing.T) {
 		return nil
 	}, topology.Writes(alarms))
 	topology.OnTimer(topo, "alarm", alarms, func(ctx *topology.Context, x topology.Timer[string, string]) error {
+		return call(sim, p, ctx, out, x)
+	}, topology.Sends(out))
+	p, err := topo.Plan()
+	require.NoError(t, err)
+	sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, time.UnixMilli(1_700_000_000_000))
+	require.NoError(t, err)
+	t.Cleanup(sim.Close)
+	return sim, p
+}
+
+// A durable timer that kills its process each time is given up as a record would be, and the others are called, once.
+func TestADurableTimerThatKills(t *testing.T) {
+	t.Parallel()
+	sim, p := newAlarms(t, func(sim *actors.Sim, _ *plan.Plan, ctx *topology.Context, out *topology.Topic[string, string], x topology.Timer[string, string]) error {
 		out.Send(ctx, x.Key, x.Payload)
 		if x.Payload == "kills" {
 			sim.Exit()
 			return errors.New("nobody sees this")
 		}
 		return nil
-	}, topology.Sends(out))
-	p, err := topo.Plan()
-	require.NoError(t, err)
-	sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, time.UnixMilli(1_700_000_000_000))
-	require.NoError(t, err)
-	defer sim.Close()
+	})
 	var want []string
 	for i := range 40 {
 		value := fmt.Sprintf("%02d", i)
@@ -75,18 +85,8 @@ func TestADurableTimerThatKills(t *testing.T) {
 // Where processes have ended with timers in hand, some at a time are called between two commits, as records are: one by one only when one has ended with some of them.
 func TestTimersBehindADeathAreCalledSomeAtATime(t *testing.T) {
 	t.Parallel()
-	var sim *actors.Sim
-	topo := topology.New("alarms")
-	in := topology.NewTopic(topo, "in", codec.String, codec.String)
-	out := topology.NewTopic(topo, "out", codec.String, codec.String)
-	alarms := topology.NewTimers(topo, "alarms", codec.String, codec.String)
-	topology.Each(topo, "set", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
-		alarms.After(ctx, e.Key, time.Minute, e.Value)
-		return nil
-	}, topology.Writes(alarms))
 	calls, commits := 0, map[int]bool{}
-	p := new(plan.Plan)
-	topology.OnTimer(topo, "alarm", alarms, func(ctx *topology.Context, x topology.Timer[string, string]) error {
+	sim, p := newAlarms(t, func(sim *actors.Sim, p *plan.Plan, ctx *topology.Context, out *topology.Topic[string, string], x topology.Timer[string, string]) error {
 		if calls++; calls <= 2 {
 			sim.Exit()
 			return errors.New("nobody sees this")
@@ -94,12 +94,7 @@ func TestTimersBehindADeathAreCalledSomeAtATime(t *testing.T) {
 		out.Send(ctx, x.Key, x.Payload)
 		commits[len(sim.Log(p.Topics[topicID(p, "out")], 0))] = true // what is committed so far
 		return nil
-	}, topology.Sends(out))
-	p, err := topo.Plan()
-	require.NoError(t, err)
-	sim, err = actors.NewSim(p, func(*plan.Topic) int32 { return 1 }, time.UnixMilli(1_700_000_000_000))
-	require.NoError(t, err)
-	defer sim.Close()
+	})
 	for i := range 200 {
 		require.NoError(t, sim.Produce(p.Topics[topicID(p, "in")], 0, int64(i+1), fmt.Append(nil, i), fmt.Append(nil, i), nil))
 	}

@@ -79,14 +79,14 @@ func (s *scope) effects() *plan.Effects {
 	return e
 }
 
-// timestamp is the default of what is sent: that of the record at hand. A record that has none (it was written in a format
-// before Kafka 0.10) passes none on: 0, the producer's clock.
 // drop counts that an operator leaves the record at hand out, since it lacks a key or a value (Kafka Streams: dropped-records). Inside a shard nobody counts.
 func (s *scope) drop() error {
 	s.effects().Dropped++
 	return nil
 }
 
+// timestamp is the default of what is sent: that of the record at hand. A record that has none (it was written in a format
+// before Kafka 0.10) passes none on: 0, the producer's clock.
 func (s *scope) timestamp() int64 { return max(s.rec.Millis(), 0) }
 
 // Sender is what may send: the context of an agent, timer or task.

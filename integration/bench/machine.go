@@ -27,8 +27,8 @@ type machine struct {
 }
 
 func thisMachine() machine {
-	m := machine{Cores: runtime.NumCPU(), CPU: field("/proc/cpuinfo", "model name"), Kernel: strings.TrimSpace(text("/proc/sys/kernel/osrelease"))}
-	if kb, err := strconv.ParseFloat(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 64); err == nil {
+	m := machine{Cores: runtime.NumCPU(), CPU: field(text("/proc/cpuinfo"), "model name"), Kernel: strings.TrimSpace(text("/proc/sys/kernel/osrelease"))}
+	if kb, err := strconv.ParseFloat(strings.TrimSuffix(field(text("/proc/meminfo"), "MemTotal"), " kB"), 64); err == nil {
 		m.MemoryGB = kb / (1 << 20)
 	}
 	if at := strings.Fields(text("/proc/loadavg")); len(at) > 0 {
@@ -54,11 +54,8 @@ func text(path string) string {
 	return string(b)
 }
 
-// field is the value of the first line "name : value" of a file.
-func field(path, name string) string { return fieldOf(text(path), name) }
-
-// fieldOf is field for what has been read already.
-func fieldOf(content, name string) string {
+// field is the value of the first line "name : value" of a file's content.
+func field(content, name string) string {
 	in := bufio.NewScanner(strings.NewReader(content))
 	for in.Scan() {
 		if k, v, ok := strings.Cut(in.Text(), ":"); ok && strings.TrimSpace(k) == name {

@@ -164,7 +164,7 @@ func cpuOf(pid int) (float64, error) {
 func memoryOf(pid int) (now, most int64, err error) {
 	status := text(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	for name, to := range map[string]*int64{"VmRSS": &now, "VmHWM": &most} {
-		kb, err := strconv.ParseInt(strings.TrimSuffix(fieldOf(status, name), " kB"), 10, 64)
+		kb, err := strconv.ParseInt(strings.TrimSuffix(field(status, name), " kB"), 10, 64)
 		if err != nil {
 			return 0, 0, fmt.Errorf("%s of process %d: %w", name, pid, err)
 		}

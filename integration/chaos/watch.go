@@ -88,18 +88,17 @@ func (w *watch) line(line string, now time.Time) {
 		}
 	case strings.Contains(text, `msg="slots assigned"`):
 		x := attributes(text)
-		if n := len(slotList.FindAllString(x["slots"], -1)); n > 0 {
+		if n := slotsIn(x); n > 0 {
 			w.held[x["topology"]] += n
 			w.granted = append(w.granted, grant{group: x["topology"], at: now, slots: n})
 		}
 	case strings.Contains(text, `msg="slots revoked"`):
 		x := attributes(text)
-		w.taken(x["topology"], len(slotList.FindAllString(x["slots"], -1)))
+		w.taken(x["topology"], slotsIn(x))
 	case strings.Contains(text, `msg="slots lost"`):
 		x := attributes(text)
-		n := len(slotList.FindAllString(x["slots"], -1))
-		w.lost += n
-		w.taken(x["topology"], n)
+		w.lost += slotsIn(x)
+		w.taken(x["topology"], slotsIn(x))
 	}
 }
 
@@ -119,6 +118,9 @@ func attributes(text string) map[string]string {
 	}
 	return out
 }
+
+// slotsIn is how many slots are among the attributes.
+func slotsIn(x map[string]string) int { return len(slotList.FindAllString(x["slots"], -1)) }
 
 // committed is how many transactions the process has committed, and when the first and the last.
 func (w *watch) committed() (n int64, first, last time.Time) {

@@ -38,7 +38,7 @@ func newCommitter(t *testing.T, timed bool) *committer {
 		}
 		return nil, nil, false
 	})
-	cl, err := openTransactional(t.Context(), d, slog.New(slog.DiscardHandler), "x", nil, nil)
+	cl, err := openTransactional(t.Context(), d, slog.New(slog.DiscardHandler), "x", nil, func(context.Context) error { return nil })
 	require.NoError(t, err)
 	s, err := openSender(cl, []string{"a"})
 	require.NoError(t, err)

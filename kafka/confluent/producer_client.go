@@ -85,9 +85,9 @@ type barrier chan struct{}
 // String makes it an event.
 func (barrier) String() string { return "barrier" }
 
-// openTransactional opens a producer and so ends whatever an older one of that id has left open. The latter is what fence does too, unless
-// it is nil, and before: the broker takes some milliseconds for it, and librdkafka would ask half a second later whether it is done. Of the
-// topics that will be written to, the first is asked for.
+// openTransactional opens a producer and so ends whatever an older one of that id has left open. The latter is what fence does too, and
+// before: the broker takes some milliseconds for it, and librdkafka would ask half a second later whether it is done. Of the topics that
+// will be written to, the first is asked for.
 func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id string, topics []string, fence func(context.Context) error) (*client, error) {
 	c, err := openClient(d, log, id, map[string]rdk.ConfigValue{"transactional.id": id})
 	if err != nil {
@@ -98,9 +98,6 @@ func openTransactional(ctx context.Context, d *Driver, log *slog.Logger, id stri
 	fenced := make(chan struct{})
 	go func() {
 		defer close(fenced)
-		if fence == nil {
-			return
-		}
 		if err := fence(ctx); err != nil {
 			log.Debug("the client ends the transactions of an earlier producer itself", "id", id, "error", err)
 		}

@@ -112,12 +112,7 @@ func tariffs(t *topology.Topology, lots *topology.Topic[string, Lot], deals *top
 		}
 		deals.Send(ctx, ev.Key, Deal{What: Looked, ID: ev.Value.ID, N: tariff})
 		return nil
-	}, topology.Reads(everywhere), topology.Sends(deals), heldBack())
-}
-
-// heldBack is the policy of an agent that waits for its copy.
-func heldBack() topology.AgentOption {
-	return topology.OnFailure(topology.Policy{Breaker: topology.Breaker{Pause: holdFor}})
+	}, topology.Reads(everywhere), topology.Sends(deals), topology.OnFailure(topology.Policy{Breaker: topology.Breaker{Pause: holdFor}}))
 }
 
 // stands counts how often a good was sold of late, and the goods of each hall.
