@@ -147,9 +147,6 @@ func (p *partitionActor) spawn(c actor.Context) {
 	members := map[int32][]*shardActor{} // of groups
 	for i, t := range s.stage.Tables {
 		cfg := tables.Config{Table: t.Name, Partition: s.partition, Changelog: t.Changelog.ID, MaxBytes: int(p.site.env.MaxBytes[t.Changelog.ID]), Clock: s.clocks[t.Name]}
-		if !p.site.once {
-			cfg.Generation = uint64(max(s.grant.Generation, 0)) + 1 // 0 stands for none
-		}
 		id := tables.Identity{Topology: p.site.plan.Name, Table: t.Name, Partition: s.partition, ChangelogID: p.site.ids[t.Changelog.Name], Version: t.Version, Expiring: t.TTL != nil, Stamped: t.Stamped}
 		log, gauge := p.log.With("table", t.Name), new(shardGauge)
 		p.gauges = append(p.gauges, gauge)

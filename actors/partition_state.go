@@ -263,7 +263,6 @@ type partitionState struct {
 	dry        bool  // the committer knows that we are dry
 	asked      int64 // a round that waits for our bundle
 
-	outright       bool      // commits are no transactions: what a bundle writes is there before its offsets are
 	new            bool      // some agent has no committed offset
 	chosen         bool      // and begins where the first look has found, which another one would not find again
 	beginning      bool      // nothing is given out until it is committed where the partition begins
@@ -527,9 +526,8 @@ func (s *partitionState) maybeRun() {
 	}
 	s.phase = running
 	s.fill.moved = s.fresh() || s.new // where it begins is committed at once
-	// Before anything is given out, if another look would find another beginning: what one process has begun, no other leaves out. Without transactions, before
-	// anything is written: rows of a table without offsets are a sign that offsets have expired.
-	s.beginning = s.fresh() && s.outright || s.chosen
+	// Before anything is given out, if another look would find another beginning: what one process has begun, no other leaves out.
+	s.beginning = s.chosen
 	s.refresh = s.now.Add(refreshEvery)
 	s.emit(toCommitter{Join{s.grant.Slot, s.grant.Incarnation}})
 	for i, a := range s.agents {

@@ -225,7 +225,6 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 		return
 	}
 	crashpoint.Hit("own.prepared")
-	state.outright = !r.site.once
 	state.recall(r.memories[m.grant.Slot])
 	delete(r.memories, m.grant.Slot)
 	p := &partitionActor{site: r.site, state: state, log: log}

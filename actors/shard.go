@@ -149,12 +149,11 @@ func (a *shardActor) close() {
 func (a *shardActor) step(c actor.Context, m shardMessage) {
 	switch m := m.(type) {
 	case Replay:
-		n, err := a.state.Replay(m.Batch)
-		if err != nil {
+		if err := a.state.Replay(m.Batch); err != nil {
 			c.Send(c.Parent(), shardBroken{fmt.Errorf("restore table %s/%d at offset %d of %s: %w", a.table.Name, a.config.Partition, m.Batch.Next, m.Batch.Topic, err)})
 			return
 		}
-		a.replayed += int64(n)
+		a.replayed += int64(len(m.Batch.Records))
 		a.measure()
 		crashpoint.Hit("restore.replayed")
 	case Restored:

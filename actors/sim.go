@@ -180,7 +180,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	for i, t := range st.Tables {
 		sh := t.NewShard(tables.Config{Table: t.Name, Partition: part, Changelog: t.Changelog.ID, MaxBytes: int(s.env.MaxBytes[t.Changelog.ID]), Clock: state.clocks[t.Name]})
 		log := s.batch(t.Changelog, part, 0)
-		if _, err := sh.Replay(log); err != nil {
+		if err := sh.Replay(log); err != nil {
 			return fmt.Errorf("restore table %s/%d: %w", t.Name, part, err)
 		}
 		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})

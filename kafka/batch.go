@@ -107,6 +107,7 @@ type Output struct {
 type Outputs struct {
 	Records []Output
 	Arena   []byte
+	Journal bool // they are records of a changelog: in a transaction with the offsets whatever the guarantee is
 }
 
 // Len is the number of records.

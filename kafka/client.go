@@ -104,6 +104,7 @@ type Bundle struct {
 	Seq         int64  // the slot's number of this bundle; it is in the metadata of Offsets
 	Outputs     []*Outputs
 	Offsets     []Position // at least one: a bundle that moves none commits an old one again
+	Sent        bool       // at-least-once: its outputs are written, but those of changelogs; the producer's note
 }
 
 // Verdict is what became of a commit.
@@ -299,7 +300,8 @@ type GroupConfig struct {
 	Returns func() bool
 	// ReleaseTimeout bounds how long Release may take in a rebalance. Defaults to 10 s.
 	ReleaseTimeout time.Duration
-	AtLeastOnce    bool
+	// AtLeastOnce has what agents send be seen before it is committed, and again where it is done again.
+	AtLeastOnce bool
 }
 
 // Driver opens clients for one cluster. An implementation holds the brokers' addresses and the user's settings.

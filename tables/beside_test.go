@@ -282,7 +282,7 @@ func (m *beside[V]) restart(t *rapid.T) {
 	if !ok {
 		from = 0
 	}
-	_, err = m.shard.Replay(&kafka.Batch{Arena: m.log.Arena, Records: m.log.Records[from:]})
+	err = m.shard.Replay(&kafka.Batch{Arena: m.log.Arena, Records: m.log.Records[from:]})
 	require.NoError(t, err)
 	m.epochs, m.states, m.sealed, m.failed, m.writing = nil, nil, map[int64]*kafka.Outputs{}, false, false
 	// The file alone, and the log alone, say the same.

@@ -41,9 +41,8 @@ type meta struct {
 	Offset   int64 // of the changelog: everything before it is in the pages
 	// Rounds holds for each page the round in which it was written last, as little-endian uint32: a page that is there in
 	// an older version is damage too (a flipped bit in a key of the file makes one).
-	Rounds     []byte
-	Generation uint64 // newest of the changelog's owners that the pages know of; a restore ignores records of older ones
-	Written    int64  // milliseconds since the Unix epoch
+	Rounds  []byte
+	Written int64 // milliseconds since the Unix epoch
 }
 
 // CorruptError says that a checkpoint cannot be trusted.
@@ -176,7 +175,6 @@ func (c *Checkpoint) Load(s Shard) error {
 	}
 	p := s.pages()
 	p.setLayout(c.meta.Layout)
-	p.setGeneration(c.meta.Generation)
 	for bucket := range c.meta.Layout {
 		if err := c.loadPage(p, bucket); err != nil {
 			return &CorruptError{c.path, fmt.Errorf("page %d of %d: %w", bucket, c.meta.Layout, err)}
@@ -285,7 +283,7 @@ func (c *Checkpoint) Mark(s Shard, now time.Time) error {
 	}
 	m := meta{
 		Version: metaVersion, Identity: c.id, Layout: p.layout(), Offset: c.end,
-		Rounds: slices.Clone(c.rounds), Generation: p.generation(), Written: now.UnixMilli(),
+		Rounds: slices.Clone(c.rounds), Written: now.UnixMilli(),
 	}
 	b, err := json.Marshal(m)
 	if err != nil {

@@ -85,7 +85,7 @@ func (h history) restore(t *testing.T, file []byte) (dropped string) {
 	if !ok {
 		from = 0
 	}
-	_, err = s.Replay(&kafka.Batch{Arena: h.log.Arena, Records: h.log.Records[from:]})
+	err = s.Replay(&kafka.Batch{Arena: h.log.Arena, Records: h.log.Records[from:]})
 	require.NoError(t, err)
 	q := new(tables.Scan[int64])
 	s.Answer(q)

@@ -11,7 +11,7 @@ import (
 )
 
 // Image is what a changelog says a table holds, as bytes: for commands that read a table without a node. The zero value
-// is empty and ready to use. Keep one per partition: generations of owners are compared within one.
+// is empty and ready to use. Keep one per partition.
 type Image struct {
 	// Current makes the encoding of this program's version of what another version of the codec has written (plan.Table.Current). Nil:
 	// values are kept as they are.
@@ -19,8 +19,7 @@ type Image struct {
 	// Err is the first error of Current. The entry is left out.
 	Err error
 
-	rows   map[string][]byte
-	newest uint64
+	rows map[string][]byte
 }
 
 // Apply applies a batch of the changelog; batches must come in order.
@@ -37,17 +36,10 @@ func (m *Image) ApplyFrom(b *kafka.Batch, offset int64) {
 		if b.Records[i].Offset < offset {
 			continue
 		}
-		h := stampOf(b, i)
-		if h.generation > 0 {
-			if h.generation < m.newest {
-				continue
-			}
-			m.newest = h.generation
-		}
 		v := b.Value(i)
 		if v != nil && m.Current != nil {
 			var err error
-			if v, err = m.Current(h.version, v); err != nil {
+			if v, err = m.Current(VersionOf(b, i), v); err != nil {
 				v = nil
 				if m.Err == nil {
 					m.Err = fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)

@@ -19,8 +19,6 @@ type Inspected struct {
 	Identity Identity
 	Offset   int64     // everything of the changelog before it is in Image
 	Written  time.Time // when that was noted
-	// Generation is, at-least-once, that of the newest owner that the checkpoint knows of: a restore passes over records of older ones. 0: none.
-	Generation uint64
 	// Image holds the pages' entries; applying the changelog from Offset on makes it the table as of the changelog's end.
 	Image *Image
 }
@@ -70,7 +68,7 @@ func inspect(path, text string, pages map[string]string) (*Inspected, error) {
 	if err := c.readMeta(text); err != nil {
 		return fail(err)
 	}
-	x := &Inspected{Complete: true, Identity: c.id, Offset: c.meta.Offset, Written: time.UnixMilli(c.meta.Written), Generation: c.meta.Generation, Image: &Image{newest: c.meta.Generation}}
+	x := &Inspected{Complete: true, Identity: c.id, Offset: c.meta.Offset, Written: time.UnixMilli(c.meta.Written), Image: new(Image)}
 	for bucket := range c.meta.Layout {
 		page, ok := pages[pageKey(c.meta.Layout, bucket)]
 		if !ok {

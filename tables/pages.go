@@ -123,9 +123,6 @@ type pager interface {
 	touchAll()
 	// loadPage takes over the entries of a page.
 	loadPage(bucket int, page []byte) error
-	// generation is the newest of the changelog's owners that the shard knows of; setGeneration restores it.
-	generation() uint64
-	setGeneration(g uint64)
 }
 
 func (s *ShardOf[V]) pages() pager { return s }
@@ -142,10 +139,6 @@ func (s *ShardOf[V]) touchAll() { s.buckets.touchAll() }
 func (s *ShardOf[V]) startRound() { s.buckets.startRound() }
 
 func (s *ShardOf[V]) pagesLeft() int { return s.buckets.left }
-
-func (s *ShardOf[V]) generation() uint64 { return max(s.newest, s.cfg.Generation) }
-
-func (s *ShardOf[V]) setGeneration(g uint64) { s.newest = g }
 
 func (s *ShardOf[V]) putBack(bucket int) {
 	if !s.buckets.dirty[bucket] {

@@ -7,49 +7,39 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// The headers of changelog records: their owner's generation of the slot, the version of the codec, and when the entry expires, each
-// only where there is such a thing.
+// The headers of changelog records: the version of the codec, and when the entry expires, each only where there is such a thing.
 const (
-	generationHeader = "g"
-	versionHeader    = "v"
-	expiryHeader     = "x"
+	versionHeader = "v"
+	expiryHeader  = "x"
 )
 
 // Replay implements Shard.
-func (s *ShardOf[V]) Replay(b *kafka.Batch) (applied int, err error) {
+func (s *ShardOf[V]) Replay(b *kafka.Batch) error {
 	for i := range b.Records {
 		key, value := b.Key(i), b.Value(i)
 		h := stampOf(b, i)
-		if h.generation > 0 {
-			if h.generation < s.newest {
-				continue // a zombie's queue
-			}
-			s.newest = h.generation
-		}
-		applied++
+		var err error
 		if value != nil && h.version != s.spec.Version {
 			if value, err = s.spec.Current(h.version, value); err != nil {
-				return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
+				return fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
 			}
 		}
-		if err := s.load(key, s.stamped(value, b.Records[i].Timestamp), h.expires); err != nil {
-			return applied, fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
+		if err = s.load(key, s.stamped(value, b.Records[i].Timestamp), h.expires); err != nil {
+			return fmt.Errorf("record at offset %d: %w", b.Records[i].Offset, err)
 		}
 	}
-	return applied, nil
+	return nil
 }
 
 // stamp is what the headers of a changelog record say; 0 where there is none.
 type stamp struct {
-	generation, version uint64
-	expires             int64
+	version uint64
+	expires int64
 }
 
 func stampOf(b *kafka.Batch, i int) (x stamp) {
 	for h := range b.Headers(i) {
 		switch h.Key {
-		case generationHeader:
-			x.generation, _ = binary.Uvarint(h.Value)
 		case versionHeader:
 			x.version, _ = binary.Uvarint(h.Value)
 		case expiryHeader:
@@ -57,11 +47,6 @@ func stampOf(b *kafka.Batch, i int) (x stamp) {
 		}
 	}
 	return x
-}
-
-func generationOf(b *kafka.Batch, i int) (uint64, bool) {
-	g := stampOf(b, i).generation
-	return g, g > 0
 }
 
 // VersionOf is the version of the codec that a record of a changelog was written with.

@@ -80,9 +80,8 @@ type held[V any] struct {
 type ReplicaOf[V any] struct {
 	spec *ReplicaSpec[V]
 
-	mu     sync.RWMutex
-	rows   *btree.Map[string, held[V]]
-	newest map[int32]uint64 // generation of the owner by partition: see Image
+	mu   sync.RWMutex
+	rows *btree.Map[string, held[V]]
 
 	entries, bytes, skipped atomic.Int64
 }
@@ -98,7 +97,7 @@ func NewReplica[V any](s *ReplicaSpec[V]) *ReplicaOf[V] {
 func (r *ReplicaOf[V]) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rows, r.newest = new(btree.Map[string, held[V]]), map[int32]uint64{}
+	r.rows = new(btree.Map[string, held[V]])
 	r.count()
 	r.bytes.Store(0)
 	r.skipped.Store(0)
@@ -144,12 +143,6 @@ func (r *ReplicaOf[V]) count() { r.entries.Store(int64(r.rows.Len())) }
 // decode returns the writes of a batch, up to the first record that is refused.
 func (r *ReplicaOf[V]) decode(b *kafka.Batch) (writes []write[V], err error) {
 	for i := range b.Records {
-		if g, ok := generationOf(b, i); ok {
-			if g < r.newest[b.Partition] {
-				continue
-			}
-			r.newest[b.Partition] = g
-		}
 		w := write[V]{key: b.Key(i)}
 		if w.key == nil {
 			continue

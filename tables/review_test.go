@@ -87,37 +87,6 @@ func TestReviewBusyCheckpointEnds(t *testing.T) {
 	t.Fatalf("60 writes of 4 pages, dirty still %d: no Mark is ever due", s.Stats().Dirty)
 }
 
-// Generation 2 wrote before the checkpoint; a zombie's record of generation 1 lies behind it.
-func TestReviewGenerationSurvivesCheckpoint(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "t.db")
-	head := func(g byte) []byte { return kafka.AppendHeaders(nil, kafka.Header{Key: "g", Value: []byte{g}}) }
-	five, nine := make([]byte, 8), make([]byte, 8)
-	five[7], nine[7] = 5, 9
-	s := tables.New(ints.spec, tables.Config{Table: "t"})
-	b := &kafka.Batch{Topic: "c"}
-	b.Append(0, 1, []byte("k"), five, head(2))
-	_, err := s.Replay(b)
-	require.NoError(t, err)
-	c, err := tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
-	require.NoError(t, err)
-	for more := true; more; {
-		more, err = c.Write(s, 1, 100)
-		require.NoError(t, err)
-	}
-	require.NoError(t, c.Mark(s, time.Now()))
-	require.NoError(t, c.Close())
-	c, err = tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, c.Close()) }()
-	s = tables.New(ints.spec, tables.Config{Table: "t"})
-	require.NoError(t, c.Load(s))
-	z := &kafka.Batch{Topic: "c"}
-	z.Append(1, 1, []byte("k"), nine, head(1))
-	n, err := s.Replay(z)
-	require.NoError(t, err)
-	require.Zero(t, n, "a zombie's record was applied")
-}
-
 // A value over the limit: is the record refused at the call?
 func TestReviewTooLargeAtCall(t *testing.T) {
 	s := tables.New(raws, tables.Config{Table: "t", MaxBytes: 1000})

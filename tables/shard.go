@@ -29,8 +29,7 @@ type Shard interface {
 	// one. Otherwise it sees all that was applied, and the query's own operations, which are undone afterwards.
 	Answer(q Query)
 	// Replay applies a batch of the shard's changelog while restoring: the last record of a key wins, a null value deletes.
-	// It returns how many records it took: records of an older generation after those of a newer one are ignored.
-	Replay(b *kafka.Batch) (applied int, err error)
+	Replay(b *kafka.Batch) error
 	// NextDue is when the first timer of a table of timers is due, NeverDue if none is pending. As applied, committed or not.
 	NextDue() int64
 	// CollectDue returns the first n timers that are due up to a moment, in the order of moments and keys: each as a record, with the moment
@@ -89,11 +88,10 @@ type Query interface {
 
 // Config is what a shard needs to know of its surroundings.
 type Config struct {
-	Table      string
-	Partition  int32
-	Changelog  int32  // index of the changelog topic in the plan
-	MaxBytes   int    // the changelog topic's max.message.bytes; 0: no limit
-	Generation uint64 // at-least-once: the owner's generation of the slot, in a header of each changelog record; 0: none
+	Table     string
+	Partition int32
+	Changelog int32 // index of the changelog topic in the plan
+	MaxBytes  int   // the changelog topic's max.message.bytes; 0: no limit
 	// Clock is what Clock was when the shard was sealed last, of a table whose entries expire.
 	Clock int64
 	// Calls is counted up before each call of a user's function, so that another goroutine can tell a slow batch from one that

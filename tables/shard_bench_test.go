@@ -23,7 +23,7 @@ func counting(tb testing.TB, keys int) (s *tables.ShardOf[int64], batch func(ops
 	for i := range keys {
 		b.Append(int64(i), 1, fmt.Appendf(key[:0], "key-%016d", i), []byte("8 bytes."), nil)
 	}
-	_, err := s.Replay(b)
+	err := s.Replay(b)
 	require.NoError(tb, err)
 	n := 0
 	return s, func(ops *tables.OpsOf[int64]) {
@@ -95,7 +95,7 @@ func BenchmarkReplay(b *testing.B) {
 		if n%len(batches) == 0 {
 			s.Clear()
 		}
-		if _, err := s.Replay(batches[n%len(batches)]); err != nil {
+		if err := s.Replay(batches[n%len(batches)]); err != nil {
 			b.Fatal(err)
 		}
 	}

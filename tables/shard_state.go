@@ -32,7 +32,6 @@ type ShardOf[V any] struct {
 	logs    []epochLog[V]          // oldest first
 	spare   []epochLog[V]          // empty lists that were used before
 	failed  bool
-	newest  uint64 // generation seen while restoring
 	bytes   int64
 	live    int
 	undos   int
@@ -50,11 +49,8 @@ type ShardOf[V any] struct {
 // New makes an empty shard.
 func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
 	x := &ShardOf[V]{spec: s, cfg: cfg, encoded: s.encoded()}
-	if cfg.Generation > 0 {
-		x.header = kafka.AppendHeaders(nil, kafka.Header{Key: generationHeader, Value: binary.AppendUvarint(nil, cfg.Generation)})
-	}
 	if s.Version > 0 {
-		x.header = append(x.header, kafka.AppendHeaders(nil, kafka.Header{Key: versionHeader, Value: binary.AppendUvarint(nil, s.Version)})...)
+		x.header = kafka.AppendHeaders(nil, kafka.Header{Key: versionHeader, Value: binary.AppendUvarint(nil, s.Version)})
 	}
 	x.Clear()
 	return x
@@ -64,7 +60,7 @@ func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
 func (s *ShardOf[V]) Clear() {
 	s.finder, s.keys, s.entries, s.vals, s.encs = newFinder(), newKeys(), column[entry]{}, column[V]{}, column[string]{}
 	s.free, s.tidied, s.logs, s.spare = nil, 0, nil, nil
-	s.failed, s.newest, s.bytes, s.live, s.undos = false, 0, 0, 0, 0
+	s.failed, s.bytes, s.live, s.undos = false, 0, 0, 0
 	s.order = nil
 	if s.spec.Ordered {
 		s.order = new(btree.Map[string, int32])
@@ -314,6 +310,7 @@ func (s *ShardOf[V]) Seal(epoch int64, out *kafka.Outputs) error {
 	}
 	s.failed = true
 	log := &s.logs[len(s.logs)-1]
+	out.Journal = true
 	out.Grow(len(log.undos), s.sealed)
 	before := len(out.Arena)
 	for j := range log.undos {

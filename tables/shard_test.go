@@ -315,7 +315,7 @@ func (m *model[V]) restart(t *rapid.T) {
 		from = 0
 	}
 	rest := &kafka.Batch{Arena: m.log.Arena, Records: m.log.Records[from:]}
-	_, err = m.shard.Replay(rest)
+	err = m.shard.Replay(rest)
 	require.NoError(t, err)
 	m.epochs, m.states, m.sealed, m.failed, m.writing = nil, nil, map[int64]*kafka.Outputs{}, false, false
 }

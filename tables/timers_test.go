@@ -71,7 +71,7 @@ func TestTimersAnyOrder(t *testing.T) {
 			checkDue(t, s, now)
 		}
 		again := tables.New(spec, tables.Config{Table: "timers"})
-		_, err := again.Replay(log)
+		err := again.Replay(log)
 		require.NoError(t, err)
 		checkDue(t, again, states[committed])
 	})
@@ -124,7 +124,7 @@ func pendingTimers(tb testing.TB, n int) (s *tables.ShardOf[tables.Timer], apply
 		require.NoError(tb, err)
 		log.Append(int64(i), 1, timerKey(i), value, nil)
 	}
-	_, err := s.Replay(log)
+	err := s.Replay(log)
 	require.NoError(tb, err)
 	epoch := int64(0)
 	return s, func(ops *tables.OpsOf[tables.Timer]) {

@@ -88,7 +88,7 @@ func (p *modelProducer) write(tp kafka.TopicPartition, value string) (err error)
 		if err == nil {
 			out := new(kafka.Outputs)
 			out.Append(0, tp.Partition, 0, []byte("k"), []byte(value), nil)
-			err = p.tx.Produce(context.Background(), []*kafka.Bundle{{Outputs: []*kafka.Outputs{out}}})
+			err = p.tx.Produce(context.Background(), []*kafka.Outputs{out})
 		}
 	})
 	return err

@@ -118,10 +118,7 @@ func (c *tableCheck) replayed(ctx context.Context, p int32) (d tables.Digest, th
 		return d, false, err
 	}
 	shard := c.table.NewShard(tables.Config{Table: c.table.Name, Partition: p})
-	through, err = c.read(ctx, starts, ends[tp], func(b *kafka.Batch) error {
-		_, err := shard.Replay(b)
-		return err
-	})
+	through, err = c.read(ctx, starts, ends[tp], shard.Replay)
 	if err == nil && through {
 		d, err = shard.Digest()
 	}

@@ -10,5 +10,5 @@ var Blind = map[string]string{
 	"blind-5": "tables/undo.go, committedOf: the value before the newest uncommitted epoch is taken for the committed one",
 	"blind-6": "kafka/protocol/group_rebalance.go, drop: the source partitions of a slot that is given up stay in the book of assigned ones",
 	"blind-7": "actors/partition_fail.go, dueAgain: a timer's firing in the bundle that the committer has is forgotten in a roll-back",
-	"blind-8": "kafka/protocol/producer_commit.go, settled: a client whose transaction's outcome is unknown is kept, if no request of it may have been sent twice",
+	"blind-8": "kafka/protocol/producer_settle.go, reopen: a client whose transaction's outcome is unknown is kept, if no request of it may have been sent twice",
 }

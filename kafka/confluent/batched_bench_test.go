@@ -94,15 +94,12 @@ func BenchmarkRead(b *testing.B) {
 }
 
 func BenchmarkProduce(b *testing.B) {
-	bundles := []*kafka.Bundle{{Outputs: []*kafka.Outputs{benchmarkRecords()}}}
+	outs := []*kafka.Outputs{benchmarkRecords()}
 	perClient(b, func(b *testing.B, d *Driver) {
 		b.Helper()
-		c, err := openPlain(d, d.log)
+		p, err := openPlainSender(d, d.log, []string{"a"})
 		require.NoError(b, err)
-		s, err := openSender(c, []string{"a"})
-		require.NoError(b, err)
-		p := &plainSender{s}
 		defer func() { require.NoError(b, p.Close()) }()
-		measure(b, func() { require.NoError(b, p.Produce(b.Context(), bundles)) })
+		measure(b, func() { require.NoError(b, p.Send(b.Context(), outs)) })
 	})
 }

@@ -71,14 +71,14 @@ func TestFailedDeliveriesAreCounted(t *testing.T) {
 	for i := range 4000 {
 		out.Append(0, int32(i%4), 0, fmt.Appendf(nil, "%d", i), nil, kafka.AppendHeaders(nil, kafka.Header{Key: "h", Value: []byte("x")}))
 	}
-	bundles := []*kafka.Bundle{{Outputs: []*kafka.Outputs{out}}}
-	require.NoError(t, p.Produce(t.Context(), bundles))
+	outs := []*kafka.Outputs{out}
+	require.NoError(t, p.Send(t.Context(), outs))
 	refuse.Store(true)
-	err := p.Produce(t.Context(), bundles)
+	err := p.Send(t.Context(), outs)
 	require.ErrorContains(t, err, "1000 records were not delivered: topic out, partition 1")
 	require.Equal(t, rdk.ErrInvalidRecord, codeOf(err))
 	refuse.Store(false)
-	require.NoError(t, p.Produce(t.Context(), bundles))
+	require.NoError(t, p.Send(t.Context(), outs))
 	got := readAll(t, c, 4, 2000)
 	for partition, records := range got {
 		want := 3000
@@ -108,7 +108,7 @@ func TestAFullQueueIsWaitedFor(t *testing.T) {
 	for i := range 5000 {
 		out.Append(0, 0, 0, nil, fmt.Appendf(nil, "%d", i), nil)
 	}
-	require.NoError(t, p.Produce(t.Context(), []*kafka.Bundle{{Outputs: []*kafka.Outputs{out}}}))
+	require.NoError(t, p.Send(t.Context(), []*kafka.Outputs{out}))
 	for i, r := range readAll(t, c, 1, 5000)[0] {
 		require.Equal(t, fmt.Sprint(i), string(r.Value))
 	}
@@ -154,11 +154,8 @@ func TestLargeAndSmallRecordsInOneTopic(t *testing.T) {
 // plainOf is a sender without transactions to topics, closed with the test.
 func plainOf(t *testing.T, d *Driver, topics ...string) *plainSender {
 	t.Helper()
-	client, err := openPlain(d, logger(t))
+	p, err := openPlainSender(d, logger(t), topics)
 	require.NoError(t, err)
-	s, err := openSender(client, topics)
-	require.NoError(t, err)
-	p := &plainSender{s}
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p
 }

@@ -34,27 +34,26 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	topics = slices.Clone(topics)
 	wire := groupWire{raw, own.cfg.Group}
 	log := d.log.With("topology", own.cfg.Group, "node", own.cfg.Instance)
-	var p *protocol.Producer
-	if own.cfg.AtLeastOnce {
-		p, err = protocol.NewPlainProducer(ctx, own.Group, wire, func(context.Context) (protocol.Plain, error) {
-			c, err := openPlain(d, log)
-			if err != nil {
-				return nil, err
-			}
-			s, err := openSender(c, topics)
-			return &plainSender{s}, err
-		})
-	} else {
-		id := transactionalID(own.cfg.Group, own.cfg.Instance)
-		p, err = protocol.NewProducer(ctx, own.Group, wire, func(ctx context.Context) (protocol.Transactor, error) {
-			c, err := openTransactional(ctx, d, log, id, topics, func(ctx context.Context) error { return wire.Fence(ctx, own.cfg.Instance) })
-			if err != nil {
-				return nil, err
-			}
-			s, err := openSender(c, topics)
-			return &transactor{sender: s, group: own.cfg.Group}, err
-		})
-	}
+	id := transactionalID(own.cfg.Group, own.cfg.Instance)
+	p, err := protocol.NewProducer(ctx, own.Group, wire, func(ctx context.Context) (protocol.Transactor, protocol.Plain, error) {
+		c, err := openTransactional(ctx, d, log, id, topics, func(ctx context.Context) error { return wire.Fence(ctx, own.cfg.Instance) })
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := openSender(c, topics)
+		if err != nil {
+			return nil, nil, err
+		}
+		t := &transactor{sender: s, group: own.cfg.Group}
+		if !own.cfg.AtLeastOnce {
+			return t, nil, nil
+		}
+		plain, err := openPlainSender(d, log, topics)
+		if err != nil {
+			return nil, nil, errors.Join(err, t.Close())
+		}
+		return t, plain, nil
+	})
 	if err != nil {
 		raw.Close()
 		return nil, err
@@ -85,27 +84,25 @@ func (t *transactor) Begin() error {
 }
 
 // Produce implements protocol.Transactor.
-func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
+func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 	if t.batched {
-		return t.produceBatched(ctx, bundles)
+		return t.produceBatched(ctx, outs)
 	}
 	if t.reports = nil; t.explain {
 		n := 0
-		for _, b := range bundles {
-			for _, o := range b.Outputs {
-				n += o.Len()
-			}
+		for _, o := range outs {
+			n += o.Len()
 		}
 		t.reports = make(chan rdk.Event, n)
 	}
-	return t.explained(t.produceAll(ctx, bundles))
+	return t.explained(t.produceAll(ctx, outs))
 }
 
 // produceBatched tells at once why a record was not delivered: that is reported whether or not it was asked for. Records that were
 // purged say only that the transaction has failed; it tells why itself, when the offsets are sent.
-func (t *transactor) produceBatched(ctx context.Context, bundles []*kafka.Bundle) error {
+func (t *transactor) produceBatched(ctx context.Context, outs []*kafka.Outputs) error {
 	_ = t.failures(ctx) // of a transaction before, which was aborted
-	err := t.produceAll(ctx, bundles)
+	err := t.produceAll(ctx, outs)
 	failed := t.failures(ctx)
 	if isPurged(failed) {
 		failed = nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -45,13 +46,11 @@ func (s *sender) close() error {
 	return s.client.close()
 }
 
-// produceAll produces the outputs of bundles and waits until they are acknowledged or refused.
-func (s *sender) produceAll(ctx context.Context, bundles []*kafka.Bundle) error {
-	for _, b := range bundles {
-		for _, o := range b.Outputs {
-			if err := s.produceOutputs(ctx, o); err != nil {
-				return fmt.Errorf("produce for slot %d: %w", b.Slot, err)
-			}
+// produceAll produces outputs and waits until they are acknowledged or refused.
+func (s *sender) produceAll(ctx context.Context, outs []*kafka.Outputs) error {
+	for _, o := range outs {
+		if err := s.produceOutputs(ctx, o); err != nil {
+			return fmt.Errorf("produce: %w", err)
 		}
 	}
 	return s.drain(ctx)
@@ -135,9 +134,21 @@ type plainSender struct{ sender }
 
 var _ protocol.Plain = (*plainSender)(nil)
 
-// Produce implements protocol.Plain.
-func (p *plainSender) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
-	err := p.produceAll(ctx, bundles)
+func openPlainSender(d *Driver, log *slog.Logger, topics []string) (*plainSender, error) {
+	c, err := openPlain(d, log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openSender(c, topics)
+	if err != nil {
+		return nil, err
+	}
+	return &plainSender{s}, nil
+}
+
+// Send implements protocol.Plain.
+func (p *plainSender) Send(ctx context.Context, outs []*kafka.Outputs) error {
+	err := p.produceAll(ctx, outs)
 	if err == nil {
 		err = p.awaitReports(ctx)
 	}

@@ -25,9 +25,6 @@ type Wire interface {
 	Mark(ctx context.Context, as kafka.Member, marks map[int32]kafka.Mark) error
 	// Offsets returns committed positions, waiting for open transactions on them.
 	Offsets(ctx context.Context, tps []kafka.TopicPartition) (map[kafka.TopicPartition]kafka.Position, error)
-	// Commit commits positions outside any transaction, as a given member.
-	// An error is Unanswered unless the broker refused.
-	Commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error
 	// Fence ends whatever the producer of an instance has open: it has ended when this returns.
 	Fence(ctx context.Context, instance string) error
 	// Describe returns the state of the group, as far as its coordinator knows.
@@ -65,8 +62,8 @@ type Consumer interface {
 // the protocol have a Kind: see KindOf.
 type Transactor interface {
 	Begin() error
-	// Produce sends the outputs of bundles and waits until all are acknowledged or refused, or ctx ends.
-	Produce(ctx context.Context, bundles []*kafka.Bundle) error
+	// Produce sends outputs and waits until all are acknowledged or refused, or ctx ends.
+	Produce(ctx context.Context, outs []*kafka.Outputs) error
 	// SendOffsets adds the bundles' offsets to the transaction.
 	SendOffsets(ctx context.Context, bundles []*kafka.Bundle, as Member) error
 	// Commit ends the transaction. An error that is Inconsistent says that it is as open as before; any other may come
@@ -81,9 +78,8 @@ type Transactor interface {
 
 // Plain is the client library's producer without transactions. One goroutine at a time may call it.
 type Plain interface {
-	// Produce sends the outputs of bundles and waits until all are acknowledged or refused, or ctx ends: then some may
-	// still be sent.
-	Produce(ctx context.Context, bundles []*kafka.Bundle) error
+	// Send sends outputs and waits until all are acknowledged or refused, or ctx ends: then some may still be sent.
+	Send(ctx context.Context, outs []*kafka.Outputs) error
 	// Broken says that it can send nothing any more.
 	Broken() bool
 	Close() error

@@ -13,12 +13,12 @@
 //	revoked ──► Release ──► marked released ──► unassigned
 //	lost    ──► Lost ─────────────────────────► unassigned
 //
-// A producer commits bundles: in transactions, whose outcome is Committed, Aborted, or Unknown until Settle has found it
-// out; or, at-least-once, outputs first and then offsets.
+// A producer commits bundles in transactions, whose outcome is Committed, Aborted, or Unknown until Settle has found it
+// out. At-least-once, what agents send goes before them, outside; changelogs and offsets are in them all the same.
 //
 // The steps between which a process may die are named by crash points.
 //
 //	g, err := protocol.NewGroup(cfg, log, protocol.Real{}, wire, openConsumer)
-//	p, err := protocol.NewProducer(ctx, g, wire, openTransactor)
+//	p, err := protocol.NewProducer(ctx, g, wire, openClients)
 //	err = g.Run(ctx, handler)
 package protocol

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"testing"
 	"time"
 
@@ -201,63 +200,6 @@ func TestATwinOnASlotThatWasHeldIsFatal(t *testing.T) {
 		<-w.ran
 		require.ErrorIs(w.t, w.fatal, kafka.ErrDuplicateIdentity)
 		require.NotContains(w.t, w.asked(), "leave A-1", "the twin would be thrown out")
-	})
-}
-
-func TestAtLeastOncePastsAreFenced(t *testing.T) {
-	in(t, kafka.GroupConfig{AtLeastOnce: true}, func(w *world) {
-		w.marks[1] = "A/0"
-		w.asked()
-		w.take(1)
-		require.Equal(w.t, "fence A", w.asked()[2], "no producer of ours holds the id")
-	})
-}
-
-// Without transactions nobody fences a member that is asked for a slot in the generation in which another is given it.
-func TestAtLeastOnceMembersLetGoFirst(t *testing.T) {
-	cfg := kafka.GroupConfig{AtLeastOnce: true, ReleaseTimeout: 3 * time.Second}
-	held := func(w *world) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.marks[1] = "B/0"
-		w.state = protocol.GroupState{Members: []protocol.MemberState{{ID: "A-1", Instance: "A"}, {ID: "B-1", Instance: "B"}}}
-	}
-	t.Run("it does", func(t *testing.T) {
-		in(t, cfg, func(w *world) {
-			held(w)
-			w.asked()
-			w.con.assign(1)
-			w.until("it is tried again", func() bool { return len(w.calls) >= 2 })
-			require.Empty(w.t, slices.DeleteFunc(w.asked(), func(s string) bool { return s == "marks [1]" }), "nothing is written")
-			w.mu.Lock()
-			w.marks[1] = "released"
-			w.mu.Unlock()
-			w.until("it is taken", func() bool { return len(w.grants) == 1 })
-			require.False(w.t, w.grants[0].Careful)
-			require.NotContains(w.t, w.asked(), "leave B-1")
-		})
-	})
-	t.Run("it has left the group", func(t *testing.T) {
-		in(t, cfg, func(w *world) {
-			held(w)
-			w.mu.Lock()
-			w.state.Members = w.state.Members[:1]
-			w.mu.Unlock()
-			w.asked()
-			w.take(1)
-			require.Equal(w.t, []string{"marks [1]", "mark-over A-1 1=A/1 over B/0", "fence B", "mark A-1 1=A/1", "offsets"}, w.asked())
-		})
-	})
-	t.Run("it does not", func(t *testing.T) {
-		in(t, cfg, func(w *world) {
-			held(w)
-			w.asked()
-			began := time.Now()
-			w.take(1)
-			require.GreaterOrEqual(w.t, time.Since(began), cfg.ReleaseTimeout)
-			got := slices.DeleteFunc(w.asked(), func(s string) bool { return s == "marks [1]" })
-			require.Equal(w.t, []string{"mark-over A-1 1=A/1 over B/0", "fence B", "leave B-1", "mark A-1 1=A/1", "offsets"}, got)
-		})
 	})
 }
 

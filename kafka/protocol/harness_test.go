@@ -49,12 +49,14 @@ type world struct {
 	why       error
 	failed    []error
 	fatal     error
-	broken    bool    // the plain client
-	keep      []int32 // slots that the handler does not let go of
-	idle      bool    // the handler assigns nothing
-	opens     int     // of the consumer
-	unopened  int     // until so many, they fail, once one was closed
-	closed    []int   // how many opens there were when the consumer was closed
+	broken    bool               // the plain client
+	produced  [][]*kafka.Outputs // in transactions
+	sent      [][]*kafka.Outputs // outside
+	keep      []int32            // slots that the handler does not let go of
+	idle      bool               // the handler assigns nothing
+	opens     int                // of the consumer
+	unopened  int                // until so many, they fail, once one was closed
+	closed    []int              // how many opens there were when the consumer was closed
 }
 
 // fault is what becomes of a call: it takes some time, or until its context ends, and fails.
@@ -86,11 +88,12 @@ func in(t *testing.T, cfg kafka.GroupConfig, f func(w *world)) {
 			return w.con, nil
 		})
 		require.NoError(t, err)
-		if cfg.AtLeastOnce {
-			w.prod, err = protocol.NewPlainProducer(t.Context(), w.group, w, func(ctx context.Context) (protocol.Plain, error) { return plain{w}, w.call(ctx, "open") })
-		} else {
-			w.prod, err = protocol.NewProducer(t.Context(), w.group, w, func(ctx context.Context) (protocol.Transactor, error) { return transactor{w}, w.call(ctx, "open") })
-		}
+		w.prod, err = protocol.NewProducer(t.Context(), w.group, w, func(ctx context.Context) (protocol.Transactor, protocol.Plain, error) {
+			if !cfg.AtLeastOnce {
+				return transactor{w}, nil, w.call(ctx, "open")
+			}
+			return transactor{w}, plain{w}, w.call(ctx, "open")
+		})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		w.end = cancel
@@ -187,7 +190,10 @@ func source(slot int32) kafka.TopicPartition {
 
 func bundle(g kafka.Grant, seq int64) *kafka.Bundle {
 	pos := kafka.Position{TopicPartition: source(g.Slot), Offset: seq, Metadata: kafka.Meta{Seq: seq}.Encode()}
-	return &kafka.Bundle{Slot: g.Slot, Incarnation: g.Incarnation, MemberID: g.MemberID, Seq: seq, Offsets: []kafka.Position{pos}}
+	return &kafka.Bundle{
+		Slot: g.Slot, Incarnation: g.Incarnation, MemberID: g.MemberID, Seq: seq, Offsets: []kafka.Position{pos},
+		Outputs: []*kafka.Outputs{{Journal: true}, {}},
+	}
 }
 
 // The wire.
@@ -427,7 +433,8 @@ type transactor struct{ w *world }
 
 func (x transactor) Begin() error { return x.w.call(context.Background(), "begin") }
 
-func (x transactor) Produce(ctx context.Context, _ []*kafka.Bundle) error {
+func (x transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
+	x.w.produced = append(x.w.produced, outs)
 	return x.w.call(ctx, "produce")
 }
 
@@ -459,7 +466,10 @@ func (x transactor) Close() error { return x.w.call(context.Background(), "close
 
 type plain struct{ w *world }
 
-func (x plain) Produce(ctx context.Context, _ []*kafka.Bundle) error { return x.w.call(ctx, "produce") }
+func (x plain) Send(ctx context.Context, outs []*kafka.Outputs) error {
+	x.w.sent = append(x.w.sent, outs)
+	return x.w.call(ctx, "send")
+}
 
 func (x plain) Broken() bool {
 	x.w.mu.Lock()
@@ -467,7 +477,7 @@ func (x plain) Broken() bool {
 	return x.w.broken
 }
 
-func (x plain) Close() error { return x.w.call(context.Background(), "close") }
+func (x plain) Close() error { return x.w.call(context.Background(), "close-plain") }
 
 var errBroker = errors.New("the broker says no")
 

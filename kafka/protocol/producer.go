@@ -16,50 +16,28 @@ const (
 	abortTimeout  = 5 * time.Second
 )
 
-// Producer commits the bundles of a group: it implements kafka.Producer over a Transactor, or a Plain, and a Wire. A
-// bundle is committed only while the grant it names is valid, and each commit is decided before the slots in it are
-// taken anew.
+// Producer commits the bundles of a group: it implements kafka.Producer over a Transactor and a Wire, and at-least-once
+// a Plain. A bundle is committed only while the grant it names is valid, and each commit is decided before the slots in it
+// are taken anew.
 type Producer struct {
 	g    *Group
 	log  *slog.Logger
 	rt   Runtime
 	wire Wire
-	open func(context.Context, *Producer) (client, error)
+	open Open
 
-	client client // nil: Settle did not get as far as opening a new one
+	client *transactions // nil: Settle did not get as far as opening a new one
 }
+
+// Open makes the clients of a producer, and so ends the transaction that an earlier one of the same instance left open. With a
+// Plain, commits are at-least-once: what agents send goes through it, and is there to be read before its transaction has ended.
+type Open func(ctx context.Context) (Transactor, Plain, error)
 
 var _ kafka.Producer = (*Producer)(nil)
 
-// client is what bundles are committed through: transactions, or plain.
-type client interface {
-	// commit commits bundles; all of their grants are valid.
-	commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome
-	// settled says that nothing it was given before can still come to pass: it need not be replaced.
-	settled() bool
-	Close() error
-}
-
-// NewProducer makes the producer of a group that commits in transactions. open makes a client, and so ends the transaction
-// that an earlier one of the same instance left open; it is called now, and each time that the client must be replaced.
-// The wire is not closed with the group.
-func NewProducer(ctx context.Context, g *Group, wire Wire, open func(ctx context.Context) (Transactor, error)) (*Producer, error) {
-	return newProducer(ctx, g, wire, func(ctx context.Context, p *Producer) (client, error) {
-		c, err := open(ctx)
-		return &transactions{Transactor: c, p: p}, err
-	})
-}
-
-// NewPlainProducer makes the producer of a group that commits at-least-once. open is called now, and each time that the
-// client must be replaced. The wire is not closed with the group.
-func NewPlainProducer(ctx context.Context, g *Group, wire Wire, open func(ctx context.Context) (Plain, error)) (*Producer, error) {
-	return newProducer(ctx, g, wire, func(ctx context.Context, p *Producer) (client, error) {
-		c, err := open(ctx)
-		return plain{c, p}, err
-	})
-}
-
-func newProducer(ctx context.Context, g *Group, wire Wire, open func(context.Context, *Producer) (client, error)) (*Producer, error) {
+// NewProducer makes the producer of a group. open is called now, and each time that the clients must be replaced. The wire is
+// not closed with the group.
+func NewProducer(ctx context.Context, g *Group, wire Wire, open Open) (*Producer, error) {
 	p := &Producer{g: g, log: g.log, rt: g.rt, wire: wire, open: open}
 	if err := p.reopen(ctx); err != nil {
 		return nil, err
@@ -113,7 +91,7 @@ func (p *Producer) closeClient() error {
 	if c == nil {
 		return nil
 	}
-	return c.Close()
+	return c.close()
 }
 
 // lostBy returns the slots of bundles if the error says that we are no member any more.

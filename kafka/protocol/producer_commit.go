@@ -10,20 +10,25 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// transactions commits in transactions.
+// transactions commits in transactions, and at-least-once sends before them what is not of a changelog.
 type transactions struct {
 	Transactor
-	p *Producer
+	plain Plain // nil: exactly-once
+	p     *Producer
 	// twice: a request of the transaction may have been sent twice. The first one may be held back somewhere, and be carried out in a
 	// later transaction of this producer: an EndTxn would end that one, a TxnOffsetCommit would write old offsets in it. Only a new
 	// producer, with a higher epoch, makes it void.
 	twice error
 }
 
-// settled says no: the transaction may be open, or its commit on its way.
-func (t *transactions) settled() bool { return plant.Is("blind-8") && t.twice == nil }
-
+// commit commits bundles; all of their grants are valid.
 func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome {
+	late := plant.Is("sent behind the commit")
+	if t.plain != nil && !late {
+		if out, ok := t.send(ctx, bundles); !ok {
+			return out
+		}
+	}
 	if err := t.Begin(); err != nil {
 		return t.unknown(bundles, fmt.Errorf("begin transaction: %w", err))
 	}
@@ -32,18 +37,18 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 		if err := errors.Join(t.SendOffsets(ctx, bundles, now), t.Commit(ctx), t.Begin()); err != nil {
 			return t.unknown(bundles, err)
 		}
-		if err := errors.Join(t.Produce(ctx, bundles), t.Commit(ctx)); err != nil {
+		if err := errors.Join(t.Produce(ctx, t.inside(bundles)), t.Commit(ctx)); err != nil {
 			return t.unknown(bundles, err)
 		}
 		return kafka.Outcome{Verdict: kafka.Committed}
 	}
-	err := t.Produce(ctx, bundles)
+	err := t.Produce(ctx, t.inside(bundles))
 	if err == nil {
 		crashpoint.Hit("commit.produced")
 		// All is acknowledged before: a record that was refused shows here, while nothing is committed yet.
 		err = t.once("send offsets", func() error {
-			if plant.Is("plain commit of source offsets") {
-				return t.p.wire.Commit(ctx, now.Member, positionsOf(bundles))
+			if w, ok := t.p.wire.(plainCommitter); ok && plant.Is("plain commit of source offsets") {
+				return w.Commit(ctx, now.Member, positionsOf(bundles))
 			}
 			return t.SendOffsets(ctx, bundles, now)
 		})
@@ -62,7 +67,59 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 		return t.unknown(bundles, t.twice)
 	}
 	crashpoint.Hit("commit.committed")
+	if t.plain != nil && late {
+		t.send(ctx, bundles)
+	}
 	return kafka.Outcome{Verdict: kafka.Committed}
+}
+
+// inside are the outputs that are part of the transaction: with at-least-once those of changelogs, which so agree with the offsets.
+func (t *transactions) inside(bundles []*kafka.Bundle) (outs []*kafka.Outputs) {
+	for _, b := range bundles {
+		for _, o := range b.Outputs {
+			if t.plain == nil || o.Journal {
+				outs = append(outs, o)
+			}
+		}
+	}
+	return outs
+}
+
+// send sends what is to be seen before the transaction has ended, and is acknowledged before that begins: what is committed was
+// sent. A bundle that is committed again, since its transaction was aborted, is not sent again.
+func (t *transactions) send(ctx context.Context, bundles []*kafka.Bundle) (out kafka.Outcome, ok bool) {
+	var outs []*kafka.Outputs
+	for _, b := range bundles {
+		for _, o := range b.Outputs {
+			if !o.Journal && !b.Sent {
+				outs = append(outs, o)
+			}
+		}
+	}
+	if len(outs) == 0 {
+		return out, true
+	}
+	err := t.plain.Send(ctx, outs)
+	switch {
+	case err == nil:
+		for _, b := range bundles {
+			b.Sent = true
+		}
+		crashpoint.Hit("commit.sent")
+		return out, true
+	case t.plain.Broken() || ctx.Err() != nil: // it may still send what we gave up on
+		return kafka.Outcome{Verdict: kafka.Unknown, Err: fmt.Errorf("send: %w", err)}, false
+	}
+	return kafka.Outcome{Verdict: kafka.Aborted, Err: fmt.Errorf("send: %w", err), Sick: isSick(err)}, false
+}
+
+// close closes the clients.
+func (t *transactions) close() error {
+	err := t.Transactor.Close()
+	if t.plain != nil {
+		err = errors.Join(err, t.plain.Close())
+	}
+	return err
 }
 
 // once does what is one request of the client's, and notes whether it may have been sent twice.
@@ -119,31 +176,9 @@ func (t *transactions) unknown(bundles []*kafka.Bundle, cause error) kafka.Outco
 	return out
 }
 
-// plain commits at-least-once: outputs acknowledged first, then offsets.
-type plain struct {
-	Plain
-	p *Producer
-}
-
-// settled says whether it can go on: what was given up before is known to be sent, or not.
-func (c plain) settled() bool { return !c.Broken() }
-
-func (c plain) commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome {
-	if err := c.Produce(ctx, bundles); err != nil {
-		if c.Broken() || ctx.Err() != nil { // it may still send what we gave up on
-			return kafka.Outcome{Verdict: kafka.Unknown, Err: errors.Join(err, c.p.closeClient())}
-		}
-		return kafka.Outcome{Verdict: kafka.Aborted, Err: err, Sick: isSick(err)}
-	}
-	err := c.p.wire.Commit(ctx, now.Member, positionsOf(bundles))
-	switch {
-	case err == nil:
-		return kafka.Outcome{Verdict: kafka.Committed}
-	case KindOf(err) == Unanswered:
-		return kafka.Outcome{Verdict: kafka.Unknown, Err: err}
-	}
-	// Some of the partitions may have been committed; they will be again, with the same numbers.
-	return kafka.Outcome{Verdict: kafka.Aborted, Err: err, Sick: isSick(err), Lost: lostBy(err, bundles)}
+// plainCommitter commits offsets outside any transaction: for a planted fault.
+type plainCommitter interface {
+	Commit(ctx context.Context, as kafka.Member, positions []kafka.Position) error
 }
 
 func positionsOf(bundles []*kafka.Bundle) (positions []kafka.Position) {

@@ -58,20 +58,20 @@ func (p *Producer) Settle(ctx context.Context, bundles []*kafka.Bundle) (map[int
 	return settled, nil
 }
 
-// reopen replaces the client: opening the new one ends what the old one has open, and bumps the epoch, so that nothing of
+// reopen replaces the clients: opening the new one ends what the old one has open, and bumps the epoch, so that nothing of
 // the old one that is still on its way counts.
 func (p *Producer) reopen(ctx context.Context) error {
-	if p.client != nil && p.client.settled() {
+	if plant.Is("blind-8") && p.client != nil && p.client.twice == nil {
 		return nil
 	}
 	if err := p.closeClient(); err != nil {
 		p.log.Warn("close producer", "error", err)
 	}
-	c, err := p.open(ctx, p)
+	c, plain, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
-	p.client = c
+	p.client = &transactions{Transactor: c, plain: plain, p: p}
 	return nil
 }
 

@@ -76,18 +76,17 @@ func TestOutcomesOfTransactions(t *testing.T) {
 	})
 }
 
-func TestOutcomesOfPlainCommits(t *testing.T) {
-	sent := []string{"produce", "commit-offsets"}
+// At-least-once, what agents send is acknowledged before the transaction begins.
+func TestOutcomesAtLeastOnce(t *testing.T) {
+	sent := append([]string{"send"}, all...)
 	check(t, kafka.GroupConfig{AtLeastOnce: true}, map[string]outcome{
 		"committed":                    {"", fault{}, kafka.Outcome{}, sent},
-		"slow":                         {"commit-offsets", fault{takes: time.Second}, kafka.Outcome{}, sent},
-		"a record fails":               {"produce", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, sent[:1]},
-		"a record is refused":          {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, sent[:1]},
-		"records are not acknowledged": {"produce", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, []string{"produce", "close"}},
-		"no answer":                    {"commit-offsets", fault{err: kind(protocol.Unanswered)}, kafka.Outcome{Verdict: kafka.Unknown}, sent},
-		"refused":                      {"commit-offsets", fault{err: kind(protocol.Other)}, kafka.Outcome{Verdict: kafka.Aborted}, sent},
-		"a member no more":             {"commit-offsets", fault{err: kind(protocol.NotMember)}, kafka.Outcome{Verdict: kafka.Aborted, Lost: []int32{1}}, sent},
-		"offsets are refused":          {"commit-offsets", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, sent},
+		"slow":                         {"send", fault{takes: time.Second}, kafka.Outcome{}, sent},
+		"a record fails":               {"send", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, sent[:1]},
+		"a record is refused":          {"send", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, sent[:1]},
+		"records are not acknowledged": {"send", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, sent[:1]},
+		"a changelog refuses":          {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, append([]string{"send"}, undid(2)...)},
+		"commit never answered":        {"commit", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, sent},
 	})
 }
 
@@ -192,26 +191,42 @@ func TestSettleMayBeCalledAgain(t *testing.T) {
 	})
 }
 
-func TestAPlainProducerIsReplacedOnlyIfBroken(t *testing.T) {
+// What of a bundle is of changelogs is in the transaction, the rest before it, once: not again where the transaction was aborted, or was
+// found not to have been committed.
+func TestAtLeastOnceIsSentOnceByOneProcess(t *testing.T) {
 	in(t, kafka.GroupConfig{AtLeastOnce: true}, func(w *world) {
-		bundles := []*kafka.Bundle{bundle(w.take(1)[0], 1)}
-		w.next("commit-offsets", fault{err: kind(protocol.Unanswered)})
-		w.prod.Commit(w.t.Context(), bundles)
+		b := bundle(w.take(1)[0], 1)
+		bundles := []*kafka.Bundle{b}
+		w.next("send", fault{err: errBroker})
+		require.Equal(w.t, kafka.Aborted, w.prod.Commit(w.t.Context(), bundles).Verdict)
+		w.next("produce", fault{err: errBroker})
+		require.Equal(w.t, kafka.Aborted, w.prod.Commit(w.t.Context(), bundles).Verdict)
+		w.next("begin", fault{err: errBroker})
+		require.Equal(w.t, kafka.Unknown, w.prod.Commit(w.t.Context(), bundles).Verdict)
 		w.asked()
 		state, err := w.prod.Settle(w.t.Context(), bundles)
 		require.NoError(w.t, err)
 		require.Equal(w.t, map[int32]kafka.Settled{1: kafka.SlotNotCommitted}, state)
-		require.Equal(w.t, []string{"marks [1]", "offsets"}, w.asked())
+		require.Equal(w.t, []string{"close", "close-plain", "open", "marks [1]", "offsets"}, w.asked())
+		require.Equal(w.t, kafka.Committed, w.prod.Commit(w.t.Context(), bundles).Verdict)
+		require.Equal(w.t, [][]*kafka.Outputs{b.Outputs[1:], b.Outputs[1:]}, w.sent, "the first was not acknowledged")
+		require.Equal(w.t, [][]*kafka.Outputs{b.Outputs[:1], b.Outputs[:1]}, w.produced)
+	})
+}
+
+// What a broken client has not sent, or may still send, is settled with all else: by new clients.
+func TestABrokenPlainClientIsReplaced(t *testing.T) {
+	in(t, kafka.GroupConfig{AtLeastOnce: true}, func(w *world) {
+		bundles := []*kafka.Bundle{bundle(w.take(1)[0], 1)}
 		w.broken = true
-		_, err = w.prod.Settle(w.t.Context(), bundles)
-		require.NoError(w.t, err)
-		require.Equal(w.t, []string{"close", "open", "marks [1]", "offsets"}, w.asked())
-		w.next("produce", fault{err: errBroker})
+		w.next("send", fault{err: errBroker})
 		require.Equal(w.t, kafka.Unknown, w.prod.Commit(w.t.Context(), bundles).Verdict)
-		_, err = w.prod.Settle(w.t.Context(), bundles)
-		require.NoError(w.t, err)
-		require.Equal(w.t, []string{"produce", "close", "open", "marks [1]", "offsets"}, w.asked())
 		w.broken = false
+		w.asked()
+		_, err := w.prod.Settle(w.t.Context(), bundles)
+		require.NoError(w.t, err)
+		require.Equal(w.t, []string{"close", "close-plain", "open", "marks [1]", "offsets"}, w.asked())
+		require.Equal(w.t, kafka.Committed, w.prod.Commit(w.t.Context(), bundles).Verdict)
 	})
 }
 

@@ -30,8 +30,6 @@ type take struct {
 	wire   Wire
 	own    *commits
 	slots  []taking
-	plain  bool      // at-least-once: no producer of ours holds our own transactional id
-	until  time.Time // at-least-once: an owner that is a member of the group may let go of its slots until then
 	cancel context.CancelFunc
 	over   chan struct{}
 }
@@ -54,16 +52,16 @@ type taken struct {
 
 // start takes slots that the group says are ours.
 func (g *Group) start(ids []int32) {
-	g.startAfter(ids, 0, 0, g.rt.Now().Add(g.cfg.ReleaseTimeout+releaseGrace))
+	g.startAfter(ids, 0, 0)
 }
 
-func (g *Group) startAfter(ids []int32, wait time.Duration, tries int, until time.Time) {
+func (g *Group) startAfter(ids []int32, wait time.Duration, tries int) {
 	if len(ids) == 0 {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &take{
-		rt: g.rt, group: g.cfg.Group, as: g.member.Member, me: g.me, wire: g.wire, own: g.commits, plain: g.cfg.AtLeastOnce, until: until,
+		rt: g.rt, group: g.cfg.Group, as: g.member.Member, me: g.me, wire: g.wire, own: g.commits,
 		cancel: cancel, over: make(chan struct{}),
 	}
 	if plant.Is("marks of the moment's generation") {
@@ -135,7 +133,7 @@ func (g *Group) onTakeFailed(still []*slot, err error) {
 	if tries == 10 {
 		g.h.Failed(fmt.Errorf("slots %s of group %s cannot be taken, after %d tries: %w", slotNames(ids), g.cfg.Group, tries, err), false)
 	}
-	g.startAfter(ids, wait, tries, still[0].take.until)
+	g.startAfter(ids, wait, tries)
 }
 
 // run marks the slots "me over them", fences them, marks the slots "me", and reads the offsets of their sources.
@@ -161,10 +159,6 @@ func (t *take) run(ctx context.Context) (taken, error) {
 	if err != nil {
 		return taken{}, err
 	}
-	members, err := t.members(ctx, dead)
-	if err != nil {
-		return taken{}, err
-	}
 	if plant.Is("fence before the mark") {
 		for _, instance := range dead {
 			if err := t.wire.Fence(ctx, instance); err != nil {
@@ -185,11 +179,6 @@ func (t *take) run(ctx context.Context) (taken, error) {
 		}
 	}
 	crashpoint.Hit("take.fenced")
-	for _, m := range members {
-		if err := t.wire.Leave(ctx, kafka.Member{ID: m.ID, Instance: m.Instance}); err != nil {
-			return taken{}, fmt.Errorf("take member %s out of the group: %w", m.Instance, err)
-		}
-	}
 	if err := errors.Join(ctx.Err(), t.wire.Mark(ctx, t.as, got.mine)); err != nil {
 		return taken{}, err
 	}
@@ -209,27 +198,6 @@ func (t *take) run(ctx context.Context) (taken, error) {
 		}
 	}
 	return got, nil
-}
-
-// members returns those of the group who have marked slots of ours and not let go of them, at-least-once. Without a transaction nothing fences
-// them: a static member that comes back with claims of its past is given slots in the very generation in which another is asked
-// for them, and what that one still commits, as a member of this generation, would be taken, after we have read the offsets and restored the
-// tables. So it may end in order first, and then is taken out of the group.
-func (t *take) members(ctx context.Context, instances []string) ([]MemberState, error) {
-	if !t.plain || len(instances) == 0 {
-		return nil, nil
-	}
-	state, err := t.wire.Describe(ctx)
-	if err != nil {
-		return nil, err
-	}
-	members := slices.DeleteFunc(state.Members, func(m MemberState) bool {
-		return m.Instance == t.me.Instance || !slices.Contains(instances, m.Instance) // an earlier self of ours is not a member any more
-	})
-	if len(members) > 0 && t.rt.Now().Before(t.until) {
-		return nil, fmt.Errorf("node %s is a member of group %s and has not let go of these slots yet; it is given until %s", members[0].Instance, t.group, t.until.Format(time.TimeOnly))
-	}
-	return members, nil
 }
 
 func (t *take) ids() []int32 {
@@ -256,10 +224,7 @@ func (t *take) judge(texts map[int32]string, got taken) (over map[int32]kafka.Ma
 		}
 		for _, o := range m.Owners {
 			// Our own id was settled when our producer was opened; to fence it would fence ourselves.
-			if o.Instance == t.me.Instance && !t.plain {
-				continue
-			}
-			if o == t.me {
+			if o.Instance == t.me.Instance {
 				continue
 			}
 			over[s.id] = m.TakenBy(t.me)

@@ -26,9 +26,6 @@ type Net struct {
 	Kill  func(p *sched.Proc)
 	Pause func(p *sched.Proc)
 
-	// Stale is told of writes without transactions by a process that has lost a slot of them, and whether to another one of its own
-	// identity; nil: nobody is.
-	Stale func(twin bool)
 	// OutOfRange is told of a consumer that reads before the start of a log; nil: nobody is.
 	OutOfRange func()
 	// Away says until when the coordinator of a transactional id loads what it knows. The processes share it.
@@ -99,13 +96,12 @@ func (d *Driver) OpenProducer(ctx context.Context, g kafka.Group, topics []strin
 	if !ok {
 		return nil, fmt.Errorf("open producer: the group is a %T", g)
 	}
-	if own.cfg.AtLeastOnce {
-		return protocol.NewPlainProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(context.Context) (protocol.Plain, error) {
-			return &plain{d: d, cfg: own.cfg, topics: topics}, nil
-		})
-	}
-	return protocol.NewProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(ctx context.Context) (protocol.Transactor, error) {
-		return openTransactor(ctx, d, own.cfg, topics)
+	return protocol.NewProducer(ctx, own.Group, &wire{d, own.cfg.Group}, func(ctx context.Context) (protocol.Transactor, protocol.Plain, error) {
+		t, err := openTransactor(ctx, d, own.cfg, topics)
+		if err != nil || !own.cfg.AtLeastOnce {
+			return t, nil, err
+		}
+		return t, &plain{d: d, topics: topics}, nil
 	})
 }
 

@@ -74,11 +74,11 @@ func (t *transactor) check(err error) error {
 }
 
 // Produce implements protocol.Transactor: one batch per topic-partition.
-func (t *transactor) Produce(ctx context.Context, bundles []*kafka.Bundle) error {
+func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 	if t.fatal != nil {
 		return t.fatal
 	}
-	tps, batches := batchesOf(t.topics, bundles)
+	tps, batches := batchesOf(t.topics, outs)
 	if len(tps) == 0 {
 		return nil
 	}

@@ -33,7 +33,7 @@ type Case struct {
 	Check func(o *Oracle) error
 	// Letters: Check looks at the dead letters, too.
 	Letters bool
-	// AtLeastOnce: nodes commit without transactions. What is committed may be so again.
+	// AtLeastOnce: what nodes send is there before it is committed, and may be there again.
 	AtLeastOnce bool
 	// Prepare makes topics that nodes would make otherwise; nil: none.
 	Prepare func(w *World)

@@ -30,13 +30,8 @@ func (w *World) driver(n *node, log *slog.Logger) kafka.Driver {
 	return client.NewDriver(&client.Net{
 		S: w.s, B: w.b, Kafka: w.kafka, Away: w.away,
 		OutOfRange: func() { w.Saw(sawRange) },
-		Stale: func(twin bool) {
-			if w.Saw(sawStale); twin {
-				w.Saw(sawTwin)
-			}
-		},
-		Kill:  func(*sched.Proc) { n.kill() },
-		Pause: func(*sched.Proc) { n.pause(w.aWhile()) },
+		Kill:       func(*sched.Proc) { n.kill() },
+		Pause:      func(*sched.Proc) { n.pause(w.aWhile()) },
 	}, n.proc, n.ground, log)
 }
 
@@ -76,7 +71,7 @@ func (w *World) markers() {
 
 // disturbBroker lets faults of the cluster happen.
 func (w *World) disturbBroker() {
-	if !w.c.AtLeastOnce && w.s.Chance("retention takes what is committed", 40) {
+	if w.s.Chance("retention takes what is committed", 40) {
 		w.retain()
 	}
 	if w.c.Compaction >= 0 && w.s.Chance("changelog compacted", cmpOr(w.c.Compaction, 100)) {
@@ -141,7 +136,7 @@ func (w *World) progress() (slots, commits int) {
 			slots++
 		}
 	}
-	return slots, w.b.Commits + w.plainly
+	return slots, w.b.Commits
 }
 
 // sources are the topics that agents of any version in use read.
@@ -191,12 +186,8 @@ func (w *World) lag() string {
 				}
 			}
 			pos, ok := committed[tp]
-			at := pos.Offset
-			if w.c.AtLeastOnce { // one that is carried out late may have moved it back: it will be done again
-				at = w.reached[tp]
-			}
-			if !ok || at < last {
-				return fmt.Sprintf("%s/%d is committed up to %d (%v) of %d", t.Name, p, at, ok, last)
+			if !ok || pos.Offset < last {
+				return fmt.Sprintf("%s/%d is committed up to %d (%v) of %d", t.Name, p, pos.Offset, ok, last)
 			}
 		}
 	}
@@ -212,12 +203,7 @@ func (w *World) watchSequences() {
 		if err != nil || m.Seq == 0 {
 			return // a mark
 		}
-		w.reached[pos.TopicPartition] = max(w.reached[pos.TopicPartition], pos.Offset)
 		w.s.Logf("committed %s/%d@%d %s", pos.Topic, pos.Partition, pos.Offset, pos.Metadata)
-		if w.c.AtLeastOnce {
-			w.plainly++
-			return // a commit may be carried out twice, and late
-		}
 		before := last[pos.TopicPartition]
 		if seq := kafka.SeqOf(before.Metadata); m.Seq != seq+1 {
 			w.s.Fail(fmt.Errorf("%s/%d: bundle %d is committed after bundle %d", pos.Topic, pos.Partition, m.Seq, seq))
@@ -244,8 +230,6 @@ func (w *World) watchMarks() {
 		case m.Released:
 		case !slices.Contains(w.b.Assigned(group, as.ID), pos.Partition):
 			w.s.Fail(fmt.Errorf("slot %d is marked %q by %s, generation %d, which has not got it", pos.Partition, pos.Metadata, as.ID, as.Generation))
-		case w.c.AtLeastOnce:
-			w.noteTake(pos.Partition, as.Generation)
 		}
 	}
 }

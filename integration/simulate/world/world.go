@@ -57,8 +57,6 @@ type Result struct {
 type World struct {
 	slots, commits int // when all was committed
 
-	plainly int // commits without transactions
-
 	seen map[string]int // of Sights
 
 	users map[*actor.Props]func() actor.Actor // of all nodes
@@ -69,11 +67,7 @@ type World struct {
 
 	view *view // of a table, in a process of its own; nil: none
 
-	takes []take // at-least-once: see late
-
 	deniedUntil map[string]int // topics that may not be written, until which step
-
-	reached map[kafka.TopicPartition]int64 // the highest committed offsets of sources
 
 	s        *sched.Sched
 	b        *broker.Broker
@@ -125,7 +119,7 @@ func build(opts Options) (*World, error) {
 		s.Trace(opts.Trace)
 	}
 	weather := weatherOf(s)
-	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, reached: map[kafka.TopicPartition]int64{}, deniedUntil: map[string]int{}, seen: map[string]int{}, started: map[*sched.Proc][]Record{}}
+	w := &World{s: s, c: opts.Case, kafka: s.Proc("kafka"), outer: s.Proc("world"), away: map[string]time.Time{}, met: map[ground.Meeting]int{}, deniedUntil: map[string]int{}, seen: map[string]int{}, started: map[*sched.Proc][]Record{}}
 	if w.patience = 4 * time.Second; weather.hasty || s.Rand().IntN(2) == 0 { // slots are taken before those who had them have let go of them in order
 		w.patience = 400*time.Millisecond + time.Duration(s.Rand().Int64N(int64(time.Second)))
 	}
