@@ -29,7 +29,8 @@ type Guarantee uint8
 const (
 	// ExactlyOnce means that they end as if the crash had not happened.
 	ExactlyOnce Guarantee = iota
-	// AtLeastOnce means that nothing is lost, but the effects of the last moments may be there twice.
+	// AtLeastOnce means that nothing is lost, but what agents have sent in the last moments may be there twice. It is there to be read
+	// before it is committed. Tables have each record of their topics once, as with ExactlyOnce.
 	AtLeastOnce
 )
 

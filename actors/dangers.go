@@ -102,7 +102,7 @@ func (x *settingsCheck) broker() (hidden []string) {
 			strings.Join(retention[s], ", "), s, int(refreshEvery.Hours()), int(leastOffsetsRetention.Minutes()))
 	}
 	for _, s := range slices.Sorted(maps.Keys(longest)) {
-		x.danger("brokers %s refuse transactions of more than transaction.max.timeout.ms=%s, and a node's have %d: set it to that or more, or run the nodes with --guarantee at-least-once",
+		x.danger("brokers %s refuse transactions of more than transaction.max.timeout.ms=%s, and a node's have %d: set it to that or more",
 			strings.Join(longest[s], ", "), s, kafka.TransactionTimeout.Milliseconds())
 	}
 	return hidden

@@ -103,7 +103,7 @@ func TestDangers(t *testing.T) {
 			"brokers 1 forget offsets after offsets.retention.minutes=60", "set it to 1440 or more",
 		}},
 		"short transactions": {func(a *settingsAdmin) { a.brokers[2].Config["transaction.max.timeout.ms"] = "30000" }, []string{
-			"brokers 2 refuse transactions of more than transaction.max.timeout.ms=30000", "60000", "--guarantee at-least-once",
+			"brokers 2 refuse transactions of more than transaction.max.timeout.ms=30000", "60000",
 		}},
 		"little metadata": {func(a *settingsAdmin) { a.brokers[0].Config["offset.metadata.max.bytes"] = "1024" }, []string{
 			"offset.metadata.max.bytes=1024", "count on 4096",

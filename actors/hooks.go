@@ -75,7 +75,7 @@ type StagePartition struct {
 	Partition int32
 }
 
-// Commit says how a commit ended, of one transaction or, at-least-once, of one round.
+// Commit says how a commit ended, of one transaction.
 type Commit struct {
 	Time       time.Time
 	Topology   string

@@ -24,7 +24,7 @@ type Config struct {
 	DataDir        string        // for checkpoints; required, owned by this process alone
 	Instance       string        // who this node is to the group, kept across restarts; required
 	Nonce          string        // of this process; required
-	AtLeastOnce    bool          // commit without transactions
+	AtLeastOnce    bool          // what is sent is outside of transactions
 	CreateTopics   bool          // make source and output topics that do not exist
 	CommitInterval time.Duration // how often bundles are committed. Defaults to 100 ms
 	StopTimeout    time.Duration // how long an orderly stop may take. Defaults to 30 s

@@ -49,6 +49,7 @@ var scenarios = []scenario{
 	{"cut off", cutOff},
 	{"refused", refused},
 	{"dying", dying},
+	{"at least once", atLeastOnce},
 }
 
 // busy starts an armed node and waits until it has committed and checkpointed.
@@ -118,6 +119,12 @@ func pair(ctx context.Context, x *trial) error {
 		return err
 	}
 	return x.ended(ctx, n)
+}
+
+// atLeastOnce is the life of a node that sends outside of transactions.
+func atLeastOnce(ctx context.Context, x *trial) error {
+	x.again = true
+	return life(ctx, x)
 }
 
 // both waits until another node has come to a step, or the armed node has ended before.

@@ -39,6 +39,7 @@ type trial struct {
 	dir    string
 	rng    *rand.Rand
 	lane   string        // where nodes find the broker; empty: where it listens
+	again  bool          // at-least-once: what is sent may be sent again
 	armed  []*nodes.Node // all that were started with the point armed, the last one runs
 	others []*nodes.Node
 
@@ -62,6 +63,9 @@ func (x *trial) start(dir string, env []string, more ...string) (*nodes.Node, er
 		"--topology", x.name, "--brokers", cmp.Or(x.lane, x.brokers), "--data-dir", x.data(dir), "--create-topics",
 		"--kafka", fmt.Sprintf("session.timeout.ms=%d", session.Milliseconds()), "--kafka", "heartbeat.interval.ms=500", "--topic-refresh", "500ms",
 	}, more...)
+	if x.again {
+		args = append(args, "--guarantee", "at-least-once")
+	}
 	return nodes.Start(x.binary, append(env, "TROUPE_PAUSE=300ms"), args...)
 }
 

@@ -54,7 +54,7 @@ var (
 	globalProgress = desc("global_table_restore_ratio", "How far the first reading of a global table's topic is; 1 once it is over.", "table")
 	globalSkipped  = desc("global_table_records_skipped_total", "Records of a global table's topic that did not decode and were passed over.", "table")
 
-	commits       = desc("commits_total", "Transactions (or, at-least-once, rounds of commits), by how they ended.", "verdict")
+	commits       = desc("commits_total", "Transactions, by how they ended.", "verdict")
 	commitSeconds = desc("commit_seconds", "How long commits took, however they ended.")
 	bundles       = desc("bundles_committed_total", "Bundles of partitions that were committed.")
 

@@ -64,7 +64,7 @@ type Rates struct {
 	Out float64 `json:"out"`
 }
 
-// Commits count the transactions of a node (or, at-least-once, its rounds of commits) by how they ended.
+// Commits count the transactions of a node by how they ended.
 type Commits struct {
 	Committed int64 `json:"committed"`
 	Aborted   int64 `json:"aborted"`
