@@ -27,7 +27,6 @@ type site struct {
 	dir        string            // for checkpoints
 	name       string            // of the node
 	ids        map[string]string // topic ids
-	once       bool              // exactly once
 	committer  *actor.PID
 	consumer   *actor.PID
 	restorer   *actor.PID

@@ -115,7 +115,7 @@ func (t *transactions) send(ctx context.Context, bundles []*kafka.Bundle) (out k
 
 // close closes the clients.
 func (t *transactions) close() error {
-	err := t.Transactor.Close()
+	err := t.Close()
 	if t.plain != nil {
 		err = errors.Join(err, t.plain.Close())
 	}
