@@ -94,6 +94,41 @@ func (b *Batch) Append(offset, timestamp int64, key, value, rawHeaders []byte) {
 	}
 }
 
+// Packed is a record as a client packs it: its key, value and headers follow each other from Pos on in an arena of the client's.
+type Packed struct {
+	Offset, Timestamp int64
+	Pos               uint32
+	KeyLen, ValueLen  int32 // -1: null
+	HeadersLen        int32 // as AppendHeaders encodes them
+}
+
+// Size is the number of bytes of key, value and headers.
+func (p *Packed) Size() int { return p.span().size() }
+
+func (p *Packed) span() span { return span{p.Pos, p.KeyLen, p.ValueLen, p.HeadersLen} }
+
+// AppendPacked adds records whose bytes follow each other in an arena, copying these, and moves Next behind the last one.
+func (b *Batch) AppendPacked(records []Packed, arena []byte) {
+	if len(records) == 0 {
+		return
+	}
+	last := &records[len(records)-1]
+	from, to := records[0].Pos, last.Pos+uint32(last.Size())
+	checkArena(len(b.Arena) + int(to-from))
+	moved := uint32(len(b.Arena)) - from // may wrap around, and back
+	b.Arena = append(b.Arena, arena[from:to]...)
+	b.Next = last.Offset + 1
+	for i := range records {
+		p := &records[i]
+		r := Record{Offset: p.Offset, Timestamp: p.Timestamp, span: p.span()}
+		r.pos += moved
+		b.Records = append(b.Records, r)
+		if r.headersLen > 0 {
+			b.noteRedriven(r.rawHeaders(b.Arena))
+		}
+	}
+}
+
 // Output is the fixed-size part of one record of Outputs.
 type Output struct {
 	Topic     int32 // index into the topics of the plan

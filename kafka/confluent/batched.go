@@ -40,12 +40,13 @@ type intake interface {
 
 // catch is a run of records of one topic-partition, or one error of it.
 type catch struct {
-	topic     string // not to be kept
-	partition int32
-	err       rdk.ErrorCode // rdk.ErrNoError for records; rdk.ErrPartitionEOF at the end of what may be read
-	offset    int64         // of an error
-	text      string        // of an error
-	first, n  int           // of what was fetched
+	topic      string // not to be kept
+	partition  int32
+	err        rdk.ErrorCode // rdk.ErrNoError for records; rdk.ErrPartitionEOF at the end of what may be read
+	offset     int64         // of an error
+	text       string        // of an error
+	first, n   int           // of what was fetched
+	key, value []byte        // of a large record, which is alone; not to be kept
 }
 
 // fault is the error as the public API would have given it.

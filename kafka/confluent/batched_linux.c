@@ -16,6 +16,12 @@ enum { // of rdkafka.h
 	ERR_INVALID_ARG = -186,
 };
 
+enum {
+	CHUNK = 256,              // messages that are taken from librdkafka before they are packed, while the caches still have them
+	LARGE = 4096,             // bytes of a key and value that are not copied twice
+	ARENA_KEPT = 8 * 1024 * 1024, // for the next fetch
+};
+
 const char *trp_missing(void) {
 	TRP_NEEDS(rd_kafka_version);
 	TRP_NEEDS(rd_kafka_name);
@@ -60,8 +66,8 @@ static void *must(void *p) {
 trp_intake *trp_intake_new(rd_kafka_t *rk, int32_t max) {
 	trp_intake *in = must(calloc(1, sizeof(*in)));
 	in->max = max;
-	in->messages = must(calloc(max, sizeof(*in->messages)));
-	in->more = must(calloc(max, sizeof(*in->more)));
+	in->messages = must(calloc(CHUNK, sizeof(*in->messages)));
+	in->packed = must(calloc(max, sizeof(*in->packed)));
 	in->runs = must(calloc(max, sizeof(*in->runs)));
 	in->queue = rd_kafka_queue_new(rk);
 	return in;
@@ -71,9 +77,9 @@ void trp_intake_free(trp_intake *in) {
 	trp_done(in);
 	rd_kafka_queue_destroy(in->queue);
 	free(in->messages);
-	free(in->more);
+	free(in->packed);
 	free(in->runs);
-	free(in->headers);
+	free(in->arena);
 	free(in);
 }
 
@@ -94,73 +100,100 @@ static uint8_t *put_varint(uint8_t *p, uint64_t n) {
 	return p;
 }
 
-// put_headers appends the headers of a message to the buffer and returns how many bytes that took.
+// room makes room for so many more bytes in the arena and returns where they go.
+static uint8_t *room(trp_intake *in, size_t more) {
+	size_t need = in->arena_len + more;
+	if (need > in->arena_cap) {
+		in->arena_cap = need + need / 2 + 4096;
+		in->arena = must(realloc(in->arena, in->arena_cap));
+	}
+	return in->arena + in->arena_len;
+}
+
+// put_headers appends the headers of a message to the arena and returns how many bytes that took.
 static int32_t put_headers(trp_intake *in, const rd_kafka_message_t *m) {
 	rd_kafka_headers_t *headers; // the message's own
 	const char *name;
 	const void *value;
-	size_t size, begin = in->headers_len;
+	size_t size, begin = in->arena_len;
 	if (rd_kafka_message_headers(m, &headers) != 0) return 0;
 	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) == 0; i++) {
-		size_t name_len = strlen(name), need = in->headers_len + name_len + (value ? size : 0) + 20;
-		if (need > in->headers_cap) {
-			in->headers_cap = need + need / 2 + 1024;
-			in->headers = must(realloc(in->headers, in->headers_cap));
-		}
-		uint8_t *p = put_varint(in->headers + in->headers_len, name_len);
+		size_t name_len = strlen(name);
+		uint8_t *p = put_varint(room(in, name_len + (value ? size : 0) + 20), name_len);
 		memcpy(p, name, name_len);
 		p = put_varint(p + name_len, value ? size + 1 : 0);
 		if (value && size) {
 			memcpy(p, value, size);
 			p += size;
 		}
-		in->headers_len = p - in->headers;
+		in->arena_len = p - in->arena;
 	}
-	return (int32_t)(in->headers_len - begin);
+	return (int32_t)(in->arena_len - begin);
+}
+
+// pack moves a record into the arena; of a large one the headers only.
+static void pack(trp_intake *in, trp_packed *x, const rd_kafka_message_t *m, int large) {
+	int type;
+	x->offset = m->offset;
+	x->timestamp = rd_kafka_message_timestamp(m, &type);
+	if (type == 0) x->timestamp = -1;
+	x->pos = (uint32_t)in->arena_len;
+	x->key_len = m->key ? (int32_t)m->key_len : -1;
+	x->value_len = m->payload ? (int32_t)m->len : -1;
+	if (!large) {
+		uint8_t *p = room(in, m->key_len + m->len);
+		if (m->key) memcpy(p, m->key, m->key_len);
+		if (m->key) p += m->key_len;
+		if (m->payload) memcpy(p, m->payload, m->len);
+		if (m->payload) p += m->len;
+		in->arena_len = p - in->arena;
+	}
+	x->headers_len = put_headers(in, m);
+}
+
+// take adds messages to what was fetched. They are freed, but for the first of each run.
+static void take(trp_intake *in, int32_t n) {
+	trp_run *run = in->runs_n ? &in->runs[in->runs_n - 1] : NULL;
+	for (int32_t i = 0; i < n; i++) {
+		rd_kafka_message_t *m = in->messages[i];
+		int large = !m->err && m->key_len + m->len > LARGE;
+		int begins = !run || run->err || run->large || large || m->err || m->partition != run->partition || m->rkt != run->message->rkt;
+		if (begins) {
+			run = &in->runs[in->runs_n++];
+			*run = (trp_run){.message = m, .partition = m->partition, .first = in->n, .err = m->err, .large = large};
+			run->topic = m->rkt ? rd_kafka_topic_name(m->rkt) : "";
+			run->topic_len = strlen(run->topic);
+		}
+		run->n++;
+		if (!m->err) pack(in, &in->packed[in->n], m, large);
+		in->n++;
+		if (!begins) rd_kafka_message_destroy(m);
+	}
 }
 
 // rd_kafka_consume_batch_queue returns only when it has as many messages as were asked for or its time is over: so the first one is
 // waited for alone. It drops what was fetched before a pause or for an older assignment, and moves the position that a resume goes on from.
 int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
-	trp_run *run = NULL;
 	if (max > in->max) max = in->max;
-	ssize_t n = rd_kafka_consume_batch_queue(in->queue, timeout_ms, in->messages, 1);
-	in->n = n > 0 ? 1 : 0;
-	if (in->n && max > 1) {
-		n = rd_kafka_consume_batch_queue(in->queue, 0, in->messages + 1, max - 1);
-		if (n > 0) in->n += (int32_t)n;
-	}
-	in->runs_n = 0;
-	in->headers_len = 0;
-	for (int32_t i = 0; i < in->n; i++) {
-		const rd_kafka_message_t *m = in->messages[i];
-		int type;
-		if (!run || run->err || m->err || m->partition != run->partition || m->rkt != in->messages[i - 1]->rkt) {
-			run = &in->runs[in->runs_n++];
-			run->topic = m->rkt ? rd_kafka_topic_name(m->rkt) : "";
-			run->topic_len = strlen(run->topic);
-			run->partition = m->partition;
-			run->first = i;
-			run->n = 0;
-			run->err = m->err;
-		}
-		run->n++;
-		if (m->err) continue;
-		in->more[i].timestamp = rd_kafka_message_timestamp(m, &type);
-		if (type == 0) in->more[i].timestamp = -1;
-		in->more[i].headers_pos = in->headers_len;
-		in->more[i].headers_len = put_headers(in, m);
+	in->n = in->runs_n = 0;
+	in->arena_len = 0;
+	for (int32_t most = 1; in->n < max;) {
+		ssize_t n = rd_kafka_consume_batch_queue(in->queue, in->n ? 0 : timeout_ms, in->messages, most);
+		if (n <= 0) break;
+		take(in, (int32_t)n);
+		if (n < most) break;
+		most = max - in->n < CHUNK ? max - in->n : CHUNK;
 	}
 	return in->n;
 }
 
 void trp_done(trp_intake *in) {
-	for (int32_t i = 0; i < in->n; i++) rd_kafka_message_destroy(in->messages[i]);
+	for (int32_t i = 0; i < in->runs_n; i++) rd_kafka_message_destroy(in->runs[i].message);
 	in->n = in->runs_n = 0;
-	if (in->headers_cap > 1 << 20) { // of a few large ones
-		free(in->headers);
-		in->headers = NULL;
-		in->headers_cap = 0;
+	if (in->arena_cap > ARENA_KEPT) { // of a few large ones
+		free(in->arena);
+		in->arena = NULL;
+		in->arena_cap = 0;
 	}
 }
 

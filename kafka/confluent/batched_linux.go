@@ -58,6 +58,9 @@ func handleOf(client interface{ String() string }) (*C.rd_kafka_t, error) {
 	return rk, nil
 }
 
+// C packs records as a batch takes them.
+var _ [unsafe.Sizeof(kafka.Packed{})]byte = [unsafe.Sizeof(C.trp_packed{})]byte{}
+
 // batchedIntake implements intake with one queue of librdkafka, to which the queues of partitions are forwarded. All it holds of
 // librdkafka is C memory; librdkafka holds nothing of Go's.
 type batchedIntake struct {
@@ -103,14 +106,16 @@ func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
 	if C.trp_fetch(in.c, C.int(max(wait, 0).Milliseconds()), C.int32_t(most)) == 0 {
 		return nil
 	}
-	messages := unsafe.Slice(in.c.messages, in.c.n)
 	for _, r := range unsafe.Slice(in.c.runs, in.c.runs_n) {
 		c := catch{
 			topic:     unsafe.String((*byte)(unsafe.Pointer(r.topic)), int(r.topic_len)),
 			partition: int32(r.partition), err: rdk.ErrorCode(r.err), first: int(r.first), n: int(r.n),
 		}
-		if m := messages[r.first]; r.err != 0 {
-			c.offset, c.text = int64(m.offset), string(bytesOf(m.payload, m.len))
+		if r.large != 0 {
+			c.key, c.value = bytesOf(r.message.key, r.message.key_len), bytesOf(r.message.payload, r.message.len)
+		}
+		if r.err != 0 {
+			c.offset, c.text = int64(r.message.offset), string(bytesOf(r.message.payload, r.message.len))
 		}
 		if len(in.young) > 0 {
 			delete(in.young, kafka.TopicPartition{Topic: c.topic, Partition: c.partition})
@@ -120,28 +125,35 @@ func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
 	return in.runs
 }
 
-// fill implements intake. It is the only copy of a record's bytes on their way in.
+// fill implements intake. A record's bytes are copied for the second time here: C has packed them when it took its message, which is least to read then.
 func (in *batchedIntake) fill(c *catch, b *kafka.Batch, next int64, most, bytes int) (repeated int) {
-	messages := unsafe.Slice(in.c.messages, in.c.n)[c.first : c.first+c.n]
-	more := unsafe.Slice(in.c.more, in.c.n)[c.first : c.first+c.n]
+	packed := unsafe.Slice((*kafka.Packed)(unsafe.Pointer(in.c.packed)), in.c.n)[c.first : c.first+c.n]
+	arena := unsafe.Slice((*byte)(in.c.arena), in.c.arena_len)
+	if c.key != nil || c.value != nil { // a large one, alone
+		c.n = 0
+		x := &packed[0]
+		if x.Offset < next {
+			return 1
+		}
+		b.Arena = slices.Grow(b.Arena, len(c.key)+len(c.value)+int(x.HeadersLen))
+		b.Append(x.Offset, x.Timestamp, c.key, c.value, arena[x.Pos:x.Pos+uint32(x.HeadersLen)])
+		return 0
+	}
 	n, size := 0, len(b.Arena)
-	for n < len(messages) && len(b.Records)+n < most && size < bytes {
-		size += int(messages[n].key_len) + int(messages[n].len) + int(more[n].headers_len)
-		n++
-	}
-	b.Records = slices.Grow(b.Records, n)
-	b.Arena = slices.Grow(b.Arena, size-len(b.Arena))
-	for i, m := range messages[:n] {
-		if int64(m.offset) < next {
+	for ; n < len(packed) && len(b.Records)+n < most && size < bytes; n++ {
+		x := &packed[n]
+		if x.Offset >= next {
+			size += x.Size()
+			next = x.Offset + 1
+		} else if n > repeated { // it begins anew behind good ones: the next call skips that
+			break
+		} else {
 			repeated++
-			continue
 		}
-		var headers []byte
-		if x := &more[i]; x.headers_len > 0 {
-			headers = unsafe.Slice((*byte)(in.c.headers), in.c.headers_len)[x.headers_pos : x.headers_pos+C.size_t(x.headers_len)]
-		}
-		b.Append(int64(m.offset), int64(more[i].timestamp), bytesOf(m.key, m.key_len), bytesOf(m.payload, m.len), headers)
 	}
+	b.Records = slices.Grow(b.Records, n-repeated)
+	b.Arena = slices.Grow(b.Arena, size-len(b.Arena))
+	b.AppendPacked(packed[repeated:n], arena)
 	c.first, c.n = c.first+n, c.n-n
 	return repeated
 }

@@ -61,31 +61,36 @@ const char *trp_missing(void);
 // trp_errors_only has a producer report only deliveries that failed, and says whether it now does.
 int trp_errors_only(rd_kafka_t *rk);
 
-// trp_run is some messages of one topic-partition that follow each other in a fetch, or one error of it.
+// trp_packed is a record whose bytes are in the fetch's arena: key, value and headers follow each other from pos on, and those of a run's
+// records, too. It is a kafka.Packed.
 typedef struct {
-	const char *topic; // librdkafka's, as long as the messages of the fetch are
+	int64_t offset;
+	int64_t timestamp; // in ms; -1: none
+	uint32_t pos;
+	int32_t key_len, value_len; // -1: null
+	int32_t headers_len;        // as kafka.AppendHeaders encodes them
+} trp_packed;
+
+// trp_run is some records of one topic-partition that follow each other in a fetch, or one error of it.
+typedef struct {
+	rd_kafka_message_t *message; // the first one, kept until trp_done: for an error's text, a large record's bytes, and the topic's name
+	const char *topic;           // librdkafka's, as long as the message is
 	size_t topic_len;
 	int32_t partition;
-	int32_t first, n; // of the messages of the fetch
+	int32_t first, n; // of the records of the fetch
 	int32_t err;
+	int32_t large; // of the one record, only the headers are in the arena
 } trp_run;
 
-// trp_more is what a message has beside its struct.
-typedef struct {
-	int64_t timestamp;  // in ms; -1: none
-	size_t headers_pos; // in the fetch's buffer, encoded as kafka.AppendHeaders does
-	int32_t headers_len;
-} trp_more;
-
-// trp_intake is a queue for the records of many partitions, with the messages of one fetch.
+// trp_intake is a queue for the records of many partitions, with what one fetch has brought.
 typedef struct {
 	rd_kafka_queue_t *queue;
 	int32_t max, n, runs_n;
-	rd_kafka_message_t **messages; // max of each
-	trp_more *more;
+	rd_kafka_message_t **messages; // scratch
+	trp_packed *packed;            // max of each
 	trp_run *runs;
-	uint8_t *headers;
-	size_t headers_len, headers_cap;
+	uint8_t *arena;
+	size_t arena_len, arena_cap;
 } trp_intake;
 
 trp_intake *trp_intake_new(rd_kafka_t *rk, int32_t max);
