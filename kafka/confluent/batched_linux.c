@@ -20,6 +20,8 @@ enum {
 	CHUNK = 256,              // messages that are taken from librdkafka before they are packed, while the caches still have them
 	LARGE = 4096,             // bytes of a key and value that are not copied twice
 	ARENA_KEPT = 8 * 1024 * 1024, // for the next fetch
+	PLAIN_LEAST = 4,          // records that are worth a call of rd_kafka_produce_batch
+	PLAIN_MOST = 128,
 };
 
 const char *trp_missing(void) {
@@ -44,6 +46,7 @@ const char *trp_missing(void) {
 	TRP_NEEDS(rd_kafka_header_add);
 	TRP_NEEDS(rd_kafka_headers_destroy);
 	TRP_NEEDS(rd_kafka_producev);
+	TRP_NEEDS(rd_kafka_produce_batch);
 	return NULL;
 }
 
@@ -226,12 +229,47 @@ broken:
 	return NULL;
 }
 
-// rd_kafka_produce_batch knows neither headers nor timestamps; records of one partition must stay in order, so the first that is refused
-// ends it. With MSG_F_COPY the bytes are copied before producev returns; headers are librdkafka's unless it fails.
-int32_t trp_produce(rd_kafka_t *rk, rd_kafka_topic_t **topics, const trp_record *records, int32_t n, const char *arena, int *err) {
-	*err = 0;
+// plain counts the records of one partition, from the first on, that rd_kafka_produce_batch can be given: it knows neither headers nor
+// timestamps, and goes on behind a record that is too large for the client, which none of these is: the client takes records of a thousand times that.
+static int32_t plain(const trp_record *r, int32_t n) {
+	int32_t i = 0;
+	for (; i < n && i < PLAIN_MOST; i++)
+		if (r[i].headers_len || r[i].timestamp || r[i].topic != r->topic || r[i].partition != r->partition || r[i].key_len > 1 << 19 || r[i].value_len > 1 << 19) break;
+	return i;
+}
+
+// produce_plain hands such records over: it looks up their partition and the time once, not for each. When the queue is full, all that follow are refused, too.
+static int32_t produce_plain(rd_kafka_topic_t *topic, const trp_record *records, int32_t n, const char *arena, int *err) {
+	rd_kafka_message_t m[PLAIN_MOST];
+	memset(m, 0, n * sizeof(*m));
 	for (int32_t i = 0; i < n; i++) {
 		const trp_record *r = &records[i];
+		m[i].key_len = r->key_len > 0 ? r->key_len : 0;
+		m[i].len = r->value_len > 0 ? r->value_len : 0;
+		if (r->key_len >= 0) m[i].key = (char *)arena + r->pos;
+		if (r->value_len >= 0) m[i].payload = (char *)arena + r->pos + m[i].key_len;
+	}
+	int32_t taken = rd_kafka_produce_batch(topic, records->partition, MSG_F_COPY, m, n);
+	for (int32_t i = 0; i < n && taken < n; i++)
+		if (m[i].err) {
+			*err = m[i].err;
+			return i;
+		}
+	return taken;
+}
+
+// Records of one partition must stay in order, so the first that is refused ends it. With MSG_F_COPY the bytes are copied before
+// librdkafka returns; headers are its own unless it fails.
+int32_t trp_produce(rd_kafka_t *rk, rd_kafka_topic_t **topics, const trp_record *records, int32_t n, const char *arena, int *err) {
+	*err = 0;
+	for (int32_t i = 0; i < n;) {
+		const trp_record *r = &records[i];
+		int32_t many = plain(r, n - i);
+		if (many >= PLAIN_LEAST) {
+			i += produce_plain(topics[r->topic], r, many, arena, err);
+			if (*err) return i;
+			continue;
+		}
 		size_t key_len = r->key_len > 0 ? r->key_len : 0, value_len = r->value_len > 0 ? r->value_len : 0;
 		const char *key = arena + r->pos, *value = key + key_len;
 		if (r->headers_len == 0) {
@@ -250,6 +288,7 @@ int32_t trp_produce(rd_kafka_t *rk, rd_kafka_topic_t **topics, const trp_record 
 			if (*err) rd_kafka_headers_destroy(headers);
 		}
 		if (*err) return i;
+		i++;
 	}
 	return n;
 }

@@ -54,6 +54,7 @@ TRP_WEAK rd_kafka_headers_t *rd_kafka_headers_new(size_t initial_count);
 TRP_WEAK int rd_kafka_header_add(rd_kafka_headers_t *hdrs, const char *name, ssize_t name_size, const void *value, ssize_t value_size);
 TRP_WEAK void rd_kafka_headers_destroy(rd_kafka_headers_t *hdrs);
 TRP_WEAK int rd_kafka_producev(rd_kafka_t *rk, ...);
+TRP_WEAK int rd_kafka_produce_batch(rd_kafka_topic_t *rkt, int32_t partition, int msgflags, rd_kafka_message_t *rkmessages, int message_cnt);
 
 // trp_missing names a function that the linked librdkafka lacks; NULL if there is none.
 const char *trp_missing(void);
