@@ -23,6 +23,14 @@ type Record struct {
 	span
 }
 
+// Size is the number of bytes of key, value and headers.
+func (r *Record) Size() int { return r.size() }
+
+// Layout says where the bytes are in the arena: key, value and headers follow each other from pos on. A length of -1 is null.
+func (r *Record) Layout() (pos uint32, key, value, headers int32) {
+	return r.pos, r.keyLen, r.valueLen, r.headersLen
+}
+
 // span is where the bytes of a record are in an arena: key, value and headers, one after the other from pos.
 type span struct {
 	pos        uint32
@@ -90,41 +98,27 @@ func (b *Batch) Append(offset, timestamp int64, key, value, rawHeaders []byte) {
 	b.Records = append(b.Records, Record{Offset: offset, Timestamp: timestamp, span: s})
 	b.Next = offset + 1
 	if len(rawHeaders) > 0 {
-		b.noteRedriven(rawHeaders)
+		b.noteRedriven(offset, rawHeaders)
 	}
 }
 
-// Packed is a record as a client packs it: its key, value and headers follow each other from Pos on in an arena of the client's.
-type Packed struct {
-	Offset, Timestamp int64
-	Pos               uint32
-	KeyLen, ValueLen  int32 // -1: null
-	HeadersLen        int32 // as AppendHeaders encodes them
-}
-
-// Size is the number of bytes of key, value and headers.
-func (p *Packed) Size() int { return p.span().size() }
-
-func (p *Packed) span() span { return span{p.Pos, p.KeyLen, p.ValueLen, p.HeadersLen} }
-
-// AppendPacked adds records whose bytes follow each other in an arena, copying these, and moves Next behind the last one.
-func (b *Batch) AppendPacked(records []Packed, arena []byte) {
+// AppendAll adds records of another batch's, or of a client's that lays them out alike: their bytes follow each other in an arena, and are copied. It
+// moves Next behind the last one.
+func (b *Batch) AppendAll(records []Record, arena []byte) {
 	if len(records) == 0 {
 		return
 	}
 	last := &records[len(records)-1]
-	from, to := records[0].Pos, last.Pos+uint32(last.Size())
+	from, to := records[0].pos, last.pos+uint32(last.Size())
 	checkArena(len(b.Arena) + int(to-from))
 	moved := uint32(len(b.Arena)) - from // may wrap around, and back
-	b.Arena = append(b.Arena, arena[from:to]...)
-	b.Next = last.Offset + 1
-	for i := range records {
-		p := &records[i]
-		r := Record{Offset: p.Offset, Timestamp: p.Timestamp, span: p.span()}
+	n := len(b.Records)
+	b.Arena, b.Records, b.Next = append(b.Arena, arena[from:to]...), append(b.Records, records...), last.Offset+1
+	for i := n; i < len(b.Records); i++ {
+		r := &b.Records[i]
 		r.pos += moved
-		b.Records = append(b.Records, r)
 		if r.headersLen > 0 {
-			b.noteRedriven(r.rawHeaders(b.Arena))
+			b.noteRedriven(r.Offset, r.rawHeaders(b.Arena))
 		}
 	}
 }

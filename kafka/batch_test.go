@@ -180,38 +180,24 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// Records that a client has packed are those that it has.
-func TestPackedRecords(t *testing.T) {
+// Records of other batches are those that they were, and no bytes between them come with them.
+func TestBatchesAreAppended(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		want, got := new(kafka.Batch), new(kafka.Batch)
-		var arena []byte
+		want, from, got := new(kafka.Batch), new(kafka.Batch), new(kafka.Batch)
 		for range rapid.IntRange(0, 4).Draw(t, "runs") {
-			var packed []kafka.Packed
+			begin := from.Len()
 			for _, m := range rapid.SliceOfN(models(), 0, 5).Draw(t, "records") {
 				raw := kafka.AppendHeaders(nil, m.headers...)
 				want.Append(m.offset, m.timestamp, m.key, m.value, raw)
-				p := kafka.Packed{Offset: m.offset, Timestamp: m.timestamp, Pos: uint32(len(arena)), KeyLen: int32(len(m.key)), ValueLen: int32(len(m.value)), HeadersLen: int32(len(raw))}
-				if m.key == nil {
-					p.KeyLen = -1
-				}
-				if m.value == nil {
-					p.ValueLen = -1
-				}
-				arena, packed = append(slices.Concat(arena, m.key, m.value), raw...), append(packed, p)
-				require.Equal(t, want.Size(want.Len()-1), p.Size())
+				from.Append(m.offset, m.timestamp, m.key, m.value, raw)
+				require.Equal(t, len(m.key)+len(m.value)+len(raw), from.Records[from.Len()-1].Size())
 			}
-			got.AppendPacked(packed, arena)
-			arena = append(arena, "between runs"...)
+			got.AppendAll(from.Records[begin:], from.Arena)
+			from.Append(0, 0, []byte("between"), nil, nil)
 		}
-		require.Equal(t, want.Len(), got.Len())
+		require.Equal(t, want.Arena, got.Arena)
+		require.Equal(t, want.Records, got.Records)
 		require.Equal(t, want.Next, got.Next)
-		for i := range want.Records {
-			require.Equal(t, want.Records[i].Offset, got.Records[i].Offset)
-			require.Equal(t, want.Records[i].Timestamp, got.Records[i].Timestamp)
-			equal(t, want.Key(i), got.Key(i))
-			equal(t, want.Value(i), got.Value(i))
-			require.Equal(t, want.RawHeaders(i), got.RawHeaders(i))
-		}
 	})
 }

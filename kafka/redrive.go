@@ -71,10 +71,10 @@ type redriven struct {
 	header *Redrive
 }
 
-// noteRedriven notes what the headers of the record appended last say.
-func (b *Batch) noteRedriven(rawHeaders []byte) {
+// noteRedriven notes what the headers of a record say.
+func (b *Batch) noteRedriven(offset int64, rawHeaders []byte) {
 	if _, r := ParseRedrive(rawHeaders); r != nil {
-		b.redriven = append(b.redriven, redriven{b.Records[len(b.Records)-1].Offset, r})
+		b.redriven = append(b.redriven, redriven{offset, r})
 	}
 }
 

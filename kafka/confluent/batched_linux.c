@@ -70,7 +70,7 @@ trp_intake *trp_intake_new(rd_kafka_t *rk, int32_t max) {
 	trp_intake *in = must(calloc(1, sizeof(*in)));
 	in->max = max;
 	in->messages = must(calloc(CHUNK, sizeof(*in->messages)));
-	in->packed = must(calloc(max, sizeof(*in->packed)));
+	in->records = must(calloc(max, sizeof(*in->records)));
 	in->runs = must(calloc(max, sizeof(*in->runs)));
 	in->queue = rd_kafka_queue_new(rk);
 	return in;
@@ -80,7 +80,7 @@ void trp_intake_free(trp_intake *in) {
 	trp_done(in);
 	rd_kafka_queue_destroy(in->queue);
 	free(in->messages);
-	free(in->packed);
+	free(in->records);
 	free(in->runs);
 	free(in->arena);
 	free(in);
@@ -135,7 +135,7 @@ static int32_t put_headers(trp_intake *in, const rd_kafka_message_t *m) {
 }
 
 // pack moves a record into the arena; of a large one the headers only.
-static void pack(trp_intake *in, trp_packed *x, const rd_kafka_message_t *m, int large) {
+static void pack(trp_intake *in, trp_record_in *x, const rd_kafka_message_t *m, int large) {
 	int type;
 	x->offset = m->offset;
 	x->timestamp = rd_kafka_message_timestamp(m, &type);
@@ -168,7 +168,7 @@ static void take(trp_intake *in, int32_t n) {
 			run->topic_len = strlen(run->topic);
 		}
 		run->n++;
-		if (!m->err) pack(in, &in->packed[in->n], m, large);
+		if (!m->err) pack(in, &in->records[in->n], m, large);
 		in->n++;
 		if (!begins) rd_kafka_message_destroy(m);
 	}

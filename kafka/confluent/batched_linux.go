@@ -58,8 +58,8 @@ func handleOf(client interface{ String() string }) (*C.rd_kafka_t, error) {
 	return rk, nil
 }
 
-// C packs records as a batch takes them.
-var _ [unsafe.Sizeof(kafka.Packed{})]byte = [unsafe.Sizeof(C.trp_packed{})]byte{}
+// C lays records out as a batch does: the trial reads some back.
+var _ [unsafe.Sizeof(kafka.Record{})]byte = [unsafe.Sizeof(C.trp_record_in{})]byte{}
 
 // batchedIntake implements intake with one queue of librdkafka, to which the queues of partitions are forwarded. All it holds of
 // librdkafka is C memory; librdkafka holds nothing of Go's.
@@ -127,33 +127,32 @@ func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
 
 // fill implements intake. A record's bytes are copied for the second time here: C has packed them when it took its message, which is least to read then.
 func (in *batchedIntake) fill(c *catch, b *kafka.Batch, next int64, most, bytes int) (repeated int) {
-	packed := unsafe.Slice((*kafka.Packed)(unsafe.Pointer(in.c.packed)), in.c.n)[c.first : c.first+c.n]
+	records := unsafe.Slice((*kafka.Record)(unsafe.Pointer(in.c.records)), in.c.n)[c.first : c.first+c.n]
 	arena := unsafe.Slice((*byte)(in.c.arena), in.c.arena_len)
 	if c.key != nil || c.value != nil { // a large one, alone
 		c.n = 0
-		x := &packed[0]
-		if x.Offset < next {
+		r := &records[0]
+		if r.Offset < next {
 			return 1
 		}
-		b.Arena = slices.Grow(b.Arena, len(c.key)+len(c.value)+int(x.HeadersLen))
-		b.Append(x.Offset, x.Timestamp, c.key, c.value, arena[x.Pos:x.Pos+uint32(x.HeadersLen)])
+		pos, _, _, headers := r.Layout()
+		b.Arena = slices.Grow(b.Arena, r.Size())
+		b.Append(r.Offset, r.Timestamp, c.key, c.value, arena[pos:pos+uint32(headers)])
 		return 0
 	}
 	n, size := 0, len(b.Arena)
-	for ; n < len(packed) && len(b.Records)+n < most && size < bytes; n++ {
-		x := &packed[n]
-		if x.Offset >= next {
-			size += x.Size()
-			next = x.Offset + 1
+	for ; n < len(records) && len(b.Records)+n-repeated < most && size < bytes; n++ {
+		r := &records[n]
+		if r.Offset >= next {
+			size += r.Size()
+			next = r.Offset + 1
 		} else if n > repeated { // it begins anew behind good ones: the next call skips that
 			break
 		} else {
 			repeated++
 		}
 	}
-	b.Records = slices.Grow(b.Records, n-repeated)
-	b.Arena = slices.Grow(b.Arena, size-len(b.Arena))
-	b.AppendPacked(packed[repeated:n], arena)
+	b.AppendAll(records[repeated:n], arena)
 	c.first, c.n = c.first+n, c.n-n
 	return repeated
 }

@@ -62,15 +62,15 @@ const char *trp_missing(void);
 // trp_errors_only has a producer report only deliveries that failed, and says whether it now does.
 int trp_errors_only(rd_kafka_t *rk);
 
-// trp_packed is a record whose bytes are in the fetch's arena: key, value and headers follow each other from pos on, and those of a run's
-// records, too. It is a kafka.Packed.
+// trp_record_in is a record whose bytes are in the fetch's arena: key, value and headers follow each other from pos on, and those of a run's
+// records, too. It is laid out as kafka.Record.
 typedef struct {
 	int64_t offset;
 	int64_t timestamp; // in ms; -1: none
 	uint32_t pos;
 	int32_t key_len, value_len; // -1: null
 	int32_t headers_len;        // as kafka.AppendHeaders encodes them
-} trp_packed;
+} trp_record_in;
 
 // trp_run is some records of one topic-partition that follow each other in a fetch, or one error of it.
 typedef struct {
@@ -88,7 +88,7 @@ typedef struct {
 	rd_kafka_queue_t *queue;
 	int32_t max, n, runs_n;
 	rd_kafka_message_t **messages; // scratch
-	trp_packed *packed;            // max of each
+	trp_record_in *records;        // max of each
 	trp_run *runs;
 	uint8_t *arena;
 	size_t arena_len, arena_cap;

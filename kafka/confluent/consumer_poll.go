@@ -16,7 +16,7 @@ const (
 	maxBatchRecords = 1000
 	maxBatchBytes   = 1 << 20
 	// maxGather is how many events are polled before commands get their turn.
-	maxGather = 4096
+	maxGather = 4 * maxBatchRecords
 	// watermarkTimeoutMs bounds each question of explainReset.
 	watermarkTimeoutMs = 3000
 )

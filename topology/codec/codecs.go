@@ -40,7 +40,13 @@ func (stringCodec) Parse(s string) (string, error) { return s, nil }
 type bytesCodec struct{}
 
 func (bytesCodec) Append(dst, v []byte) ([]byte, error) { return append(dst, v...), nil }
-func (bytesCodec) Decode(b []byte) ([]byte, error)      { return append([]byte{}, b...), nil }
+
+// Decode makes a copy in the form that the compiler has a short way for.
+func (bytesCodec) Decode(b []byte) ([]byte, error) {
+	v := make([]byte, len(b))
+	copy(v, b)
+	return v, nil
+}
 
 // base64Mark stands before bytes that are written in base64.
 const base64Mark = "base64:"
