@@ -48,6 +48,7 @@ TRP_WEAK void rd_kafka_queue_destroy(rd_kafka_queue_t *rkqu);
 TRP_WEAK ssize_t rd_kafka_consume_batch_queue(rd_kafka_queue_t *rkqu, int timeout_ms, rd_kafka_message_t **rkmessages, size_t size);
 TRP_WEAK void rd_kafka_message_destroy(rd_kafka_message_t *rkmessage);
 TRP_WEAK int64_t rd_kafka_message_timestamp(const rd_kafka_message_t *rkmessage, int *tstype);
+TRP_WEAK int32_t rd_kafka_message_leader_epoch(const rd_kafka_message_t *rkmessage);
 TRP_WEAK int rd_kafka_message_headers(const rd_kafka_message_t *rkmessage, rd_kafka_headers_t **hdrsp);
 TRP_WEAK int rd_kafka_header_get_all(const rd_kafka_headers_t *hdrs, size_t idx, const char **namep, const void **valuep, size_t *sizep);
 TRP_WEAK rd_kafka_headers_t *rd_kafka_headers_new(size_t initial_count);
