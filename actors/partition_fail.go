@@ -230,6 +230,9 @@ func (s *partitionState) failBetween(m AgentFailed) {
 		s.backOff(m.Agent, plan.Rec{}, f, a.agent.Policy, opens, false)
 	}
 	s.seek(a)
+	if s.probe != nil && a.source >= 0 && !s.isFed(a) {
+		s.noteFailed(m.Agent, s.cursor(a))
+	}
 }
 
 // failsIn makes a record the one that its agent has failed in last; -1: it had none in hand. Others in which it has failed, and is not
@@ -281,8 +284,12 @@ func (s *partitionState) failRecord(i int, rec plan.Rec, policy *plan.Policy, f 
 			a.attempts = a.parked[at].attempts
 		}
 	}
-	if s.probe != nil && s.isTurn(i, rec) && !errors.Is(f.err, plan.ErrProcessExit) { // a record stays suspect: it may kill at its next attempt
-		s.probe.noteTried(i, -1)
+	if s.probe != nil && !errors.Is(f.err, plan.ErrProcessExit) {
+		if s.isTurn(i, rec) {
+			s.probe.noteTried(i, -1)
+		} else { // a record stays suspect: it may kill at its next attempt
+			s.noteFailed(i, f.offset)
+		}
 	}
 	f.attempts = a.attempts + 1
 	d, opens := s.decide(a, rec, policy, &f, ofBatch)

@@ -20,7 +20,7 @@ const (
 	calmFirst   = time.Second // for which a process lives before it is given a record that one has died with; twice as long with each more
 
 	// probePatience is how long nothing else runs while what is suspect can not be given out: its records have not come, or wait behind
-	// one that is retried.
+	// one that is retried; and for how long, in all, one is retried that fails again and again: it may wait for what does not run meanwhile.
 	probePatience = 10 * time.Second
 	// turnLimit is how long a window may be open in an exclusive turn: what has run for so long does not kill, and others wait.
 	turnLimit = 10 * time.Minute
@@ -53,8 +53,9 @@ func (processExitError) Permanent() bool { return true }
 // runs; a window is open only in the node's exclusive turn, and over when everything of it is committed; at the finest level it is one
 // record. A process that dies inside a window leaves it to the next, which is one level finer (kafka.Mark).
 //
-// A record that fails with an error stays suspect: each further attempt is announced as the first one. What cannot be given out for a while
-// is suspect at level 0 from then on, so that the rest can go on.
+// A record that fails with an error stays suspect: each further attempt is announced as the first one. What cannot be given out for a while,
+// or has been retried for a while, is suspect at level 0 from then on, so that the rest can go on: its handler may wait for an answer of another
+// partition, which waits for one of this.
 type probe struct {
 	level  int
 	deaths int       // with the record that is counted; finest level only
@@ -64,16 +65,18 @@ type probe struct {
 	open   []int64   // by agent: announced, given out before this offset; 0: nothing is
 	narrow []int64   // by agent: offsets in a window of level 1
 	mark   kafka.Trying
-	asking *kafka.Trying  // on its way into the mark
-	size   int64          // of the next window of level 0
-	number int64          // of the turn that was asked for
-	asked  bool           // for the exclusive turn
-	held   bool           // it is ours
-	failed bool           // the record was failed for the deaths: what comes now is up to the policy
-	tried  map[trial]bool // was in hand for longer than anything waits for
-	fired  []int          // by agent: timers called since it is ours
-	until  time.Time      // patience, or the window's time, ends; zero: nothing is waited for
-	calm   time.Time      // until then the process has to live first; zero: not known yet
+	asking *kafka.Trying           // on its way into the mark
+	size   int64                   // of the next window of level 0
+	number int64                   // of the turn that was asked for
+	asked  bool                    // for the exclusive turn
+	held   bool                    // it is ours
+	failed bool                    // the record was failed for the deaths: what comes now is up to the policy
+	tried  map[trial]bool          // was in hand for longer than anything waits for
+	fired  []int                   // by agent: timers called since it is ours
+	until  time.Time               // patience, or the window's time, ends; zero: nothing is waited for
+	again  map[trial]time.Duration // has failed with an error above level 0 and is not committed yet: for how long it has been retried
+	seen   time.Time               // up to when again is counted
+	calm   time.Time               // until then the process has to live first; zero: not known yet
 }
 
 // why says what is going on, for those who look.
@@ -93,7 +96,7 @@ func (p *probe) why() string {
 	return s
 }
 
-// trial is a record in the hands of an agent.
+// trial is a record in the hands of an agent. Of durable timers, the offset is how many were called before it.
 type trial struct {
 	agent  int
 	offset int64
@@ -107,7 +110,7 @@ func (s *partitionState) suspect(begin []startAt) {
 	}
 	n := len(s.agents)
 	p := &probe{
-		level: t.Level, deaths: t.Deaths, mark: t, size: wideFirst, tried: map[trial]bool{},
+		level: t.Level, deaths: t.Deaths, mark: t, size: wideFirst, tried: map[trial]bool{}, again: map[trial]time.Duration{}, seen: s.now,
 		span: make([]offsets, n), need: make([]int64, n), open: make([]int64, n), narrow: make([]int64, n), fired: make([]int, n),
 	}
 	for i, a := range s.agents {
@@ -301,6 +304,10 @@ func (s *partitionState) probeWide() {
 // probeAlone goes from one window to the next, in exclusive turns.
 func (s *partitionState) probeAlone() {
 	p := s.probe
+	if s.isImpatient() {
+		s.loosen(false)
+		return
+	}
 	if p.mark.Open {
 		for i := range s.agents {
 			if at, ok := s.nextSuspect(i); ok && s.allows(i, at) {
@@ -310,7 +317,7 @@ func (s *partitionState) probeAlone() {
 	}
 	if !s.isSettled() && (p.mark.Open || !plant.Is("suspicion ends before the commit")) {
 		if !p.until.IsZero() && !s.now.Before(p.until) || s.waitsWithin() {
-			s.loosen()
+			s.loosen(true)
 			return
 		}
 		if s.hurry(); p.mark.Open && p.level == kafka.FinestLevel && s.isWhole() {
@@ -437,27 +444,36 @@ func (s *partitionState) restProbe() {
 	case p.until.IsZero(), p.until.Sub(s.now) > probePatience: // or it is that of the window before
 		p.until = s.now.Add(probePatience)
 	case !s.now.Before(p.until):
-		s.loosen()
+		s.loosen(true)
 	}
 }
 
-// loosen has what is suspect still be so at level 0, and all else go on.
-func (s *partitionState) loosen() {
+// loosen has what is suspect still be so at level 0, and all else go on. harmless says that what is in hand has not killed for long enough, and is not
+// suspect any more; else it still is, and the mark still says that it is in hand.
+func (s *partitionState) loosen(harmless bool) {
 	p := s.probe
 	s.giveTurnBack()
+	t := kafka.Trying{Open: true}
 	for i, a := range s.agents {
-		for _, w := range a.works { // it has not killed so far
-			if r := w.records[min(w.done, len(w.records)-1)]; a.source >= 0 {
+		if !harmless && p.span[i].to > 0 && p.open[i] > 0 && (len(a.works) > 0 || s.feeds(a) && s.flows()) {
+			t.Add(a.agent.Name, p.open[i])
+		}
+		for _, w := range a.works {
+			if r := w.records[min(w.done, len(w.records)-1)]; a.source >= 0 && harmless {
 				p.noteTried(i, r.B.Records[r.I].Offset)
 			}
 		}
 	}
+	if t.IsZero() {
+		t.Open = false
+	}
 	p.level, p.deaths, p.size, p.until = 0, 0, wideFirst, time.Time{}
+	clear(p.again)
 	for i := range p.span {
 		p.span[i].from = 0
 	}
 	p.mark.Open = false // nothing more of it is given out
-	s.announce(kafka.Trying{})
+	s.announce(t)
 }
 
 // announceRest says in the mark that nothing is given out, and what is suspect still.

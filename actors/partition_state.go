@@ -435,6 +435,9 @@ func (s *partitionState) place(begin []startAt) error {
 // step handles one message and returns what it asks of others.
 func (s *partitionState) step(m partitionMessage) []any {
 	s.out = nil
+	if s.probe != nil {
+		s.countRetries()
+	}
 	if !s.waits(m) {
 		s.handle(m)
 	}
@@ -575,6 +578,11 @@ func (s *partitionState) askWake() {
 		}
 		if s.probe != nil && s.probe.calm.After(s.now) {
 			earliest(s.probe.calm)
+		}
+		if s.probe != nil {
+			if at := s.patienceEnds(); at.After(s.now) {
+				earliest(at)
+			}
 		}
 		earliest(s.nextTimer())
 		for i, a := range s.agents {

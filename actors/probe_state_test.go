@@ -1,7 +1,9 @@
 package actors
 
 import (
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,6 +29,15 @@ type seeker struct {
 	times []int64 // of what was given out
 	queue []any
 	busy  bool
+	fails map[kafka.AgentOffset]int  // how many attempts fail
+	holds map[kafka.AgentOffset]bool // what is in hand until release, and fails then
+	held  []heldWork
+}
+
+// heldWork is a work that an agent has in hand.
+type heldWork struct {
+	agent int
+	work  Work
 }
 
 func newSeeker(t require.TestingT, careful bool, suspects kafka.Trying, ends int64) *seeker {
@@ -105,17 +116,63 @@ func (x *seeker) do(out []any) {
 
 // work notes what is given out, none of it without the mark, and does it.
 func (x *seeker) work(agent int, w Work) {
+	if w.Incarnation != x.s.agents[agent].incarnation { // it was for one that has failed
+		return
+	}
 	name := x.s.agents[agent].agent.Name
 	for _, r := range w.Records {
-		at := r.B.Records[r.I].Offset
-		x.given[name], x.times = append(x.given[name], at), append(x.times, r.B.Records[r.I].Timestamp)
-		if p := x.s.probe; p != nil && p.isSuspect(agent, at) {
+		if at := r.B.Records[r.I].Offset; x.s.probe != nil && x.s.probe.isSuspect(agent, at) {
 			to, ok := x.acked.Of(name)
 			require.True(x.t, ok && x.acked.Open && at < to, "record %d is given to %s, and the mark says %+v", at, name, x.acked)
 			require.True(x.t, x.acked.Level < kafka.FinestLevel || at == to-1)
 		}
 	}
+	for i, r := range w.Records {
+		at := r.B.Records[r.I].Offset
+		switch {
+		case x.holds[kafka.AgentOffset{Agent: name, Offset: at}]:
+			x.held = append(x.held, heldWork{agent, w})
+			return
+		case x.fails[kafka.AgentOffset{Agent: name, Offset: at}] > 0:
+			x.fails[kafka.AgentOffset{Agent: name, Offset: at}]--
+			if i > 0 {
+				x.do(x.s.step(Worked{Agent: agent, Incarnation: w.Incarnation, Work: w.ID, Done: i}))
+			}
+			x.do(x.s.step(AgentFailed{Agent: agent, Incarnation: w.Incarnation, Work: w.ID, Done: i, Turn: 1, Err: errors.New("not yet")}))
+			return
+		}
+		x.given[name], x.times = append(x.given[name], at), append(x.times, r.B.Records[r.I].Timestamp)
+	}
 	x.do(x.s.step(Worked{Agent: agent, Incarnation: w.Incarnation, Work: w.ID, Done: len(w.Records)}))
+}
+
+// release ends the attempts in hand: they fail.
+func (x *seeker) release() {
+	held := x.held
+	x.held = nil
+	for _, h := range held {
+		x.do(x.s.step(AgentFailed{Agent: h.agent, Incarnation: h.work.Incarnation, Work: h.work.ID, Turn: 1, Err: errors.New("no answer")}))
+	}
+}
+
+// pass lets time pass, and the node answer all that it was asked.
+func (x *seeker) pass(d time.Duration) {
+	x.do(x.s.step(Wake{x.s.now.Add(d)}))
+	for len(x.asked)+len(x.turns) > 0 {
+		if len(x.asked) > 0 {
+			x.answer()
+			continue
+		}
+		n := x.turns[0]
+		x.turns = x.turns[1:]
+		x.do(x.s.step(Turn{n}))
+	}
+	x.do(x.s.step(SealRound{1}))
+}
+
+// agent finds an agent by its name.
+func (x *seeker) agent(name string) int {
+	return slices.IndexFunc(x.s.agents, func(a *agentSlot) bool { return a.agent.Name == name })
 }
 
 // answer answers the oldest announcement.
@@ -171,11 +228,16 @@ func TestWindows(t *testing.T) {
 		}
 		x := newSeeker(t, true, suspects, ends)
 		at, total := int64(0), ends+rapid.Int64Range(60, 500).Draw(t, "records more")
+		x.fails = map[kafka.AgentOffset]int{}
+		for range rapid.IntRange(0, 5).Draw(t, "records that fail") {
+			of := kafka.AgentOffset{Agent: rapid.SampledFrom([]string{"row", "update", "pair"}).Draw(t, "in"), Offset: rapid.Int64Range(0, min(total-1, 60)).Draw(t, "at")}
+			x.fails[of] = rapid.IntRange(1, 3).Draw(t, "times") // fewer than its policy allows
+		}
 		for idle := 0; x.s.probe != nil || at < total; {
 			require.Less(t, idle, 10_000, "%+v", x.s.probe)
 			x.s.now = x.s.now.Add(10 * time.Millisecond)
 			idle++
-			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
 			case 0:
 				if n := min(rapid.Int64Range(1, 700).Draw(t, "n"), total-at); n > 0 {
 					x.records(at, n)
@@ -193,7 +255,12 @@ func TestWindows(t *testing.T) {
 					x.turns = x.turns[1:]
 					x.do(x.s.step(Turn{n}))
 				}
+			case 4:
+				x.do(x.s.step(Wake{x.s.now.Add(time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "passes")))}))
 			}
+		}
+		for range 20 { // the last attempts
+			x.pass(time.Second)
 		}
 		for name, given := range x.given {
 			require.Len(t, given, int(total), name)
@@ -231,6 +298,84 @@ func TestWhatDoesNotComeIsNotWaitedForLong(t *testing.T) {
 	}
 	require.Equal(t, []int64{0}, x.given["row"], "it was given out in a turn, before the patience began")
 	require.Greater(t, x.s.now.Sub(began), probePatience)
+}
+
+// waiter has an agent whose records are retried however often they fail, and one beside it.
+func waiter(policy topology.Policy) *topology.Topology {
+	policy.Decide = func(topology.Failure) topology.Decision { return topology.Retry }
+	topo := topology.New("waiter")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	nothing := func(*topology.Context, topology.Event[string, string]) error { return nil }
+	topology.Each(topo, "waits", in, nothing, topology.OnFailure(policy))
+	topology.Each(topo, "beside", in, nothing)
+	return topo
+}
+
+// TestWhatIsRetriedDoesNotHoldUpTheRestForLong: a suspect record whose attempts fail again and again, as of a handler that waits for an answer of another partition which
+// waits as well, holds up the rest of its partition for as long as patience lasts, over all its windows and turns. Not more than that is forgotten of it: it is still
+// suspect, and announced at each attempt.
+func TestWhatIsRetriedDoesNotHoldUpTheRestForLong(t *testing.T) {
+	t.Parallel()
+	const attempt = 5 * time.Second
+	for _, policy := range []topology.Policy{{}, {KeyOrder: true}} {
+		for _, dead := range []kafka.Trying{{Level: 1}, {Level: kafka.FinestLevel}, {Level: kafka.FinestLevel, Deaths: 2}} {
+			dead.Add("waits", 1)
+			x := seekerOf(t, waiter(policy), 1, true, dead, 10)
+			record := kafka.AgentOffset{Agent: "waits", Offset: 0}
+			x.holds = map[kafka.AgentOffset]bool{record: true}
+			x.records(0, 10)
+			began, attempts := x.s.now, 0
+			for since := began; x.s.probe.level > 0; x.pass(100 * time.Millisecond) {
+				require.Empty(t, x.given["beside"], "nothing else runs")
+				require.Less(t, x.s.now.Sub(began), 2*attempt+probePatience, "%+v %+v", dead, x.s.probe)
+				if len(x.held) == 0 {
+					since = x.s.now
+				} else if x.s.now.Sub(since) >= attempt {
+					attempts++
+					x.release()
+				}
+			}
+			require.GreaterOrEqual(t, attempts, 2, "it is retried for a while")
+			require.Len(t, x.given["beside"], 10)
+			require.Equal(t, len(x.turns), 0)
+			require.Positive(t, x.ended, "others have their turn")
+			for range 3 {
+				require.True(t, x.s.probe.isSuspect(x.agent("waits"), 0))
+				require.Len(t, x.held, 1, "it is given out, and was announced: see work")
+				require.Equal(t, kafka.Trying{Open: true, To: []kafka.AgentOffset{{Agent: "waits", Offset: 1}}}, x.acked)
+				x.release()
+				x.pass(time.Second)
+			}
+			clear(x.holds)
+			x.release()
+			x.pass(time.Second)
+			x.pass(time.Second)
+			require.Len(t, x.given["waits"], 10)
+			require.Nil(t, x.s.probe)
+		}
+	}
+}
+
+// TestPatienceIsCountedInTheTurn: while others have the exclusive turn, or what one has died with waits for its process to have lived for a while, the patience with what has failed does not end.
+func TestPatienceIsCountedInTheTurn(t *testing.T) {
+	t.Parallel()
+	dead := kafka.Trying{Level: kafka.FinestLevel}
+	dead.Add("waits", 1)
+	x := seekerOf(t, waiter(topology.Policy{}), 1, true, dead, 10)
+	x.fails = map[kafka.AgentOffset]int{{Agent: "waits", Offset: 0}: 1}
+	x.records(0, 10)
+	x.pass(0)
+	require.Zero(t, x.fails[kafka.AgentOffset{Agent: "waits", Offset: 0}], "the first attempt has failed")
+	for range 100 {
+		x.do(x.s.step(Wake{x.s.now.Add(time.Second)}))
+		for len(x.asked) > 0 {
+			x.answer()
+		}
+	}
+	require.Equal(t, kafka.FinestLevel, x.s.probe.level, "others have the turn")
+	require.Len(t, x.turns, 1)
+	x.pass(0)
+	require.Equal(t, []int64{0}, x.given["waits"][:1])
 }
 
 // TestTheTurnIsGivenToTheLowestSlot: one after the other.
