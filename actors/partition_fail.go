@@ -46,10 +46,16 @@ func (s *partitionState) leavesOut(i int) bool {
 		return !c.turns[i]
 	case s.isFed(a): // it is given what belongs to the record at hand, whatever it is
 		return true
-	case len(c.aside) > 0: // what is waited for is behind all that had been given out
+	case len(c.aside) > 0 || s.pauses(): // what is waited for, here or elsewhere, may be behind all that had been given out
 		return false
 	}
 	return s.behind(a) >= c.until[i]
+}
+
+// pauses says whether an agent has failed in its record, or before it, and waits for the next attempt: that may need what other agents of this partition
+// have not been given yet, as an answer of another partition does whose records wait for one of this.
+func (s *partitionState) pauses() bool {
+	return slices.ContainsFunc(s.agents, func(a *agentSlot) bool { return a.backing })
 }
 
 // isAtHand says whether something is at hand in careful mode, or is to be sealed or committed before anything else is.

@@ -53,7 +53,8 @@ func seekerOf(t require.TestingT, topo *topology.Topology, at int, careful bool,
 		{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: -1},
 	}}
 	env := &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))}
-	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: ends}}, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
+	begin := slices.Repeat([]startAt{{end: ends}}, len(stage.Sources))
+	s, err := newPartitionState(p, stage, 0, grant, env, begin, "test", time.UnixMilli(1_700_000_000_000), func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(t, err)
 	x := &seeker{t: t, s: s, given: map[string][]int64{}, acked: suspects}
 	x.do(s.start())
@@ -109,6 +110,8 @@ func (x *seeker) do(out []any) {
 				x.do(x.s.step(Applied{Table: o.table, Undo: m.Undo, Count: m.Count}))
 			case Seal:
 				x.do(x.s.step(Sealed{Table: o.table, Undo: m.Undo, Epoch: m.Epoch}))
+			case Undo:
+				x.do(x.s.step(Undone{Table: o.table, Undo: m.Number}))
 			}
 		}
 	}
