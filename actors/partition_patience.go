@@ -3,6 +3,7 @@ package actors
 import (
 	"time"
 
+	"github.com/troupe-stream/troupe/internal/plant"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -18,7 +19,7 @@ func (s *partitionState) noteFailed(i int, offset int64) {
 	if a.agent.Fires != nil {
 		x.offset, suspect = a.done.upTo, p.isSuspect(i, 0)
 	}
-	if _, known := p.again[x]; !known && suspect && p.level > 0 {
+	if _, known := p.again[x]; suspect && p.level > 0 && (!known || plant.Is("patience begins anew with each attempt")) {
 		p.again[x] = 0
 	}
 }

@@ -171,6 +171,7 @@ func Cases() []*Case {
 		channels(), lanes(),
 		sources(), distinct(), throttle(), async(), patterns(),
 		moments(),
+		pleas(),
 	}
 }
 

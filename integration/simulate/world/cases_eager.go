@@ -15,10 +15,10 @@ import (
 )
 
 // asker asks agents from inside a handler of the simulation. It implements topology.Asker.
-type asker struct{ h *Hooks }
-
-// askFor is how long an ask waits.
-const askFor = 10 * time.Second
+type asker struct {
+	h        *Hooks
+	patience time.Duration // how long an ask waits
+}
 
 // Request implements topology.Asker.
 func (a *asker) Request(ctx context.Context, r plan.Request, done func([]byte, error)) error {
@@ -29,7 +29,7 @@ func (a *asker) Request(ctx context.Context, r plan.Request, done func([]byte, e
 	if err := a.write(r, ask.Header()); err != nil {
 		return err
 	}
-	for until := a.h.s.Now().Add(askFor); a.h.s.Now().Before(until); {
+	for until := a.h.s.Now().Add(a.patience); a.h.s.Now().Before(until); {
 		if !a.h.s.Sleep(ctx, 20*time.Millisecond) {
 			done(nil, ctx.Err())
 			return nil
@@ -70,13 +70,35 @@ func (a *asker) write(r plan.Request, headers ...kafka.Header) error {
 	return err
 }
 
-// eager has an agent whose handler asks another one of its own partition, which answers before the commit. Each record of "in" has one effect; a question may be asked
-// again, and each one that was asked has its effect once, and one answer with its commit.
+// eager has an agent whose handler asks another one of its own partition, which answers before the commit.
 func eager() *Case {
+	return asking("eager", 10*time.Second, func(key string) string { return key }, topology.Breaker{})
+}
+
+// pleas has one whose handler asks another one of the partition of another key, whose records ask that of the first, and is tried again where no answer comes. Processes that have it in
+// hand end again and again: while what ends them is looked for, partitions whose records wait for each other must not do so for long.
+func pleas() *Case {
+	c := asking("pleas", time.Second, func(key string) string {
+		n, _ := strconv.Atoi(key[1:]) // see word
+		return fmt.Sprintf("k%d", n^1)
+	}, topology.Breaker{Pause: 300 * time.Millisecond})
+	c.Disturb = func(w *World) {
+		for _, n := range w.nodes {
+			if n.running() && n.until.IsZero() && w.s.Chance("node: killed again", 20) {
+				n.kill()
+			}
+		}
+	}
+	return c
+}
+
+// asking has an agent whose handler asks another one of the same stage, for so long, and is held back where no answer comes. Each record of "in" has one effect; a question may be asked
+// again, and each one that was asked has its effect once, and one answer with its commit.
+func asking(name string, patience time.Duration, whom func(key string) string, breaker topology.Breaker) *Case {
 	return &Case{
-		Name: "eager",
+		Name: name,
 		Define: func(h *Hooks, _ int) *topology.Topology {
-			t := topology.New("eager")
+			t := topology.New(name)
 			in, questions, out := topicOf(t, "in"), topicOf(t, "questions"), topicOf(t, "out")
 			counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
 			asks := topology.NewTable(t, "asks", codec.String, codec.Int64)
@@ -84,14 +106,14 @@ func eager() *Case {
 				counts.Update(ctx, e.Key, func(n int64, _ bool) (int64, error) { return n + 1, h.Fate("judge", e.Value) })
 				return e.Value, h.Turn(ctx, "judged", e.Value)
 			}, codec.String, topology.Eager(), topology.Writes(counts), topology.Reads(asks))
-			by := &asker{h}
+			by := &asker{h, patience}
 			topology.Each(t, "ask", in, func(ctx *topology.Context, e event) error {
 				if err := h.Turn(ctx, "ask", e.Value); err != nil {
 					return err
 				}
 				within, cancel := context.WithTimeout(ctx, time.Hour) // by the real clock, which stands still; the asker has its own
 				defer cancel()
-				answer, err := judge.Ask(within, by, e.Key, e.Value)
+				answer, err := judge.Ask(within, by, whom(e.Key), e.Value)
 				if errors.Is(err, topology.ErrSlow) {
 					return topology.Unavailable(err)
 				}
@@ -99,7 +121,7 @@ func eager() *Case {
 				out.Send(ctx, e.Key, answer)
 				return err
 			}, topology.Writes(asks), topology.Sends(out))
-			t.OnFailure(topology.Policy{Attempts: 3*maxBadLuck + 1})
+			t.OnFailure(topology.Policy{Attempts: 3*maxBadLuck + 1, Breaker: breaker})
 			return t
 		},
 		Prepare: func(w *World) { w.createTopic("questions", w.parts) },

@@ -22,6 +22,8 @@ func sought(name string, i int) *Case {
 		return durable()
 	case "time of timers outside the bundle", "records overtake timers that are due":
 		return moments()
+	case "patience begins anew with each attempt":
+		return pleas()
 	case "sent behind the commit":
 		return atLeastOnce()
 	case "restore ends at the last stable offset":

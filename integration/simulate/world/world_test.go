@@ -61,6 +61,7 @@ func TestFoundBefore(t *testing.T) {
 		"deletes":       {665, 1016, 6821},
 		"done-set":      {977, 2849, 7574},
 		"ledger":        {193, 2155, 19012},
+		"pleas":         {57, 60, 71, 79, 80, 91, 125, 296},
 		"repartition":   {713, 857, 2477},
 		"timers":        {5007, 5031, 12166},
 		"two-tables":    {579, 849, 1614, 5673},
