@@ -190,32 +190,15 @@ func total(counts map[string]int64) (n int) {
 
 // compare compares what was told with what should have been.
 func (b *bazaar) compare(v *verdict) {
-	for _, what := range []string{work.Kept, work.Judged, work.Arrived} {
+	for _, what := range []string{work.Kept, work.Judged, work.Pleaded, work.Arrived} {
 		lists(v, "deals "+what, b.want[what], b.got[what])
 	}
-	pleaded, _ := b.pleaded()
-	lists(v, "deals "+work.Pleaded, b.want[work.Pleaded], pleaded)
 	lists(v, "deals "+work.Unloaded, b.unloaded(), b.got[work.Unloaded])
 	b.seen(v, work.Tagged)
 	b.seen(v, work.Looked)
 	v.counts("deals "+work.Crowded, b.moves, b.walked())
 	calls(v, work.Toll, b.got[work.Toll][work.Toll], work.TollEach)
 	calls(v, work.Bell, b.got[work.Bell][work.Bell], work.BellEach)
-}
-
-// pleaded is what came of pleas, with the judgement of those that had no answer in time, and how many had none.
-func (b *bazaar) pleaded() (all map[string][]work.Deal, unanswered int) {
-	all = map[string][]work.Deal{}
-	for key, told := range b.got[work.Pleaded] {
-		all[key] = slices.Clone(told)
-		for i := range all[key] {
-			if d := &all[key][i]; d.N == work.Unanswered {
-				d.N = work.Judgement(d.ID)
-				unanswered++
-			}
-		}
-	}
-	return all, unanswered
 }
 
 // unloaded is what should have come out of sacks. A sack that was put without an answer may be there, once.
@@ -321,7 +304,6 @@ func (a *audit) traded() string {
 			answered++
 		}
 	}
-	_, unanswered := b.pleaded()
-	return fmt.Sprintf("%d lots, %d pleas (%d without an answer), %d sacks (%d without an answer), %d caravans, %d calls of the leader's timers", size(b.want[work.Tagged]), size(b.got[work.Pleaded]), unanswered,
+	return fmt.Sprintf("%d lots, %d pleas, %d sacks (%d without an answer), %d caravans, %d calls of the leader's timers", size(b.want[work.Tagged]), size(b.want[work.Judged]),
 		len(b.sacks), len(b.sacks)-answered, 1+len(a.made["bazaar"]), size(b.got[work.Toll])+size(b.got[work.Bell]))
 }

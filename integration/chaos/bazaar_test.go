@@ -59,7 +59,6 @@ func TestNothingIsWrongWithARightBazaar(t *testing.T) {
 	require.Equal(t, []work.Deal{{What: work.Kept, ID: 7, N: 1, Found: 1}, {What: work.Kept, ID: 14, N: 2, Found: 1}}, b.want[work.Kept]["a"])
 	require.Equal(t, []work.Deal{{What: work.Kept, ID: 9, N: 1, Found: 2}, {What: work.Kept, ID: 16, N: 1, Found: 1}}, b.want[work.Kept]["b"])
 	tell(b.got, "sack-2", work.Deal{What: work.Unloaded, ID: 2}) // it was taken, though nobody was told
-	b.got[work.Pleaded]["b"][0].N = work.Unanswered
 	b.compare(v)
 	require.True(t, v.clean(), v.Details)
 }

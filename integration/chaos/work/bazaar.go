@@ -24,13 +24,10 @@ const (
 	BellEach = time.Minute
 	// tagMost is how many lots of a partition are tagged in a second: more than come, but for those that have waited.
 	tagMost = 15
-	// askFor is how long an answer is waited for, holdFor how long an agent is held back that waits for its copy.
-	askFor  = time.Second
+	// askFor is how long an answer is waited for, holdFor how long an agent is held back that has got none, or waits for its copy.
+	askFor  = 5 * time.Second
 	holdFor = 300 * time.Millisecond
 )
-
-// Unanswered is the judgement where there was no answer in time.
-const Unanswered = -1
 
 // What agents of Bazaar tell of.
 const (
@@ -112,7 +109,12 @@ func tariffs(t *topology.Topology, lots *topology.Topic[string, Lot], deals *top
 		}
 		deals.Send(ctx, ev.Key, Deal{What: Looked, ID: ev.Value.ID, N: tariff})
 		return nil
-	}, topology.Reads(everywhere), topology.Sends(deals), topology.OnFailure(topology.Policy{Breaker: topology.Breaker{Pause: holdFor}}))
+	}, topology.Reads(everywhere), topology.Sends(deals), heldBack())
+}
+
+// heldBack is the policy of agents that wait for others.
+func heldBack() topology.AgentOption {
+	return topology.OnFailure(topology.Policy{Breaker: topology.Breaker{Pause: holdFor}})
 }
 
 // stands counts how often a good was sold of late, and the goods of each hall.
@@ -145,8 +147,8 @@ func stands(t *topology.Topology, lots *topology.Topic[string, Lot], deals *topo
 	topology.To(topology.Map(topology.ToStream(crowd), func(h Hall) Deal { return Deal{What: Crowded, ID: h.Sum, N: h.N} }), deals)
 }
 
-// pleas asks the judge, who is in the pleader's partition or in another one. Where processes have ended, a partition looks for the record that ends them and does nothing
-// else: a judge there may be long in answering, and would for long not answer at all if the pleader there asked again and again.
+// pleas asks the judge, who is in the pleader's partition or in another one, again and again until there is an answer. Where processes have ended, a partition looks for the record that ends them
+// and does nothing else: the judge there may wait behind a pleader who waits for the judge here.
 func pleas(t *topology.Topology, lots *topology.Topic[string, Lot], deals *topology.Topic[string, Deal], via topology.Asker) {
 	topic := topology.NewTopic(t, "pleas", codec.String, codec.Int64)
 	judgements := topology.NewTable(t, "judgements", codec.String, codec.Int64)
@@ -162,15 +164,12 @@ func pleas(t *topology.Topology, lots *topology.Topic[string, Lot], deals *topol
 		within, cancel := context.WithTimeout(ctx, askFor)
 		defer cancel()
 		answer, err := judge.Ask(within, via, judgeOf(ev.Key, ev.Value.ID), ev.Value.ID)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err() // its partition moves
-		case err != nil:
-			answer = Unanswered
+		if err != nil {
+			return topology.Unavailable(err)
 		}
 		deals.Send(ctx, ev.Key, Deal{What: Pleaded, ID: ev.Value.ID, N: answer})
 		return nil
-	}, topology.Reads(judgements), topology.Sends(deals)) // what it reads ties it to the judge's stage
+	}, topology.Reads(judgements), topology.Sends(deals), heldBack()) // what it reads ties it to the judge's stage
 }
 
 // judgeOf is who is asked: one of the good's own partition, or any.
