@@ -22,7 +22,7 @@ func TestWhatIsRetriedCarefullyDoesNotHoldUpTheRest(t *testing.T) {
 	nothing := func(*topology.Context, topology.Event[string, string]) error { return nil }
 	topology.Each(topo, "waits", in, nothing, topology.Reads(counts), topology.OnFailure(topology.Policy{Decide: func(topology.Failure) topology.Decision { return topology.Retry }}))
 	topology.Each(topo, "answers", questions, nothing, topology.Writes(counts))
-	x := seekerOf(t, topo, 1, false, kafka.Trying{}, 0)
+	x := seekerOf(t, topo, false, kafka.Trying{}, 0)
 	record := kafka.AgentOffset{Agent: "waits", Offset: 0}
 	x.holds = map[kafka.AgentOffset]bool{record: true}
 	x.records(0, 1)

@@ -41,14 +41,14 @@ type heldWork struct {
 }
 
 func newSeeker(t require.TestingT, careful bool, suspects kafka.Trying, ends int64) *seeker {
-	return seekerOf(t, witness(&mishaps{rng: rand.New(rand.NewPCG(1, 1)), hits: map[string]int{}}), 1, careful, suspects, ends)
+	return seekerOf(t, witness(&mishaps{rng: rand.New(rand.NewPCG(1, 1)), hits: map[string]int{}}), careful, suspects, ends)
 }
 
-// seekerOf is like newSeeker, for a stage of any topology that reads the topic in.
-func seekerOf(t require.TestingT, topo *topology.Topology, at int, careful bool, suspects kafka.Trying, ends int64) *seeker {
+// seekerOf is like newSeeker, for the stage of any topology that reads the topic in.
+func seekerOf(t require.TestingT, topo *topology.Topology, careful bool, suspects kafka.Trying, ends int64) *seeker {
 	p, err := topo.Plan()
 	require.NoError(t, err)
-	stage := p.Stages[at]
+	stage := p.Stages[1]
 	grant := kafka.Grant{Slot: 1, Incarnation: 1, Careful: careful, Suspects: suspects, Sources: []kafka.Position{
 		{TopicPartition: kafka.TopicPartition{Topic: "in"}, Offset: -1},
 	}}
@@ -323,7 +323,7 @@ func TestWhatIsRetriedDoesNotHoldUpTheRestForLong(t *testing.T) {
 	for _, policy := range []topology.Policy{{}, {KeyOrder: true}} {
 		for _, dead := range []kafka.Trying{{Level: 1}, {Level: kafka.FinestLevel}, {Level: kafka.FinestLevel, Deaths: 2}} {
 			dead.Add("waits", 1)
-			x := seekerOf(t, waiter(policy), 1, true, dead, 10)
+			x := seekerOf(t, waiter(policy), true, dead, 10)
 			record := kafka.AgentOffset{Agent: "waits", Offset: 0}
 			x.holds = map[kafka.AgentOffset]bool{record: true}
 			x.records(0, 10)
@@ -364,7 +364,7 @@ func TestPatienceIsCountedInTheTurn(t *testing.T) {
 	t.Parallel()
 	dead := kafka.Trying{Level: kafka.FinestLevel}
 	dead.Add("waits", 1)
-	x := seekerOf(t, waiter(topology.Policy{}), 1, true, dead, 10)
+	x := seekerOf(t, waiter(topology.Policy{}), true, dead, 10)
 	x.fails = map[kafka.AgentOffset]int{{Agent: "waits", Offset: 0}: 1}
 	x.records(0, 10)
 	x.pass(0)
@@ -422,7 +422,7 @@ func TestAWindowHoldsTheTimersBetweenItsRecords(t *testing.T) {
 		kafka.FinestLevel: {{Agent: "note", Offset: 1}},
 	} {
 		dead := kafka.Trying{Level: level, Open: true, To: []kafka.AgentOffset{{Agent: "note", Offset: 12}, {Agent: "call", Offset: 1}}}
-		x := seekerOf(t, topo, 1, true, dead, 20)
+		x := seekerOf(t, topo, true, dead, 20)
 		x.answer() // nothing has come yet
 		x.records(0, 20)
 		require.Len(t, x.turns, 1)
