@@ -92,14 +92,14 @@ func (p *loopProgram[K, V]) all(yield func(Event[K, V]) bool) {
 	if !p.enter() {
 		return
 	}
+	var ev Event[K, V]
 	for p.err == nil {
 		rec, ok := p.ctx.in.Next()
 		if !ok {
 			return
 		}
 		p.ctx.rec = rec
-		ev, err := p.source.event(rec)
-		if err != nil {
+		if err := p.source.event(rec, &ev); err != nil {
 			p.fail(err) // the loop ends, and with it the call
 			return
 		}
@@ -125,12 +125,10 @@ func (p *loopProgram[K, V]) batches(n int, within time.Duration, yield func([]Ev
 		p.ctx.rec = recs[len(recs)-1]
 		events := make([]Event[K, V], len(recs))
 		for i, rec := range recs {
-			ev, err := p.source.event(rec)
-			if err != nil {
+			if err := p.source.event(rec, &events[i]); err != nil {
 				p.fail(err)
 				return
 			}
-			events[i] = ev
 		}
 		if !yield(events) {
 			return
@@ -146,9 +144,9 @@ func Each[K, V any](t *Topology, name string, source Source[K, V], fn func(ctx *
 		a.check(fn == nil)
 		a.program = func() plan.Program {
 			c := &Context{a.newScope()}
+			var ev Event[K, V] // the handler is given copies
 			turn := func(_ *scope, rec plan.Rec) error {
-				ev, err := source.event(rec)
-				if err != nil {
+				if err := source.event(rec, &ev); err != nil {
 					return err
 				}
 				return fn(c, ev)
@@ -221,10 +219,10 @@ func eachRow[K, V, R any](t *Topology, name string, source Source[K, V], table *
 		}}
 		return program(func(in plan.Input) error {
 			s.begin(in)
+			var ev Event[K, V]
 			for rec, ok := in.Next(); ok; rec, ok = in.Next() {
 				s.rec = rec
-				ev, err := source.event(rec)
-				if err != nil {
+				if err := source.event(rec, &ev); err != nil {
 					return err
 				}
 				if !ev.NullKey {
@@ -257,7 +255,9 @@ func (b *Batch[K, V]) At(i int) (Event[K, V], error) {
 	if i < 0 || i >= len(recs) {
 		return Event[K, V]{}, fmt.Errorf("agent %s: At(%d) of a batch of %d records", b.agent.name, i, len(recs))
 	}
-	return b.source.event(recs[i])
+	var ev Event[K, V]
+	err := b.source.event(recs[i], &ev)
+	return ev, err
 }
 
 // Begin starts record i. The context holds until Done or Fail.

@@ -75,13 +75,14 @@ func (c *Channel[K, V]) Name() string { return c.def.name }
 func (c *Channel[K, V]) codecs() (codec.Codec[K], codec.Codec[V]) { return nil, nil }
 
 // event implements Source.
-func (c *Channel[K, V]) event(rec plan.Rec) (Event[K, V], error) {
+func (c *Channel[K, V]) event(rec plan.Rec, ev *Event[K, V]) error {
 	all, ok := rec.B.Values.(run[K, V])
 	if !ok {
-		return Event[K, V]{}, fmt.Errorf("channel %s: it was given a record of %s", c.def.name, rec.B.Topic)
+		return fmt.Errorf("channel %s: it was given a record of %s", c.def.name, rec.B.Topic)
 	}
 	x := &all[rec.I]
-	return Event[K, V]{Key: x.key, Value: x.value, NullKey: x.nullKey, NullValue: x.nullValue, rec: rec}, nil
+	*ev = Event[K, V]{Key: x.key, Value: x.value, NullKey: x.nullKey, NullValue: x.nullValue, rec: rec}
+	return nil
 }
 
 // Send sends a record to the agents that read the channel in this partition, when the turn at hand is over. The value is passed

@@ -42,9 +42,9 @@ func From[K, V any](source Source[K, V]) Flow[K, V] {
 	return Flow[K, V]{
 		leaf: d.t.grow(steps), t: d.t, source: d, keys: keys, values: values, steps: steps, limit: limit,
 		bind: func(down func(*scope, Event[K, V]) error) func(*scope, plan.Rec) error {
+			var ev Event[K, V] // a program's own, as all that is bound
 			return func(s *scope, rec plan.Rec) error {
-				ev, err := source.event(rec)
-				if err != nil {
+				if err := source.event(rec, &ev); err != nil {
 					return err
 				}
 				return down(s, ev)

@@ -79,7 +79,7 @@ func (p *TopicPattern[K, V]) topic() *topicDef {
 }
 
 // event implements Source.
-func (p *TopicPattern[K, V]) event(rec plan.Rec) (Event[K, V], error) { return p.like.event(rec) }
+func (p *TopicPattern[K, V]) event(rec plan.Rec, ev *Event[K, V]) error { return p.like.event(rec, ev) }
 
 // codecs implements Source.
 func (p *TopicPattern[K, V]) codecs() (codec.Codec[K], codec.Codec[V]) { return p.like.codecs() }

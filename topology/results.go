@@ -176,9 +176,9 @@ func programOf[K, V, R any](a *agentDef, results *Results[K, R], source Source[K
 		c := &Context{a.newScope()}
 		out := results.outlet(c)
 		emit := out.emit
+		var ev Event[K, V]
 		turn := func(_ *scope, rec plan.Rec) error {
-			ev, err := source.event(rec)
-			if err != nil {
+			if err := source.event(rec, &ev); err != nil {
 				return err
 			}
 			out.begin(ev.Key, ev.NullKey)

@@ -38,8 +38,8 @@ func (s *sources[K, V]) parts() int { return len(s.all) }
 func (s *sources[K, V]) codecs() (codec.Codec[K], codec.Codec[V]) { return nil, nil }
 
 // event implements Source.
-func (s *sources[K, V]) event(rec plan.Rec) (Event[K, V], error) {
-	return Event[K, V]{rec: rec}, lasting("a record of several sources: it belongs to one of them") // a bug of this module's
+func (s *sources[K, V]) event(plan.Rec, *Event[K, V]) error {
+	return lasting("a record of several sources: it belongs to one of them") // a bug of this module's
 }
 
 // flow is a flow of all of them.

@@ -73,8 +73,8 @@ func (t *Topic[K, V]) extractTime() {
 	}
 	t.timeOf = fn
 	d.eventTime = func(b *kafka.Batch, i int) (int64, error) {
-		ev, err := t.event(plan.Rec{B: b, I: i})
-		if err != nil {
+		var ev Event[K, V]
+		if err := t.event(plan.Rec{B: b, I: i}, &ev); err != nil {
 			return -1, err
 		}
 		return millisOf(fn(ev)), nil

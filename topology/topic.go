@@ -59,23 +59,23 @@ func (e Event[K, V]) Headers() iter.Seq[kafka.Header] {
 }
 
 // event implements Source.
-func (t *Topic[K, V]) event(rec plan.Rec) (Event[K, V], error) {
-	ev := Event[K, V]{rec: rec}
+func (t *Topic[K, V]) event(rec plan.Rec, ev *Event[K, V]) error {
+	*ev = Event[K, V]{rec: rec}
 	var err error
 	if b := rec.B.Key(rec.I); b == nil {
 		ev.NullKey = true
 	} else if ev.Key, err = decode(t.kc, t.validK, b); err != nil {
-		return ev, t.undecodable(rec, "key", t.def.key.Type, err)
+		return t.undecodable(rec, "key", t.def.key.Type, err)
 	}
 	if b := rec.B.Value(rec.I); b == nil {
 		ev.NullValue = true
 	} else if ev.Value, err = decode(t.vc, t.validV, b); err != nil {
-		return ev, t.undecodable(rec, "value", t.def.value.Type, err)
+		return t.undecodable(rec, "value", t.def.value.Type, err)
 	}
 	if rec.B.Times != nil && rec.B.Times[rec.I] < 0 { // the function has failed when the record came: here it is the record's failure
-		return ev, t.timeless(ev)
+		return t.timeless(*ev)
 	}
-	return ev, nil
+	return nil
 }
 
 // decode decodes what a topic holds, and asks the value whether it is valid.
@@ -273,5 +273,7 @@ func (t *Topic[K, V]) Encode(key K, value V) (k, v []byte, err error) {
 
 // Decode decodes record i of a batch of the topic: for tools. The error is a *DecodeError.
 func (t *Topic[K, V]) Decode(b *kafka.Batch, i int) (Event[K, V], error) {
-	return t.event(plan.Rec{B: b, I: i})
+	var ev Event[K, V]
+	err := t.event(plan.Rec{B: b, I: i}, &ev)
+	return ev, err
 }

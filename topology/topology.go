@@ -194,8 +194,8 @@ type AnyReadable interface{ declareRead(a *agentDef) }
 // *TopicPattern, a *Channel, or several of them (Sources). An agent is written the same over any.
 type Source[K, V any] interface {
 	AnyTopic
-	// event decodes a record of the source.
-	event(rec plan.Rec) (Event[K, V], error)
+	// event decodes a record of the source into ev, whatever that was before: an event is larger than what is cheap to return.
+	event(rec plan.Rec, ev *Event[K, V]) error
 	// codecs are how it writes its keys and values.
 	codecs() (codec.Codec[K], codec.Codec[V])
 }
