@@ -36,6 +36,29 @@ func (s *ShardOf[V]) find(key []byte) (int32, bool) {
 	}
 }
 
+const (
+	// lookAhead is how many keys are looked for at a time.
+	lookAhead = 16
+	// farEntries is how many entries are more than caches hold, in a table of small ones.
+	farEntries = 1 << 15
+)
+
+// warm looks for the keys of operations before any of them is carried out. To find one takes three reads of memory that is far, each of which says where the
+// next is; those of several keys wait for it side by side.
+func (s *ShardOf[V]) warm(o *OpsOf[V], ops []op[V]) {
+	for i := range ops {
+		places, at, ok := s.finder.begin(s.finder.hash(o.key(&ops[i])))
+		if !ok {
+			continue
+		}
+		if x := places[at]; x.entry != 0 {
+			if k := s.keys.at(s.entries.at(x.entry - 1).key); k != "" {
+				s.finder.warmth += k[0]
+			}
+		}
+	}
+}
+
 // key is an entry's key. It may be kept.
 func (s *ShardOf[V]) key(i int32) string { return s.keys.at(s.entries.at(i).key) }
 

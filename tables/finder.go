@@ -21,6 +21,8 @@ type finder struct {
 	bits  uint64 // of hashes that are used: all, but in tests
 	parts [finderParts]part
 	n     int
+
+	warmth byte // of no use, but that what was read for it is in the caches
 }
 
 type part struct {

@@ -104,6 +104,9 @@ func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {
 		s.group.epoch, s.group.out = epoch, out
 	}
 	for i := range o.ops {
+		if i%lookAhead == 0 && s.finder.n >= farEntries {
+			s.warm(o, o.ops[i:min(i+lookAhead, len(o.ops))])
+		}
 		x := &o.ops[i]
 		key := o.key(x)
 		var err error
