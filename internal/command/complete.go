@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/troupe-stream/troupe/internal/host"
+	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
@@ -29,6 +30,8 @@ func (c *cli) completeFlags(cmd *cobra.Command) {
 		"config":     cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
 		"show":       c.completePlan(-1, tableNames),
 		"feed":       c.completeFeed,
+		"agent":      c.completeTopics(-1, failingNames), // of dead letters
+		"to":         c.completeTopics(-1, failingNames),
 	} {
 		if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(name, f) // fails for a flag that is not there only
@@ -56,21 +59,59 @@ func (c *cli) completePlan(most int, names func(*plan.Plan) []string) completion
 		if most >= 0 && len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		if err := c.readLayers(cmd); err != nil {
+		if err := c.readForCompletion(cmd); err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		if isPackage(c.topology) && c.app.builtFrom == c.topology && len(c.app.Topologies) == 1 {
-			c.topology = c.app.Topologies[0].Name()
-		}
-		if isPackage(c.topology) {
-			// It returns only if it is not built: completing is no time to build.
-			_ = c.handCompletion(cmd.Context())
 		}
 		p, err := c.chosen()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return names(p), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// readForCompletion reads what the command would. If a package is meant, its program completes.
+func (c *cli) readForCompletion(cmd *cobra.Command) error {
+	if err := c.readLayers(cmd); err != nil {
+		return err
+	}
+	if isPackage(c.topology) && c.app.builtFrom == c.topology && len(c.app.Topologies) == 1 {
+		c.topology = c.app.Topologies[0].Name()
+	}
+	if isPackage(c.topology) {
+		// It returns only if it is not built: completing is no time to build.
+		_ = c.handCompletion(cmd.Context())
+	}
+	return nil
+}
+
+// completeStopped completes names of partitions that are stopped, if a node can be asked at once.
+func (c *cli) completeStopped(address *string) completion {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		if c.readForCompletion(cmd) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		a, err := c.ask(*address)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer a.client.Close()
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+		defer cancel()
+		l, err := a.look(ctx, false)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		for _, n := range l.answer.Nodes {
+			for _, p := range n.Partitions {
+				if p.State == status.Stopped && !slices.Contains(args, p.Name()) {
+					names = append(names, p.Name())
+				}
+			}
+		}
+		slices.Sort(names)
+		return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

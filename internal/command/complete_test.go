@@ -46,6 +46,7 @@ func TestCompletionOfNames(t *testing.T) {
 		{"feed", env, []string{"--feed", ""}, []string{"lines=", "numbers="}},
 		{"send", env, []string{"send", ""}, []string{"lines", "numbers"}},
 		{"tail", env, []string{"tail", ""}, []string{"lines", "numbers", "wordcount-counts-changelog"}},
+		{"nobody to ask for stopped partitions", env, []string{"resume-partition", "--data-dir", t.TempDir(), ""}, nil},
 		{"client", nil, []string{"--client", ""}, []string{"public", "batched"}},
 		{"guarantee", nil, []string{"--guarantee", ""}, []string{ExactlyOnce, AtLeastOnce}},
 		{"format", nil, []string{"scan", "--format", ""}, []string{"table", "tsv", "json"}},
@@ -57,4 +58,12 @@ func TestCompletionOfNames(t *testing.T) {
 	}
 	r := run(t, nil, "__complete", "--topology", "./")
 	require.Equal(t, ":16\n", r.out, "directories")
+}
+
+func TestCompletionOfAgents(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"list", "--agent"}, {"redrive", "--agent"}, {"redrive", "--to"}, {"drop", "--agent"}, {"export", "--agent"}} {
+		r := (&stopping{}).run(t, append(append([]string{"__complete", "dead-letters"}, args...), "")...)
+		require.Equal(t, "pay\n:4\n", r.out, "%v: %s", args, r.err)
+	}
 }

@@ -27,6 +27,9 @@ A letter is open until it is redriven or dropped. Nodes may run meanwhile.`,
 	}
 	cmd.AddCommand(c.lettersListCommand(), c.lettersShowCommand(), c.lettersRedriveCommand(), c.lettersDropCommand(),
 		c.lettersExportCommand(), c.lettersImportCommand())
+	for _, sub := range cmd.Commands() {
+		c.completeFlags(sub)
+	}
 	return cmd
 }
 

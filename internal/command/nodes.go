@@ -140,6 +140,8 @@ orders/3; --all takes all that are stopped. The record at which a partition stop
 the node does the same.`,
 		Example: fmt.Sprintf("  %[1]s resume-partition orders/3 --topology flaky\n  %[1]s resume-partition --all --topology flaky --address 10.0.0.7:6066", c.app.Name),
 		Args:    exactly("partitions, or --all", 0, -1),
+
+		ValidArgsFunction: c.completeStopped(&address),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 0) != all {
 				return wrongUse("resume-partition takes partitions, as in 3 or orders/3, or --all: see %s --help", cmd.CommandPath())

@@ -132,6 +132,9 @@ func TestStatusAndResume(t *testing.T) {
 		require.Contains(t, r.out, "orders/0: agent pay: orders/0@0 failed: no such customer")
 		require.Contains(t, r.out, "LAST ERRORS")
 		require.NotContains(t, r.out, "\x1b", "no colours but on a terminal")
+		resume := append([]string{"__complete", "resume-partition"}, how...)
+		require.Equal(t, "orders/0\norders/1\n:4\n", s.run(t, append(resume, "")...).out)
+		require.Equal(t, "orders/1\n:4\n", s.run(t, append(resume, "orders/0", "")...).out)
 	}
 	r := s.run(t, "status", "--data-dir", one, "--tree")
 	require.Zero(t, r.code, r.err)
