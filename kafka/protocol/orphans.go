@@ -70,18 +70,27 @@ func (g *Group) onState(state GroupState, err error) {
 	}
 	before := g.orphans
 	g.orphans = state.orphans()
-	if len(g.orphans) == 0 || !slices.Equal(before, g.orphans) {
+	if len(g.orphans) == 0 || !slices.Equal(before, g.orphans) || g.fatal != nil {
 		return
 	}
 	g.orphans = nil
-	who := state.mover()
-	if who.ID != g.member.ID {
-		return
+	if who := state.mover(); who.ID == g.member.ID {
+		g.log.Warn("slots belong to nobody: this member leaves and joins again, so that they are assigned", "slots", state.orphans())
+		g.move(kafka.Member{ID: who.ID, Instance: who.Instance})
 	}
-	g.log.Warn("slots belong to nobody: this member leaves and joins again, so that they are assigned", "slots", state.orphans())
-	g.rt.Go(func() {
-		if err := g.wire.Leave(context.Background(), kafka.Member{ID: who.ID, Instance: who.Instance}); err != nil {
-			g.log.Warn("leaving the group for a new assignment failed; tried again later", "error", err)
-		}
-	})
+}
+
+// move has this member leave the group. It lets go of its slots in order first: nothing is lost or suspect when they are given out anew. If the
+// group does not let it go, it takes them again.
+func (g *Group) move(who kafka.Member) {
+	g.consumer.Flush()
+	all := g.owned()
+	if undo := g.release(all); len(undo) > 0 {
+		g.unassign(undo)
+	}
+	g.tellJoined()
+	if err := g.wire.Leave(context.Background(), who); err != nil {
+		g.log.Warn("leaving the group for a new assignment failed; tried again later", "error", err)
+		g.start(all)
+	}
 }
