@@ -29,10 +29,8 @@ func (p *partitionActor) inspect() status.Partition {
 		Stage: stageName(s.stage), Partition: s.partition, State: p.stateName(), Since: p.tally.since, Progress: 1, Incarnation: s.grant.Incarnation,
 		Lag: -1, EpochBytes: s.fill.bytes, Rates: status.Rates{In: s.rateIn.per(now), Out: s.rateOut.per(now)}, LastErrors: p.tally.last,
 	}
-	for _, q := range s.sources {
-		for _, b := range q.batches {
-			st.Queued += len(b.Records)
-		}
+	for i := range s.sources {
+		st.Queued += s.queued(i)
 	}
 	for i := range s.agents {
 		st.Agents = append(st.Agents, p.inspectAgent(i, now))
@@ -128,7 +126,7 @@ func (p *partitionActor) inspectAgent(i int, now time.Time) status.Agent {
 	if a.attempts == 0 && !a.half {
 		for _, k := range a.parked { // the one that comes first
 			if k.attempts > 0 && (x.Attempts == 0 || k.retry.Before(at)) {
-				at, failed, x.Attempts = k.retry, k.offset, k.attempts
+				at, failed, x.Attempts, x.LastError = k.retry, k.offset, k.attempts, errorText(k.why, p.site.values)
 			}
 		}
 	}

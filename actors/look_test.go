@@ -175,6 +175,36 @@ func TestNodeIsLookedAt(t *testing.T) {
 	require.Positive(t, m.Agents[0].Work.Count)
 }
 
+// Of a record that waits while other keys go on, its own error is told, and not that of one which has failed since; what is done or given out
+// does not count as queued.
+func TestNodeTellsEachRecordsError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "in", "out")
+	topo := echo("errors", func(v string) error {
+		switch v {
+		case "busy":
+			return errBank
+		case "declined":
+			return topology.Permanent(errors.New("the card was declined"))
+		}
+		return nil
+	}, fine)
+	topo.OnFailure(topology.Policy{KeyOrder: true, Backoff: topology.Backoff{Min: 2 * time.Hour, Max: 2 * time.Hour}})
+	n := w.node(t.TempDir(), topo)
+	var records []*kgo.Record
+	for _, r := range [][2]string{{"ada", "busy"}, {"alan", "declined"}, {"ada", "behind"}, {"grace", "fine"}} {
+		records = append(records, &kgo.Record{Topic: "in", Key: []byte(r[0]), Value: []byte(r[1])})
+	}
+	require.NoError(t, w.client().ProduceSync(t.Context(), records...).FirstErr())
+	st := inspected(t, n, func(st status.Node) bool {
+		return st.Ready && of(st).Agents[0].DeadLettered == 1 && of(st).Agents[0].In == 1 && of(st).Agents[0].Parked == 2
+	})
+	require.Regexp(t, `^attempt 2: in/0@0 in \dh\d+m\d+s: the bank is closed$`, of(st).Why)
+	require.Equal(t, "the bank is closed", of(st).Agents[0].LastError)
+	require.Equal(t, "the card was declined", of(st).LastErrors[0].Error)
+	require.Equal(t, 2, of(st).Queued)
+}
+
 // What operators leave out for want of a key or a value is counted, once the records are done.
 func TestNodeCountsWhatIsDropped(t *testing.T) {
 	t.Parallel()

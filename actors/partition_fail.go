@@ -317,14 +317,14 @@ func (s *partitionState) backOff(i int, rec plan.Rec, f recordFailure, policy *p
 	a := s.agents[i]
 	wait := s.pause(policy.Backoff, max(f.attempts, 1))
 	if !opens && !ofBatch && s.mayPark(a, rec, policy) {
-		a.park(parked{rec: rec, offset: f.offset, attempts: a.attempts, retry: s.now.Add(wait)})
+		a.park(parked{rec: rec, offset: f.offset, attempts: a.attempts, retry: s.now.Add(wait), why: f.err})
 		a.failed, a.attempts, wait = -1, 0, 0 // the agent goes on at once, with other keys
 	}
 	if opens {
 		wait, f.paused, f.again = policy.Breaker.Pause, policy.Breaker.Pause, a.half
 		a.half = true
 		if at := a.parkedAt(f.offset); at >= 0 {
-			a.parked[at].held = true
+			a.parked[at].held, a.parked[at].why = true, f.err
 		}
 	}
 	a.backing, a.retry = true, s.now.Add(wait)

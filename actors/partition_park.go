@@ -18,6 +18,7 @@ type parked struct {
 	retry    time.Time // not before
 	given    bool      // it is with the agent
 	held     bool      // it has failed in an outage, which counts for no record
+	why      error     // its last failure; nil: it waits behind another
 }
 
 // maxRanges is how many ranges of done offsets beyond the first gap the metadata of a committed offset has room for, for each of the

@@ -66,6 +66,27 @@ func (s *partitionState) pending(i int) (records, bytes int) {
 	return records, bytes
 }
 
+// queued is how many records of a source wait for its slowest agent to be given them, parked ones too.
+func (s *partitionState) queued(i int) (most int) {
+	q := s.sources[i]
+	for _, a := range s.agents {
+		if a.source != i {
+			continue
+		}
+		n := -a.record
+		for _, b := range q.batches[max(a.batch-q.first, 0):] {
+			n += len(b.Records)
+		}
+		for _, p := range a.parked {
+			if !p.given {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
 // maybePause pauses or resumes a source by its water marks.
 func (s *partitionState) maybePause(i int) {
 	q := s.sources[i]
