@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func (p *modelProducer) write(tp kafka.TopicPartition, value string) (err error)
 		if err == nil {
 			out := new(kafka.Outputs)
 			out.Append(0, tp.Partition, 0, []byte("k"), []byte(value), nil)
-			err = p.tx.Produce(context.Background(), []*kafka.Outputs{out})
+			err = errors.Join(p.tx.Produce(context.Background(), []*kafka.Outputs{out}), p.tx.Flush(context.Background()))
 		}
 	})
 	return err

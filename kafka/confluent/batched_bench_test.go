@@ -100,6 +100,6 @@ func BenchmarkProduce(b *testing.B) {
 		p, err := openPlainSender(d, d.log, []string{"a"})
 		require.NoError(b, err)
 		defer func() { require.NoError(b, p.Close()) }()
-		measure(b, func() { require.NoError(b, p.Send(b.Context(), outs)) })
+		measure(b, func() { require.NoError(b, send(p, b.Context(), outs)) })
 	})
 }

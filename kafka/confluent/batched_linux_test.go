@@ -77,7 +77,7 @@ func TestMemoryOfCStays(t *testing.T) {
 			seen[b.Partition] = b.Next
 			return seen[0] == each/2 && seen[1] == each/2
 		})
-		require.NoError(t, p.Send(t.Context(), []*kafka.Outputs{small}))
+		require.NoError(t, send(p, t.Context(), []*kafka.Outputs{small}))
 	}
 	for range 5 {
 		round()

@@ -1,6 +1,8 @@
 package confluent
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -72,13 +74,13 @@ func TestFailedDeliveriesAreCounted(t *testing.T) {
 		out.Append(0, int32(i%4), 0, fmt.Appendf(nil, "%d", i), nil, kafka.AppendHeaders(nil, kafka.Header{Key: "h", Value: []byte("x")}))
 	}
 	outs := []*kafka.Outputs{out}
-	require.NoError(t, p.Send(t.Context(), outs))
+	require.NoError(t, send(p, t.Context(), outs))
 	refuse.Store(true)
-	err := p.Send(t.Context(), outs)
+	err := send(p, t.Context(), outs)
 	require.ErrorContains(t, err, "1000 records were not delivered: topic out, partition 1")
 	require.Equal(t, rdk.ErrInvalidRecord, codeOf(err))
 	refuse.Store(false)
-	require.NoError(t, p.Send(t.Context(), outs))
+	require.NoError(t, send(p, t.Context(), outs))
 	got := readAll(t, c, 4, 2000)
 	for partition, records := range got {
 		want := 3000
@@ -108,7 +110,7 @@ func TestAFullQueueIsWaitedFor(t *testing.T) {
 	for i := range 5000 {
 		out.Append(0, 0, 0, nil, fmt.Appendf(nil, "%d", i), nil)
 	}
-	require.NoError(t, p.Send(t.Context(), []*kafka.Outputs{out}))
+	require.NoError(t, send(p, t.Context(), []*kafka.Outputs{out}))
 	for i, r := range readAll(t, c, 1, 5000)[0] {
 		require.Equal(t, fmt.Sprint(i), string(r.Value))
 	}
@@ -158,4 +160,9 @@ func plainOf(t *testing.T, d *Driver, topics ...string) *plainSender {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p
+}
+
+// send sends outputs and waits until they are acknowledged.
+func send(p *plainSender, ctx context.Context, outs []*kafka.Outputs) error { //nolint:revive // as the methods that it stands for
+	return errors.Join(p.Produce(ctx, outs), p.Flush(ctx))
 }

@@ -53,7 +53,7 @@ func (x *committer) commit() (took time.Duration, twice error) {
 	require.NoError(x.t, x.Begin())
 	o := new(kafka.Outputs)
 	o.Append(0, 0, 0, []byte("k"), []byte("v"), nil)
-	require.NoError(x.t, x.Produce(x.t.Context(), []*kafka.Outputs{o}))
+	require.NoError(x.t, errors.Join(x.Produce(x.t.Context(), []*kafka.Outputs{o}), x.Flush(x.t.Context())))
 	doubt, began := x.Watch(), time.Now()
 	require.NoError(x.t, x.Commit(x.t.Context()))
 	return time.Since(began), doubt()

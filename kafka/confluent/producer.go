@@ -83,10 +83,12 @@ func (t *transactor) Begin() error {
 	return classify(t.denied(t.bounded(ctx, "begin transaction", t.BeginTransaction)))
 }
 
-// Produce implements protocol.Transactor.
+// Produce implements protocol.Transactor. Through the public API, which tells of failed records only when it is asked to end the transaction, or
+// to add offsets, it waits for all of them, so that the latter fails.
 func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 	if t.batched {
-		return t.produceBatched(ctx, outs)
+		_ = t.failures(ctx) // of a transaction before, which was aborted
+		return classify(t.produceAll(ctx, outs))
 	}
 	if t.reports = nil; t.explain {
 		n := 0
@@ -95,17 +97,23 @@ func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 		}
 		t.reports = make(chan rdk.Event, n)
 	}
-	return t.explained(t.produceAll(ctx, outs))
+	err := t.produceAll(ctx, outs)
+	if err == nil {
+		err = t.drain(ctx)
+	}
+	return t.explained(err)
 }
 
-// produceBatched tells at once why a record was not delivered: that is reported whether or not it was asked for. Records that were
-// purged say only that the transaction has failed; it tells why itself, when the offsets are sent.
-func (t *transactor) produceBatched(ctx context.Context, outs []*kafka.Outputs) error {
-	_ = t.failures(ctx) // of a transaction before, which was aborted
-	err := t.produceAll(ctx, outs)
+// Flush implements protocol.Transactor. The batched client tells why a record was not delivered: that is reported whether or not it was asked
+// for. Records that were purged say only that the transaction has failed; it tells why itself, when the offsets are sent, or it is ended.
+func (t *transactor) Flush(ctx context.Context) error {
+	if !t.batched {
+		return nil
+	}
+	err := t.drain(ctx)
 	failed := t.failures(ctx)
 	if isPurged(failed) {
-		failed = nil
+		return errors.Join(failed, classify(err))
 	}
 	return classify(errors.Join(failed, err))
 }

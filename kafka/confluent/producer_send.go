@@ -46,14 +46,14 @@ func (s *sender) close() error {
 	return s.client.close()
 }
 
-// produceAll produces outputs and waits until they are acknowledged or refused.
+// produceAll hands outputs to the client.
 func (s *sender) produceAll(ctx context.Context, outs []*kafka.Outputs) error {
 	for _, o := range outs {
 		if err := s.produceOutputs(ctx, o); err != nil {
 			return fmt.Errorf("produce: %w", err)
 		}
 	}
-	return s.drain(ctx)
+	return nil
 }
 
 func (s *sender) produceOutputs(ctx context.Context, o *kafka.Outputs) error {
@@ -146,9 +146,14 @@ func openPlainSender(d *Driver, log *slog.Logger, topics []string) (*plainSender
 	return &plainSender{s}, nil
 }
 
-// Send implements protocol.Plain.
-func (p *plainSender) Send(ctx context.Context, outs []*kafka.Outputs) error {
-	err := p.produceAll(ctx, outs)
+// Produce implements protocol.Plain.
+func (p *plainSender) Produce(ctx context.Context, outs []*kafka.Outputs) error {
+	return classify(p.produceAll(ctx, outs))
+}
+
+// Flush implements protocol.Plain.
+func (p *plainSender) Flush(ctx context.Context) error {
+	err := p.drain(ctx)
 	if err == nil {
 		err = p.awaitReports(ctx)
 	}

@@ -62,8 +62,10 @@ type Consumer interface {
 // the protocol have a Kind: see KindOf.
 type Transactor interface {
 	Begin() error
-	// Produce sends outputs and waits until all are acknowledged or refused, or ctx ends.
+	// Produce takes outputs over and sends them, meanwhile or before it returns. It waits while the client's queue is full.
 	Produce(ctx context.Context, outs []*kafka.Outputs) error
+	// Flush waits until all of them are acknowledged or refused, or ctx ends.
+	Flush(ctx context.Context) error
 	// SendOffsets adds the bundles' offsets to the transaction.
 	SendOffsets(ctx context.Context, bundles []*kafka.Bundle, as Member) error
 	// Commit ends the transaction. An error that is Inconsistent says that it is as open as before; any other may come
@@ -78,8 +80,10 @@ type Transactor interface {
 
 // Plain is the client library's producer without transactions. One goroutine at a time may call it.
 type Plain interface {
-	// Send sends outputs and waits until all are acknowledged or refused, or ctx ends: then some may still be sent.
-	Send(ctx context.Context, outs []*kafka.Outputs) error
+	// Produce takes outputs over and sends them meanwhile. It waits while the client's queue is full.
+	Produce(ctx context.Context, outs []*kafka.Outputs) error
+	// Flush waits until all of them are acknowledged or refused, or ctx ends: then some may still be sent.
+	Flush(ctx context.Context) error
 	// Broken says that it can send nothing any more.
 	Broken() bool
 	Close() error

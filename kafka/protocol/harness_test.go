@@ -438,6 +438,8 @@ func (x transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 	return x.w.call(ctx, "produce")
 }
 
+func (x transactor) Flush(ctx context.Context) error { return x.w.call(ctx, "flush") }
+
 func (x transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, _ protocol.Member) error {
 	if err := x.w.call(ctx, "send-offsets"); err != nil {
 		return err
@@ -466,10 +468,12 @@ func (x transactor) Close() error { return x.w.call(context.Background(), "close
 
 type plain struct{ w *world }
 
-func (x plain) Send(ctx context.Context, outs []*kafka.Outputs) error {
+func (x plain) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 	x.w.sent = append(x.w.sent, outs)
 	return x.w.call(ctx, "send")
 }
+
+func (x plain) Flush(ctx context.Context) error { return x.w.call(ctx, "flush-sent") }
 
 func (x plain) Broken() bool {
 	x.w.mu.Lock()

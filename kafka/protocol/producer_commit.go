@@ -21,14 +21,9 @@ type transactions struct {
 	twice error
 }
 
-// commit commits bundles; all of their grants are valid.
+// commit commits bundles; all of their grants are valid. Records are on their way while the offsets are added to the transaction. All are
+// acknowledged before its end is asked for: one that was refused shows while nothing is committed yet.
 func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.Bundle) kafka.Outcome {
-	late := plant.Is("sent behind the commit")
-	if t.plain != nil && !late {
-		if out, ok := t.send(ctx, bundles); !ok {
-			return out
-		}
-	}
 	if err := t.Begin(); err != nil {
 		return t.unknown(bundles, fmt.Errorf("begin transaction: %w", err))
 	}
@@ -37,15 +32,15 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 		if err := errors.Join(t.SendOffsets(ctx, bundles, now), t.Commit(ctx), t.Begin()); err != nil {
 			return t.unknown(bundles, err)
 		}
-		if err := errors.Join(t.Produce(ctx, t.inside(bundles)), t.Commit(ctx)); err != nil {
+		if err := errors.Join(t.Produce(ctx, t.inside(bundles)), t.Flush(ctx), t.Commit(ctx)); err != nil {
 			return t.unknown(bundles, err)
 		}
 		return kafka.Outcome{Verdict: kafka.Committed}
 	}
-	err := t.Produce(ctx, t.inside(bundles))
-	if err == nil {
+	err := t.produce(ctx, bundles)
+	given := err == nil
+	if given {
 		crashpoint.Hit("commit.produced")
-		// All is acknowledged before: a record that was refused shows here, while nothing is committed yet.
 		err = t.once("send offsets", func() error {
 			if w, ok := t.p.wire.(plainCommitter); ok && plant.Is("plain commit of source offsets") {
 				return w.Commit(ctx, now.Member, positionsOf(bundles))
@@ -53,7 +48,10 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 			return t.SendOffsets(ctx, bundles, now)
 		})
 	}
-	if err != nil {
+	if err := errors.Join(t.flush(ctx, bundles, given), err); err != nil {
+		if t.plain != nil && (t.plain.Broken() || ctx.Err() != nil) { // it may still send what we gave up on
+			return t.unknown(bundles, err)
+		}
 		return t.abort(bundles, err)
 	}
 	crashpoint.Hit("commit.offsets")
@@ -67,10 +65,42 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 		return t.unknown(bundles, t.twice)
 	}
 	crashpoint.Hit("commit.committed")
-	if t.plain != nil && late {
-		t.send(ctx, bundles)
-	}
 	return kafka.Outcome{Verdict: kafka.Committed}
+}
+
+// produce hands over what is to be written. At-least-once, what is of no changelog goes outside of the transaction, and only if it has not
+// been sent: a bundle may be committed again, since its transaction was aborted.
+func (t *transactions) produce(ctx context.Context, bundles []*kafka.Bundle) error {
+	if t.plain != nil {
+		var outs []*kafka.Outputs
+		for _, b := range bundles {
+			for _, o := range b.Outputs {
+				if !o.Journal && !b.Sent {
+					outs = append(outs, o)
+				}
+			}
+		}
+		if err := t.plain.Produce(ctx, outs); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+	return t.Produce(ctx, t.inside(bundles))
+}
+
+// flush waits for what produce has handed over: for all of the bundles, or what it came to before it failed.
+func (t *transactions) flush(ctx context.Context, bundles []*kafka.Bundle, all bool) error {
+	err := t.Flush(ctx)
+	if t.plain == nil || plant.Is("what is sent is not waited for") {
+		return err
+	}
+	if sent := t.plain.Flush(ctx); sent != nil {
+		return errors.Join(fmt.Errorf("send: %w", sent), err)
+	}
+	for _, b := range bundles {
+		b.Sent = b.Sent || all
+	}
+	crashpoint.Hit("commit.sent")
+	return err
 }
 
 // inside are the outputs that are part of the transaction: with at-least-once those of changelogs, which so agree with the offsets.
@@ -83,34 +113,6 @@ func (t *transactions) inside(bundles []*kafka.Bundle) (outs []*kafka.Outputs) {
 		}
 	}
 	return outs
-}
-
-// send sends what is to be seen before the transaction has ended, and is acknowledged before that begins: what is committed was
-// sent. A bundle that is committed again, since its transaction was aborted, is not sent again.
-func (t *transactions) send(ctx context.Context, bundles []*kafka.Bundle) (out kafka.Outcome, ok bool) {
-	var outs []*kafka.Outputs
-	for _, b := range bundles {
-		for _, o := range b.Outputs {
-			if !o.Journal && !b.Sent {
-				outs = append(outs, o)
-			}
-		}
-	}
-	if len(outs) == 0 {
-		return out, true
-	}
-	err := t.plain.Send(ctx, outs)
-	switch {
-	case err == nil:
-		for _, b := range bundles {
-			b.Sent = true
-		}
-		crashpoint.Hit("commit.sent")
-		return out, true
-	case t.plain.Broken() || ctx.Err() != nil: // it may still send what we gave up on
-		return kafka.Outcome{Verdict: kafka.Unknown, Err: fmt.Errorf("send: %w", err)}, false
-	}
-	return kafka.Outcome{Verdict: kafka.Aborted, Err: fmt.Errorf("send: %w", err), Sick: isSick(err)}, false
 }
 
 // close closes the clients.

@@ -12,8 +12,10 @@ import (
 )
 
 var (
-	all   = []string{"begin", "produce", "send-offsets", "commit"}
+	all   = []string{"begin", "produce", "send-offsets", "flush", "commit"}
 	undid = func(n int) []string { return append(all[:n:n], "abort") }
+	// unsent is an abort before the offsets are added.
+	unsent = []string{"begin", "produce", "flush", "abort"}
 )
 
 // outcome is what a commit comes to after a fault in one of its calls.
@@ -59,33 +61,36 @@ func TestOutcomesOfTransactions(t *testing.T) {
 		"slow":                          {"commit", fault{takes: time.Second}, kafka.Outcome{}, all},
 		"sent twice":                    {"commit", fault{twice: true}, kafka.Outcome{Verdict: kafka.Unknown}, all},
 		"offsets sent twice":            {"send-offsets", fault{twice: true}, kafka.Outcome{Verdict: kafka.Unknown}, all},
-		"offsets sent twice, refused":   {"send-offsets", fault{twice: true, err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Unknown, Sick: true}, undid(3)},
+		"offsets sent twice, refused":   {"send-offsets", fault{twice: true, err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Unknown, Sick: true}, undid(4)},
 		"records sent twice":            {"produce", fault{twice: true}, kafka.Outcome{}, all}, // they have numbers
 		"never answered":                {"commit", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, all},
 		"commit fails":                  {"commit", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Unknown}, all},
 		"commit fails as sick":          {"commit", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Unknown}, all},
-		"commit was not sent":           {"commit", fault{err: kind(protocol.Inconsistent)}, kafka.Outcome{Verdict: kafka.Aborted}, undid(4)},
-		"commit was not sent, and why":  {"commit", fault{err: protocol.WithKind(refused, protocol.Inconsistent)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(4)},
+		"commit was not sent":           {"commit", fault{err: kind(protocol.Inconsistent)}, kafka.Outcome{Verdict: kafka.Aborted}, undid(5)},
+		"commit was not sent, and why":  {"commit", fault{err: protocol.WithKind(refused, protocol.Inconsistent)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(5)},
 		"begin fails":                   {"begin", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Unknown}, all[:1]},
-		"produce fails":                 {"produce", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undid(2)},
-		"a record is refused":           {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(2)},
-		"records are not acknowledged":  {"produce", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Aborted}, undid(2)},
-		"offsets fail":                  {"send-offsets", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undid(3)},
-		"offsets of a member no more":   {"send-offsets", fault{err: kind(protocol.NotMember)}, kafka.Outcome{Verdict: kafka.Aborted, Lost: []int32{1}}, undid(3)},
-		"fenced, by who takes our slot": {"commit", fault{err: kind(protocol.Fenced)}, kafka.Outcome{Verdict: kafka.Unknown}, append(all[:4:4], "marks [1]")},
+		"produce fails":                 {"produce", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, unsent},
+		"a record is refused":           {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, unsent},
+		"records are not acknowledged":  {"flush", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Aborted}, undid(4)},
+		"a record is refused later":     {"flush", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(4)},
+		"offsets fail":                  {"send-offsets", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undid(4)},
+		"offsets of a member no more":   {"send-offsets", fault{err: kind(protocol.NotMember)}, kafka.Outcome{Verdict: kafka.Aborted, Lost: []int32{1}}, undid(4)},
+		"fenced, by who takes our slot": {"commit", fault{err: kind(protocol.Fenced)}, kafka.Outcome{Verdict: kafka.Unknown}, append(all[:5:5], "marks [1]")},
 	})
 }
 
 // At-least-once, what agents send is acknowledged before the transaction begins.
 func TestOutcomesAtLeastOnce(t *testing.T) {
-	sent := append([]string{"send"}, all...)
+	sent := []string{"begin", "send", "produce", "send-offsets", "flush", "flush-sent", "commit"}
+	undone := append(sent[:6:6], "abort")
 	check(t, kafka.GroupConfig{AtLeastOnce: true}, map[string]outcome{
 		"committed":                    {"", fault{}, kafka.Outcome{}, sent},
-		"slow":                         {"send", fault{takes: time.Second}, kafka.Outcome{}, sent},
-		"a record fails":               {"send", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, sent[:1]},
-		"a record is refused":          {"send", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, sent[:1]},
-		"records are not acknowledged": {"send", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, sent[:1]},
-		"a changelog refuses":          {"produce", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, append([]string{"send"}, undid(2)...)},
+		"slow":                         {"flush-sent", fault{takes: time.Second}, kafka.Outcome{}, sent},
+		"a record fails":               {"flush-sent", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undone},
+		"a record is refused":          {"flush-sent", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undone},
+		"a record is refused at once":  {"send", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, []string{"begin", "send", "flush", "flush-sent", "abort"}},
+		"records are not acknowledged": {"flush-sent", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, sent[:6]},
+		"a changelog refuses":          {"flush", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undone},
 		"commit never answered":        {"commit", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Unknown}, sent},
 	})
 }
@@ -197,20 +202,26 @@ func TestAtLeastOnceIsSentOnceByOneProcess(t *testing.T) {
 	in(t, kafka.GroupConfig{AtLeastOnce: true}, func(w *world) {
 		b := bundle(w.take(1)[0], 1)
 		bundles := []*kafka.Bundle{b}
-		w.next("send", fault{err: errBroker})
+		w.next("flush-sent", fault{err: errBroker})
 		require.Equal(w.t, kafka.Aborted, w.prod.Commit(w.t.Context(), bundles).Verdict)
 		w.next("produce", fault{err: errBroker})
+		require.Equal(w.t, kafka.Aborted, w.prod.Commit(w.t.Context(), bundles).Verdict)
+		w.next("send-offsets", fault{err: errBroker})
 		require.Equal(w.t, kafka.Aborted, w.prod.Commit(w.t.Context(), bundles).Verdict)
 		w.next("begin", fault{err: errBroker})
 		require.Equal(w.t, kafka.Unknown, w.prod.Commit(w.t.Context(), bundles).Verdict)
 		w.asked()
+		w.mu.Lock()
+		clear(w.positions) // nothing was committed
+		w.mu.Unlock()
 		state, err := w.prod.Settle(w.t.Context(), bundles)
 		require.NoError(w.t, err)
 		require.Equal(w.t, map[int32]kafka.Settled{1: kafka.SlotNotCommitted}, state)
 		require.Equal(w.t, []string{"close", "close-plain", "open", "marks [1]", "offsets"}, w.asked())
 		require.Equal(w.t, kafka.Committed, w.prod.Commit(w.t.Context(), bundles).Verdict)
-		require.Equal(w.t, [][]*kafka.Outputs{b.Outputs[1:], b.Outputs[1:]}, w.sent, "the first was not acknowledged")
-		require.Equal(w.t, [][]*kafka.Outputs{b.Outputs[:1], b.Outputs[:1]}, w.produced)
+		first, rest := b.Outputs[:1], b.Outputs[1:]
+		require.Equal(w.t, [][]*kafka.Outputs{rest, rest, rest, nil}, w.sent, "until all was acknowledged, and the changelog's with it handed over")
+		require.Equal(w.t, [][]*kafka.Outputs{first, first, first, first}, w.produced)
 	})
 }
 
@@ -219,7 +230,7 @@ func TestABrokenPlainClientIsReplaced(t *testing.T) {
 	in(t, kafka.GroupConfig{AtLeastOnce: true}, func(w *world) {
 		bundles := []*kafka.Bundle{bundle(w.take(1)[0], 1)}
 		w.broken = true
-		w.next("send", fault{err: errBroker})
+		w.next("flush-sent", fault{err: errBroker})
 		require.Equal(w.t, kafka.Unknown, w.prod.Commit(w.t.Context(), bundles).Verdict)
 		w.broken = false
 		w.asked()

@@ -14,13 +14,21 @@ import (
 type plain struct {
 	d      *Driver
 	topics []string
+	queue  []*kafka.Outputs
 }
 
 var _ protocol.Plain = (*plain)(nil)
 
-// Send implements protocol.Plain.
-func (p *plain) Send(ctx context.Context, outs []*kafka.Outputs) error {
-	tps, batches := batchesOf(p.topics, outs)
+// Produce implements protocol.Plain.
+func (p *plain) Produce(_ context.Context, outs []*kafka.Outputs) error {
+	p.queue = append(p.queue, outs...)
+	return nil
+}
+
+// Flush implements protocol.Plain.
+func (p *plain) Flush(ctx context.Context) error {
+	tps, batches := batchesOf(p.topics, p.queue)
+	p.queue = nil
 	for _, tp := range tps {
 		written := false
 		_, err := again(ctx, p.d, "Produce", func() (done, error) {

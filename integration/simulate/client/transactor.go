@@ -22,6 +22,7 @@ type transactor struct {
 	failed bool // a batch of the transaction may or may not be written: its number cannot be used again
 	begun  bool
 	ending bool // Commit was sent
+	queue  []*kafka.Outputs
 }
 
 var _ protocol.Transactor = (*transactor)(nil)
@@ -73,12 +74,21 @@ func (t *transactor) check(err error) error {
 	return err
 }
 
-// Produce implements protocol.Transactor: one batch per topic-partition.
+// Produce implements protocol.Transactor: records are written at once, or only when they are waited for, behind what comes between.
 func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
+	if t.queue = outs; t.d.net.S.Rand().IntN(2) == 0 {
+		return t.Flush(ctx)
+	}
+	return nil
+}
+
+// Flush implements protocol.Transactor: one batch per topic-partition.
+func (t *transactor) Flush(ctx context.Context) error {
 	if t.fatal != nil {
 		return t.fatal
 	}
-	tps, batches := batchesOf(t.topics, outs)
+	tps, batches := batchesOf(t.topics, t.queue)
+	t.queue = nil
 	if len(tps) == 0 {
 		return nil
 	}
