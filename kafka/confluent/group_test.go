@@ -192,8 +192,12 @@ func TestPauseAndResume(t *testing.T) {
 	c := cluster(t, 2)
 	d := driver(t, c)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource)
-	seen := map[int32]int{}
-	n.onBatch = func(b *kafka.Batch) { seen[b.Partition] += b.Len() }
+	seen, next := map[int32]int{}, int64(0)
+	n.onBatch = func(b *kafka.Batch) {
+		if seen[b.Partition] += b.Len(); b.Partition == 0 {
+			next = b.Next
+		}
+	}
 	n.start()
 	n.await("owns both", n.owns(0, 1))
 	n.group.Pause(kafka.TopicPartition{Topic: "a", Partition: 0}, kafka.TopicPartition{Topic: "nobody's", Partition: 7})
@@ -209,7 +213,7 @@ func TestPauseAndResume(t *testing.T) {
 	n.group.Retake([]int32{0}, context.Canceled)
 	n.await("slot 0 is taken again", func() bool { return len(n.grants) == 3 })
 	fill(t, c, "a", 1, 10, 10)
-	n.await("partition 0 is read again", func() bool { return seen[0] == 20 })
+	n.await("partition 0 is read again, from where it is committed: its first records may come twice", func() bool { return next == 20 })
 }
 
 func TestKeptSlotsStayWithTheInstance(t *testing.T) {
