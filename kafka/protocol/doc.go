@@ -14,7 +14,7 @@
 //	lost    ──► Lost ─────────────────────────► unassigned
 //
 // A producer commits bundles in transactions, whose outcome is Committed, Aborted, or Unknown until Settle has found it
-// out. At-least-once, what agents send goes before them, outside; changelogs and offsets are in them all the same.
+// out. At-least-once, what agents send goes beside them; changelogs and offsets are in them all the same.
 //
 // The steps between which a process may die are named by crash points.
 //
