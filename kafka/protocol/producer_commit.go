@@ -49,7 +49,10 @@ func (t *transactions) commit(ctx context.Context, now Member, bundles []*kafka.
 		})
 	}
 	if err := errors.Join(t.flush(ctx, bundles, given), err); err != nil {
-		if t.plain != nil && (t.plain.Broken() || ctx.Err() != nil) { // it may still send what we gave up on
+		switch {
+		case t.plain != nil && (t.plain.Broken() || ctx.Err() != nil): // it may still send what we gave up on
+			return t.unknown(bundles, err)
+		case KindOf(err) == Fenced: // librdkafka may abort what has nothing in it without a word to the broker, and go on with an epoch that is over
 			return t.unknown(bundles, err)
 		}
 		return t.abort(bundles, err)

@@ -74,6 +74,7 @@ func TestOutcomesOfTransactions(t *testing.T) {
 		"records are not acknowledged":  {"flush", fault{takes: -1}, kafka.Outcome{Verdict: kafka.Aborted}, undid(4)},
 		"a record is refused later":     {"flush", fault{err: kind(protocol.Sick)}, kafka.Outcome{Verdict: kafka.Aborted, Sick: true}, undid(4)},
 		"offsets fail":                  {"send-offsets", fault{err: errBroker}, kafka.Outcome{Verdict: kafka.Aborted}, undid(4)},
+		"fenced before anything is in":  {"send-offsets", fault{err: kind(protocol.Fenced)}, kafka.Outcome{Verdict: kafka.Unknown}, append(all[:4:4], "marks [1]")},
 		"offsets of a member no more":   {"send-offsets", fault{err: kind(protocol.NotMember)}, kafka.Outcome{Verdict: kafka.Aborted, Lost: []int32{1}}, undid(4)},
 		"fenced, by who takes our slot": {"commit", fault{err: kind(protocol.Fenced)}, kafka.Outcome{Verdict: kafka.Unknown}, append(all[:5:5], "marks [1]")},
 	})
