@@ -347,10 +347,10 @@ func isPurged(err error) bool {
 	return code == rdk.ErrPurgeQueue || code == rdk.ErrPurgeInflight
 }
 
-// isFenced says whether another producer has taken this one's transactional id.
+// isFenced says whether another producer has taken this one's transactional id, or the broker has forgotten it: only a new one can go on.
 func isFenced(err error) bool {
 	switch codeOf(err) {
-	case rdk.ErrFenced, rdk.ErrProducerFenced, rdk.ErrInvalidProducerEpoch:
+	case rdk.ErrFenced, rdk.ErrProducerFenced, rdk.ErrInvalidProducerEpoch, rdk.ErrInvalidProducerIDMapping:
 		return true
 	}
 	return false
