@@ -3,9 +3,12 @@ package actors
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/troupe-stream/troupe/topology/plan"
 )
 
 // Registered is how many actors of a node the library knows, and how many mailboxes are kept to be looked at.
@@ -33,3 +36,15 @@ func MeetAll(t *testing.T, seen map[string]int, all []string, history func(*rapi
 	}
 	require.Empty(t, missing, "never happened: %v", seen)
 }
+
+// NewSimBegun is NewSim, but that nothing has happened yet.
+func NewSimBegun(p *plan.Plan, partitions func(*plan.Topic) int32, now time.Time) (*Sim, error) {
+	s := newSim(p, partitions, now)
+	return s, s.reboot()
+}
+
+// GoroutineID and StackOf are what stacks of handlers that hang are found by.
+var (
+	GoroutineID = goroutineID
+	StackOf     = stackOf
+)

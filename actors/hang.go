@@ -16,6 +16,9 @@ import (
 // maxHangs is how many handlers may hang at once before the node ends: each keeps its goroutine, and what it holds.
 const maxHangs = 100
 
+// maxStacks bounds the bytes that are read to find one goroutine's stack: those of some hundred thousand goroutines.
+const maxStacks = 64 << 20
+
 var (
 	errLate = errors.New("the handler has passed its deadline")
 	errHung = errors.New("the handler hangs: it has not returned though its context has ended")
@@ -177,7 +180,12 @@ func goroutineID() string {
 // stackOf finds the stack of a goroutine.
 func stackOf(id string) string {
 	all := make([]byte, 1<<20)
-	all = all[:runtime.Stack(all, true)]
+	n := runtime.Stack(all, true)
+	for n == len(all) && n < maxStacks { // it has been cut
+		all = make([]byte, 2*n)
+		n = runtime.Stack(all, true)
+	}
+	all = all[:n]
 	for part := range bytes.SplitSeq(all, []byte("\n\n")) {
 		if bytes.HasPrefix(part, []byte(id+" [")) {
 			return string(part)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -196,6 +199,57 @@ func TestNodeTimersAndTasksThatHang(t *testing.T) {
 				require.Equal(t, "2", string(w.readSome("out", 1)[0].Value), "what the first call has sent is not committed") // a timer may have gone on
 				w.stop(n)
 			})
+		}
+	}
+}
+
+// A handler that hangs is in the log with its stack, once, and again when it has ended at last.
+func TestNodeTellsWhatHangs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, "in")
+	log := new(lines)
+	w.logs = log
+	release := make(chan struct{})
+	topo := topology.New("hang")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	topology.Each(topo, "agent", in, func(*topology.Context, topology.Event[string, string]) error { <-release; return nil },
+		topology.OnFailure(topology.Policy{Attempts: 1, Deadline: time.Millisecond, Grace: time.Millisecond}))
+	w.node(t.TempDir(), topo)
+	end := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(end) // before the node stops
+	w.send("in", "bad")
+	w.read("hang-dead-letters", 1)
+	const ended = "handler that hung has ended"
+	hangs := log.with(`msg="handler hangs: `)
+	require.Len(t, hangs, 1)
+	require.Contains(t, hangs[0], "level=ERROR")
+	require.Contains(t, hangs[0], `of="agent agent, partition 0" hanging=1 stack="goroutine `)
+	require.Contains(t, hangs[0], "actors_test.TestNodeTellsWhatHangs")
+	require.Empty(t, log.with(ended))
+	end()
+	require.Eventually(t, func() bool { return len(log.with(ended)) == 1 }, patience, tick)
+	require.Contains(t, log.with(ended)[0], "level=INFO")
+}
+
+// The stack of one goroutine is found among thousands.
+func TestAStackAmongMany(t *testing.T) {
+	t.Parallel()
+	const many = 10_000
+	release, ids := make(chan struct{}), make(chan string, many)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(release)
+	for range many {
+		all.Go(func() {
+			ids <- actors.GoroutineID()
+			<-release
+		})
+	}
+	for i := range many {
+		if id := <-ids; i%1000 == 999 { // wherever it is listed
+			stack := actors.StackOf(id)
+			require.True(t, strings.HasPrefix(stack, id+" ["), stack)
+			require.Contains(t, stack, "TestAStackAmongMany")
 		}
 	}
 }
