@@ -80,6 +80,9 @@ func beside(b *testing.B, others int, fail bool) float64 {
 	if others > 0 && failed.Load() == 0 {
 		b.Fatal("the other partition has done nothing meanwhile")
 	}
+	if fail && failed.Load() == int64(others) {
+		b.Fatal("the other partition has had nothing left to fail at for a part of the time")
+	}
 	b.Logf("%d others, failing %v: %d of them meanwhile", others, fail, failed.Load())
 	w.stop(n)
 	return besideTotal / time.Duration(last.Load()-first.Load()).Seconds()

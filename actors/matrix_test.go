@@ -22,7 +22,7 @@ import (
 )
 
 // What user code may do to its record, and what is said of it then. What ends the process is in TestWhatKillsWherever, TestPolicyOfATimerThatKills,
-// TestADurableTimerThatKills and integration/exits; a task that does is not contained.
+// TestADurableTimerThatKills and integration/exits; a task that does is not contained: TestATaskThatKills.
 var harms = map[string]string{
 	"error":  "the bank is closed",
 	"panic":  "panic: a pipe burst",
@@ -90,18 +90,45 @@ func matrixPlaces() map[string]hanging {
 	return all
 }
 
-func matrixPolicy(then topology.Decision) topology.Policy {
-	return topology.Policy{
-		Attempts: 2, Then: then, Deadline: 500 * time.Millisecond, Grace: 100 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
-	}
+// choice is how a policy comes to give up.
+type choice struct {
+	topology.Decision
+	decided bool // by its Decide; its Then is another
 }
 
-// policies are those that are tested: the first alone if the tests are to be short.
-func policies(all ...topology.Decision) []topology.Decision {
-	if testing.Short() {
-		return all[:1]
+// String implements fmt.Stringer.
+func (c choice) String() string {
+	if c.decided {
+		return "Decide says " + c.Decision.String()
 	}
-	return all
+	return c.Decision.String()
+}
+
+func matrixPolicy(c choice) topology.Policy {
+	p := topology.Policy{
+		Attempts: 2, Then: c.Decision, Deadline: 500 * time.Millisecond, Grace: 100 * time.Millisecond, Backoff: topology.Backoff{Min: time.Millisecond},
+	}
+	if c.decided {
+		p.Then = topology.StopNode
+		p.Decide = func(f topology.Failure) topology.Decision {
+			if f.Attempts < 2 {
+				return topology.ByPolicy
+			}
+			return c.Decision
+		}
+	}
+	return p
+}
+
+// choices are those that are tested: the first alone if the tests are to be short.
+func choices(all ...topology.Decision) (cs []choice) {
+	for _, d := range all {
+		cs = append(cs, choice{Decision: d})
+	}
+	if cs = append(cs, choice{all[0], true}); testing.Short() {
+		return cs[:1]
+	}
+	return cs
 }
 
 // keysIn are keys of one of some partitions.
@@ -120,7 +147,7 @@ func TestNodePoliciesEverywhere(t *testing.T) {
 	t.Parallel()
 	names := slices.Sorted(maps.Keys(harms))
 	for place, define := range matrixPlaces() {
-		for _, then := range policies(topology.DeadLetter, topology.Skip, topology.StopPartition) {
+		for _, then := range choices(topology.DeadLetter, topology.Skip, topology.StopPartition) {
 			t.Run(fmt.Sprint(place, ", ", then), func(t *testing.T) {
 				t.Parallel()
 				h := &harmful{release: make(chan struct{})}
@@ -141,7 +168,7 @@ func TestNodePoliciesEverywhere(t *testing.T) {
 					}
 				}
 				require.NoError(t, w.client().ProduceSync(t.Context(), records...).FirstErr())
-				switch then {
+				switch then.Decision {
 				case topology.StopPartition:
 					require.Eventually(t, func() bool { return len(stopped(n)) == len(names) }, patience, tick, "%v", stopped(n))
 					for p, harm := range names {
@@ -162,7 +189,7 @@ func TestNodePoliciesEverywhere(t *testing.T) {
 				default:
 					require.ElementsMatch(t, append(before, behind...), valuesOf(w.read("out", 2*len(names))))
 				}
-				if then == topology.DeadLetter {
+				if then.Decision == topology.DeadLetter {
 					for _, letter := range w.read("matrix-dead-letters", len(names)) {
 						require.Regexp(t, harms[string(letter.Value)], header(letter, "troupe.error"), string(letter.Value))
 						require.Equal(t, "2", header(letter, "troupe.attempts"))
@@ -191,8 +218,8 @@ func TestNodePoliciesEverywhere(t *testing.T) {
 				w := newWorld(t, 1, "in", "out")
 				topo := topology.New("matrix")
 				in, out := topology.NewTopic(topo, "in", codec.String, codec.String), topology.NewTopic(topo, "out", codec.String, codec.String)
-				topo.OnFailure(matrixPolicy(topology.StopNode))
-				define(topo, in, out, h.strike, topology.OnFailure(matrixPolicy(topology.StopNode)))
+				topo.OnFailure(matrixPolicy(choice{Decision: topology.StopNode}))
+				define(topo, in, out, h.strike, topology.OnFailure(matrixPolicy(choice{Decision: topology.StopNode})))
 				n := w.node(t.TempDir(), topo)
 				t.Cleanup(func() { close(h.release) })
 				w.send("in", "before", harm, "behind")
@@ -218,7 +245,7 @@ func (w *world) endsBy(n *actors.Node, of, says string) {
 func TestNodePoliciesOfTimersAndTasks(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"timer", "task"} {
-		for _, then := range policies(topology.DeadLetter, topology.Skip, topology.StopPartition, topology.StopNode) {
+		for _, then := range choices(topology.DeadLetter, topology.Skip, topology.StopPartition, topology.StopNode) {
 			t.Run(fmt.Sprint(kind, ", ", then), func(t *testing.T) {
 				t.Parallel()
 				var end []func()
@@ -238,13 +265,13 @@ func TestNodePoliciesOfTimersAndTasks(t *testing.T) {
 }
 
 // besides is a topology with a timer or a task that comes to harm, a timer at its first firing only if a firing may be given up.
-func besides(kind string, then topology.Decision, h *harmful, harm string) *topology.Topology {
+func besides(kind string, then choice, h *harmful, harm string) *topology.Topology {
 	topo := topology.New("matrix")
 	in, out := topology.NewTopic(topo, "in", codec.String, codec.String), topology.NewTopic(topo, "out", codec.String, codec.String)
 	topology.Each(topo, "each", in, func(ctx *topology.Context, e textEvent) error { out.Send(ctx, e.Key, e.Value); return nil }, topology.Sends(out))
 	fn := func(ctx *topology.TaskContext) error {
 		out.Send(ctx, "k", "beside")
-		if kind == "timer" && (then == topology.Skip || then == topology.DeadLetter) && h.calls.Load() >= 2 {
+		if kind == "timer" && (then.Decision == topology.Skip || then.Decision == topology.DeadLetter) && h.calls.Load() >= 2 {
 			return nil
 		}
 		return h.strike(ctx, harm)
@@ -259,9 +286,9 @@ func besides(kind string, then topology.Decision, h *harmful, harm string) *topo
 }
 
 // besidesEnd waits for what comes of it.
-func besidesEnd(w *world, n *actors.Node, kind string, then topology.Decision, h *harmful, says string) {
+func besidesEnd(w *world, n *actors.Node, kind string, then choice, h *harmful, says string) {
 	w.t.Helper()
-	switch then {
+	switch then.Decision {
 	case topology.StopNode:
 		w.endsBy(n, kind+" beside", says)
 		return

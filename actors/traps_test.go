@@ -132,7 +132,9 @@ func TestNodeRestartWithoutLimit(t *testing.T) {
 	w := newWorld(t, 1, "in", "out")
 	topo := topology.New("traps")
 	in, out := topology.NewTopic(topo, "in", codec.String, codec.String), topology.NewTopic(topo, "out", codec.String, codec.String)
+	var made atomic.Int64
 	topology.Props(topo, "trap", in, actor.PropsFromProducer(func() actor.Actor {
+		made.Add(1)
 		return &trap{out, func(actor.Context, string) error { panic(errors.New("always")) }, nil}
 	}), topology.Sends(out), topology.OnFailure(topology.Policy{Attempts: 1}))
 	n := w.node(t.TempDir(), topo)
@@ -142,6 +144,7 @@ func TestNodeRestartWithoutLimit(t *testing.T) {
 	}
 	w.send("in", values...)
 	require.Equal(t, values, valuesOf(w.read("traps-dead-letters", len(values))))
+	require.GreaterOrEqual(t, made.Load(), int64(len(values)), "its producer runs again for each")
 	w.stop(n)
 	w.read("out", 0)
 }

@@ -2,6 +2,7 @@ package topologytest_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,6 +90,28 @@ func TestLoopThatFailsOnce(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, values(d, b.out))
 	require.Len(t, d.Failures(), 1)
 	require.Empty(t, letters(d))
+}
+
+// A restart gives an agent fresh state: what its function keeps in variables begins anew, and is not what a failure has left.
+func TestLoopBeginsAfresh(t *testing.T) {
+	t.Parallel()
+	tries := 0
+	b, d := loop(t, func(b bench, ctx ctxOf, in stream) error {
+		n := 0
+		for ev := range in.All() {
+			n++
+			b.out.Send(ctx, ev.Key, fmt.Sprint(ev.Value, n))
+			if ev.Value == "bad" {
+				if tries++; tries < 3 {
+					return errors.New("not now")
+				}
+			}
+		}
+		return nil
+	})
+	pipe(d, b.in, "a", "bad", "c")
+	require.Equal(t, []string{"a1", "bad1", "c2"}, values(d, b.out))
+	require.Equal(t, 3, tries)
 }
 
 // An agent that fails before it takes a record has no record to give up: the test is told that it never comes to rest, and why.

@@ -219,7 +219,7 @@ func TestPermanentErrorsAreNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	inEach(t, topology.Policy{}, func(value string, _ int) error {
 		if value == "bad" {
-			return topology.Permanent(errFlaky)
+			return fmt.Errorf("pay: %w", errors.Join(errors.New("and more"), topology.Permanent(errFlaky)))
 		}
 		return nil
 	}, func(t *testing.T, b bench, _ *faulty, d *topologytest.Driver) {
