@@ -127,6 +127,9 @@ func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, a
 	err := t.bounded(ctx, "send offsets", func() error {
 		return t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
 	})
+	if err == nil {
+		return nil
+	}
 	return t.explained(t.driver.denied(err, t.rights(bundles)...))
 }
 
