@@ -321,13 +321,13 @@ func ignoreClosed(err error) error {
 // logger passes the broker's lines on.
 type logger struct{ to *slog.Logger }
 
-// Logf takes one line. What the broker calls info is one line per request: debug here.
+// Logf takes one line. What the broker calls info is one line per request, and slow is a commit of five milliseconds: debug here.
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	to := slog.LevelDebug
-	switch level {
-	case kfake.LogLevelError:
+	switch {
+	case level == kfake.LogLevelError:
 		to = slog.LevelError
-	case kfake.LogLevelWarn:
+	case level == kfake.LogLevelWarn && !strings.Contains(format, " slow "):
 		to = slog.LevelWarn
 	}
 	if l.to.Enabled(context.Background(), to) {

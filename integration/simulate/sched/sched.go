@@ -56,6 +56,7 @@ type Sched struct {
 	Counts func(name string) bool
 	tracer func(string)
 	fail   error
+	beside int // steps that are taken at the same time
 }
 
 // fate is the fortune of one kind of fault.
@@ -86,7 +87,7 @@ type pick struct {
 // New makes a scheduler. Its time begins at a fixed moment.
 func New(seed uint64) *Sched {
 	return &Sched{
-		seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x5eed)), now: time.UnixMilli(1_700_000_000_000),
+		seed: seed, beside: 1, rnd: rand.New(rand.NewPCG(seed, 0x5eed)), now: time.UnixMilli(1_700_000_000_000),
 		laneAt: map[laneKey]*lane{}, fates: map[string]*fate{},
 	}
 }
@@ -250,13 +251,16 @@ func (s *Sched) Advance(d time.Duration) { s.now = s.now.Add(d) }
 // maxDrift is how much time one step takes at most.
 const maxDrift = 2 * time.Millisecond
 
+// SideBySide says how many steps are taken at the same time, from now on: each takes so much less of it.
+func (s *Sched) SideBySide(n int) { s.beside = max(n, 1) }
+
 // Step does the next thing, and says whether there was one. Where nothing is to do, time passes until there is.
 func (s *Sched) Step() bool {
 	if s.fail != nil {
 		return false
 	}
 	s.steps++
-	s.now = s.now.Add(time.Duration(s.rnd.Int64N(int64(maxDrift))))
+	s.now = s.now.Add(time.Duration(s.rnd.Int64N(int64(maxDrift)) / int64(s.beside)))
 	for {
 		s.ring()
 		s.picks = s.picks[:0]

@@ -38,6 +38,9 @@ const DefaultSteps = 2000
 // settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy.
 const settleSteps = 60_000
 
+// fewNodes are as many as one processor serves in time.
+const fewNodes = 2
+
 // Result is how a run ended.
 type Result struct {
 	Seed    uint64
@@ -259,6 +262,8 @@ func (w *World) calm() {
 		}
 	}
 	w.nodes = slices.DeleteFunc(w.nodes, func(n *node) bool { return n.twin })
+	// Machines run side by side: many of them, on one processor, would have no time left for their heartbeats, and sessions would end for ever.
+	w.s.SideBySide(len(w.nodes) / fewNodes)
 }
 
 // settle runs until everything is committed.
