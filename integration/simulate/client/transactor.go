@@ -76,7 +76,11 @@ func (t *transactor) check(err error) error {
 
 // Produce implements protocol.Transactor: records are written at once, or only when they are waited for, behind what comes between.
 func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
-	if t.queue = outs; t.d.net.S.Rand().IntN(2) == 0 {
+	t.queue = outs
+	if len(outs) > 0 && t.d.net.S.Chance("client: records wait", 1000) { // for room in its queue, since brokers are busy
+		t.d.net.S.Sleep(ctx, time.Duration(t.d.net.S.Rand().Int64N(int64(400*time.Millisecond))))
+	}
+	if t.d.net.S.Rand().IntN(2) == 0 {
 		return t.Flush(ctx)
 	}
 	return nil
@@ -91,9 +95,6 @@ func (t *transactor) Flush(ctx context.Context) error {
 	t.queue = nil
 	if len(tps) == 0 {
 		return nil
-	}
-	if t.d.net.S.Chance("client: records wait", 1000) { // in its queue, for brokers that are busy
-		t.d.net.S.Sleep(ctx, time.Duration(t.d.net.S.Rand().Int64N(int64(400*time.Millisecond))))
 	}
 	id := t.id
 	added := 0
