@@ -72,6 +72,8 @@ type transactor struct {
 	sender
 	group   string
 	explain bool // ask for delivery reports: the transaction before failed for a reason that was not told
+	// again adds the same offsets again: in a transaction that has failed it only says why.
+	again func(context.Context) error
 }
 
 var _ protocol.Transactor = (*transactor)(nil)
@@ -87,6 +89,7 @@ func (t *transactor) Begin() error {
 // to add offsets, it waits for all of them, so that the latter fails.
 func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 	if t.batched {
+		t.again = nil
 		_ = t.failures(ctx) // of a transaction before, which was aborted
 		return classify(t.produceAll(ctx, outs))
 	}
@@ -105,7 +108,7 @@ func (t *transactor) Produce(ctx context.Context, outs []*kafka.Outputs) error {
 }
 
 // Flush implements protocol.Transactor. The batched client tells why a record was not delivered: that is reported whether or not it was asked
-// for. Records that were purged say only that the transaction has failed; it tells why itself, when the offsets are sent, or it is ended.
+// for. Records that were purged say only that the transaction has failed; it tells why itself, when offsets are sent.
 func (t *transactor) Flush(ctx context.Context) error {
 	if !t.batched {
 		return nil
@@ -113,7 +116,11 @@ func (t *transactor) Flush(ctx context.Context) error {
 	err := t.drain(ctx)
 	failed := t.failures(ctx)
 	if isPurged(failed) {
-		return errors.Join(failed, classify(err))
+		var why error
+		if t.again != nil {
+			why = t.again(ctx)
+		}
+		return errors.Join(why, failed, classify(err))
 	}
 	return classify(errors.Join(failed, err))
 }
@@ -128,6 +135,7 @@ func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, a
 		return t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
 	})
 	if err == nil {
+		t.again = func(ctx context.Context) error { return t.SendOffsets(ctx, bundles, as) }
 		return nil
 	}
 	return t.explained(t.driver.denied(err, t.rights(bundles)...))
