@@ -131,11 +131,11 @@ func (t *transactor) SendOffsets(ctx context.Context, bundles []*kafka.Bundle, a
 	if !ok {
 		return fmt.Errorf("send offsets: the group's metadata is a %T, not of this client", as.Metadata)
 	}
+	t.again = func(ctx context.Context) error { return t.SendOffsets(ctx, bundles, as) }
 	err := t.bounded(ctx, "send offsets", func() error {
 		return t.SendOffsetsToTransaction(ctx, offsetsOf(bundles), metadata)
 	})
 	if err == nil {
-		t.again = func(ctx context.Context) error { return t.SendOffsets(ctx, bundles, as) }
 		return nil
 	}
 	return t.explained(t.driver.denied(err, t.rights(bundles)...))

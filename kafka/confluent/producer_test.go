@@ -219,6 +219,42 @@ func sickBundles(t *testing.T, atLeastOnce bool) {
 	require.Equal(t, map[int32]kafka.Settled{0: kafka.SlotLost}, state)
 }
 
+// Offsets are added while records are on their way: what says in the end that these must not be written is the transaction, which has failed
+// for it, and not the records, which were purged with it.
+func TestATransactionThatIsDeniedSaysSo(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 1)
+	n := open(t, driver(t, c), kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
+	n.await("owns", n.owns(0))
+	c.ControlKey(kmsg.AddPartitionsToTxn.Int16(), func(rq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := rq.ResponseKind().(*kmsg.AddPartitionsToTxnResponse)
+		for _, asked := range rq.(*kmsg.AddPartitionsToTxnRequest).Topics {
+			topic := kmsg.NewAddPartitionsToTxnResponseTopic()
+			topic.Topic = asked.Topic
+			for _, p := range asked.Partitions {
+				x := kmsg.NewAddPartitionsToTxnResponseTopicPartition()
+				x.Partition, x.ErrorCode = p, kerr.TopicAuthorizationFailed.Code
+				topic.Partitions = append(topic.Partitions, x)
+			}
+			r.Topics = append(r.Topics, topic)
+		}
+		return r, nil, true
+	})
+	n.mu.Lock()
+	g := n.grants[0]
+	n.mu.Unlock()
+	b := &kafka.Bundle{Slot: 0, Incarnation: g.Incarnation, MemberID: g.MemberID, Seq: 1, Outputs: []*kafka.Outputs{{}}}
+	b.Outputs[0].Append(0, 0, 0, nil, []byte("v"), nil)
+	b.Offsets = []kafka.Position{{TopicPartition: oneSource(0)[0], Offset: 0, Metadata: kafka.Meta{Seq: 1}.Encode()}}
+	for range 3 {
+		out := n.prod.Commit(t.Context(), []*kafka.Bundle{b})
+		require.NotEqual(t, kafka.Committed, out.Verdict)
+		require.ErrorIs(t, out.Err, kafka.ErrDenied)
+		require.ErrorContains(t, out.Err, "Write on topic out")
+	}
+}
+
 func TestAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	c := cluster(t, 2)
