@@ -43,7 +43,6 @@ type Grant struct {
 	Slot        int32
 	Incarnation int64  // unique in this process: a slot taken again has a new one
 	MemberID    string // the member as which it was taken; bundles of the slot are committed as this member or not at all
-	Generation  int32  // the group's at that time: an owner that comes later has no lower one
 	Sources     []Position
 	Careful     bool // the owner before did not release it in order: it may have died of a record
 	// Suspects are records that processes have died with; zero: none. Its Open is false.

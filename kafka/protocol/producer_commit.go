@@ -10,7 +10,7 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// transactions commits in transactions, and at-least-once sends before them what is not of a changelog.
+// transactions commits in transactions, and at-least-once sends beside them what is not of a changelog.
 type transactions struct {
 	Transactor
 	plain Plain // nil: exactly-once

@@ -105,7 +105,7 @@ func (g *Group) onTake(t *take, got taken, err error) {
 	for _, s := range still {
 		g.incarnation++
 		s.granted, s.tries, g.held[s.id] = true, 0, true
-		s.grant = kafka.Grant{Slot: s.id, Incarnation: g.incarnation, MemberID: t.as.ID, Generation: t.as.Generation, Sources: got.sources[s.id], Careful: got.careful[s.id], Suspects: got.mine[s.id].Trying}
+		s.grant = kafka.Grant{Slot: s.id, Incarnation: g.incarnation, MemberID: t.as.ID, Sources: got.sources[s.id], Careful: got.careful[s.id], Suspects: got.mine[s.id].Trying}
 		g.commits.grant(s.id, s.grant.Incarnation, s.grant.MemberID, s.sources)
 		if len(s.sources) > 0 {
 			grants = append(grants, s.grant)
