@@ -75,8 +75,8 @@ func openReader(d *Driver) (kafka.Reader, error) {
 		"auto.offset.reset": "error",
 	})
 	unless(cm, map[string]rdk.ConfigValue{
-		"fetch.wait.max.ms": 20, "fetch.queue.backoff.ms": 5, "fetch.message.max.bytes": 4 << 20,
-		"queued.min.messages": 200000, "queued.max.messages.kbytes": 65536,
+		"fetch.wait.max.ms": 20, "fetch.queue.backoff.ms": 5, "fetch.message.max.bytes": 512 << 10,
+		"queued.min.messages": 20000, "queued.max.messages.kbytes": 65536,
 	})
 	c, err := rdk.NewConsumer(cm)
 	if err != nil {
