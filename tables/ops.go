@@ -154,6 +154,12 @@ func (o *OpsOf[V]) AppendAll(other Ops) {
 	base := uint32(len(o.arena))
 	o.arena = append(o.arena, from.arena...)
 	o.clock, o.time = max(o.clock, from.clock), from.time
+	if len(from.ops) == 1 { // most turns ask for one thing: without calls into the runtime
+		x := from.ops[0]
+		x.keyPos, x.valPos = x.keyPos+base, x.valPos+base
+		o.ops = append(o.ops, x)
+		return
+	}
 	n := len(o.ops)
 	o.ops = append(o.ops, from.ops...)
 	for i := n; i < len(o.ops); i++ {
@@ -185,7 +191,11 @@ func (o *OpsOf[V]) Free() {
 
 // forget lets go of what operations hold.
 func (o *OpsOf[V]) forget(ops []op[V]) {
-	clear(ops) // their functions and values are garbage now
+	if len(ops) == 1 { // as in AppendAll
+		ops[0] = op[V]{}
+	} else {
+		clear(ops) // their functions and values are garbage now
+	}
 	if poison.On {
 		for i := range ops {
 			ops[i] = op[V]{kind: opUpdate, keyPos: math.MaxUint32 / 2, keyLen: 1} // no arena has that, and no function is there
