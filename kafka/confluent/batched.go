@@ -27,6 +27,10 @@ const (
 type intake interface {
 	// take has the records of a partition come in here. It is called before the partition is assigned, each time.
 	take(tp kafka.TopicPartition) error
+	// hold keeps the records of a partition back, in librdkafka's own queue of it, which fills until it is as long as the settings let it be; release
+	// lets them come, in order. Some that were on their way come after hold, too.
+	hold(tp kafka.TopicPartition)
+	release(tp kafka.TopicPartition)
 	// fetch waits up to the given time for records and takes so many at most. What it returns is good until done, which must follow.
 	fetch(wait time.Duration, most int) []catch
 	// fill moves records of a run to a batch, until that has so many records or bytes. Those below offset next are skipped; it

@@ -97,6 +97,22 @@ func (in *batchedIntake) take(tp kafka.TopicPartition) error {
 	return nil
 }
 
+// hold implements intake.
+func (in *batchedIntake) hold(tp kafka.TopicPartition) {
+	delete(in.young, tp)
+	if q := in.queues[tp]; q != nil {
+		C.rd_kafka_queue_forward(q, nil)
+	}
+}
+
+// release implements intake. What waits in the partition's queue is moved behind what waits here (rd_kafka_q_fwd_set).
+func (in *batchedIntake) release(tp kafka.TopicPartition) {
+	if q := in.queues[tp]; q != nil {
+		C.rd_kafka_queue_forward(q, in.c.queue)
+		in.young[tp] = q
+	}
+}
+
 // fetch implements intake.
 func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
 	in.runs = in.runs[:0]

@@ -16,6 +16,9 @@ import (
 // errClosed is why a consumer that is closed is nobody in its group.
 var errClosed = errors.New("the node has left its group")
 
+// maxHeld is how many sources are held back at once when they are paused; others are paused in librdkafka. The queue of each may fill to queued.max.messages.kbytes.
+const maxHeld = 4
+
 // consumer implements protocol.Consumer with librdkafka's. What it is assigned it reads in batches. Everything in the last
 // block of its fields belongs to the goroutine that polls.
 type consumer struct {
@@ -38,6 +41,7 @@ type consumer struct {
 	broken  bool // the client itself met a fatal error
 	parts   map[kafka.TopicPartition]*source
 	last    *source // of the record before
+	held    int     // sources that are
 	pending []*source
 }
 
@@ -47,6 +51,7 @@ var _ protocol.Consumer = (*consumer)(nil)
 type source struct {
 	tp       kafka.TopicPartition
 	next     int64 // the lowest offset that was not read yet: a consumer may repeat itself
+	held     bool  // paused, and what librdkafka has fetched of it is kept
 	batch    *kafka.Batch
 	records  int // of the batch before: how much room to make for the next
 	bytes    int
@@ -108,7 +113,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 	}
 	unless(cm, map[string]rdk.ConfigValue{
 		"session.timeout.ms": 45000, "heartbeat.interval.ms": 1000, "statistics.interval.ms": figuresEvery, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
-		"queued.max.messages.kbytes": 65536, "queued.min.messages": 100000, "fetch.message.max.bytes": 4 << 20,
+		"queued.max.messages.kbytes": 65536, "queued.min.messages": 20000, "fetch.message.max.bytes": 4 << 20,
 	})
 	client, err := rdk.NewConsumer(cm)
 	if err != nil {
@@ -189,6 +194,7 @@ func (c *consumer) Assign(from []kafka.Position) error {
 // Unassign implements protocol.Consumer.
 func (c *consumer) Unassign(tps []kafka.TopicPartition) error {
 	for _, tp := range tps {
+		c.release(tp) // what librdkafka has of it comes, and is seen to be late
 		delete(c.parts, tp)
 	}
 	c.last = nil
@@ -205,12 +211,51 @@ func (c *consumer) Unassign(tps []kafka.TopicPartition) error {
 	return err
 }
 
-// Pause implements protocol.Consumer.
-func (c *consumer) Pause(tps []kafka.TopicPartition) error { return c.rdk.Pause(clientPartitions(tps)) }
+// Pause implements protocol.Consumer. librdkafka throws away what it has fetched of a partition that it pauses, and fetches it again later. So a few
+// are only held back: where many partitions are paused, each has little in the queue that they share, and what it has is thrown away.
+func (c *consumer) Pause(tps []kafka.TopicPartition) error {
+	var rest []rdk.TopicPartition
+	for _, tp := range tps {
+		switch s := c.parts[tp]; {
+		case s == nil || s.held:
+		case c.in != nil && c.held < maxHeld:
+			c.in.hold(tp)
+			s.held = true
+			c.held++
+		default:
+			rest = append(rest, rdk.TopicPartition{Topic: &tp.Topic, Partition: tp.Partition})
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	return c.rdk.Pause(rest)
+}
 
 // Resume implements protocol.Consumer.
 func (c *consumer) Resume(tps []kafka.TopicPartition) error {
-	return c.rdk.Resume(clientPartitions(tps))
+	var rest []rdk.TopicPartition
+	for _, tp := range tps {
+		if !c.release(tp) {
+			rest = append(rest, rdk.TopicPartition{Topic: &tp.Topic, Partition: tp.Partition})
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	return c.rdk.Resume(rest)
+}
+
+// release lets the records of a partition come, if they are held back.
+func (c *consumer) release(tp kafka.TopicPartition) bool {
+	s := c.parts[tp]
+	if s == nil || !s.held {
+		return false
+	}
+	c.in.release(tp)
+	s.held = false
+	c.held--
+	return true
 }
 
 // Close implements protocol.Consumer. A consumer that met a fatal error of its own is not closed: librdkafka refuses that,

@@ -2,6 +2,8 @@ package confluent
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -214,6 +216,57 @@ func TestPauseAndResume(t *testing.T) {
 	n.await("slot 0 is taken again", func() bool { return len(n.grants) == 3 })
 	fill(t, c, "a", 1, 10, 10)
 	n.await("partition 0 is read again, from where it is committed: its first records may come twice", func() bool { return next == 20 })
+}
+
+// TestPausesLoseNothing pauses each of six partitions behind each of its batches, and resumes the one that has been paused for longest: more are paused
+// than are held back, and what librdkafka has fetched of one is moved or thrown away all the time.
+func TestPausesLoseNothing(t *testing.T) {
+	t.Parallel()
+	const partitions, records = 6, 20_000
+	c := cluster(t, partitions)
+	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{"queued.min.messages": "1000", "fetch.message.max.bytes": "20000"}})
+	require.NoError(t, err)
+	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource)
+	next, over, paused, pauses := map[int32]int64{}, map[int32]bool{}, []kafka.TopicPartition(nil), 0
+	var faults []string
+	n.onBatch = func(b *kafka.Batch) {
+		for _, r := range b.Records {
+			if r.Offset != next[b.Partition] {
+				faults = append(faults, fmt.Sprintf("partition %d: offset %d has come, %d was expected", b.Partition, r.Offset, next[b.Partition]))
+			}
+			next[b.Partition] = r.Offset + 1
+		}
+		tp := kafka.TopicPartition{Topic: "a", Partition: b.Partition}
+		ended := b.Next == records
+		if !ended && !slices.Contains(paused, tp) {
+			n.group.Pause(tp)
+			paused, pauses = append(paused, tp), pauses+1
+		}
+		if ended {
+			over[b.Partition] = true
+			paused = slices.DeleteFunc(paused, func(x kafka.TopicPartition) bool { return x == tp })
+		}
+		if len(paused) > 0 && len(paused)+len(over) == partitions {
+			n.group.Resume(paused[0])
+			paused = paused[1:]
+		}
+	}
+	fill(t, c, "a", partitions, 0, records)
+	n.start()
+	n.await("all is read", func() bool {
+		if len(faults) > 0 {
+			return true
+		}
+		for p := range int32(partitions) {
+			if next[p] < records {
+				return false
+			}
+		}
+		return true
+	})
+	n.stop()
+	require.Empty(t, faults)
+	require.Greater(t, pauses, 3*partitions)
 }
 
 func TestKeptSlotsStayWithTheInstance(t *testing.T) {
