@@ -46,6 +46,65 @@ type realGround struct {
 	log    *slog.Logger
 	system *actor.ActorSystem // from Root on
 	boxes  mailboxes
+	idle   idle
+}
+
+// maxIdle is how many goroutines that have nothing to do are kept.
+const maxIdle = 64
+
+// idle are goroutines that have returned from what they ran: what runs on one next finds a stack that is large enough. A goroutine costs
+// little, but one for each message that finds its actor idle, each batch that a shard applies and each question that it answers spends its time
+// on making its stack larger.
+type idle struct {
+	mu     sync.Mutex
+	next   []chan func() // of each that is idle: what it is to run next
+	closed bool
+}
+
+// Go runs f beside everything else.
+func (g *realGround) Go(f func()) { g.idle.Schedule(f) }
+
+// Throughput implements actor.Dispatcher: after so many messages an actor lets others run, as with the library's own dispatcher.
+func (*idle) Throughput() int { return 300 }
+
+// Schedule implements actor.Dispatcher.
+func (p *idle) Schedule(f func()) {
+	p.mu.Lock()
+	if last := len(p.next) - 1; last >= 0 {
+		c := p.next[last]
+		p.next = p.next[:last]
+		p.mu.Unlock()
+		c <- f
+		return
+	}
+	p.mu.Unlock()
+	go p.run(make(chan func(), 1), f)
+}
+
+// run runs f and what comes next, until there is enough that is idle. If one of them ends the goroutine, nothing else is lost.
+func (p *idle) run(next chan func(), f func()) {
+	for ; f != nil; f = <-next {
+		f()
+		f = nil // nothing of it is kept meanwhile
+		p.mu.Lock()
+		if p.closed || len(p.next) == maxIdle {
+			p.mu.Unlock()
+			return
+		}
+		p.next = append(p.next, next)
+		p.mu.Unlock()
+	}
+}
+
+// close ends those that are idle, and those that are not when they are through.
+func (p *idle) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, c := range p.next {
+		close(c)
+	}
+	p.next = nil
 }
 
 // mailboxes are those of the actors that live, by their ids. The dead are swept out whenever there are twice as many as lived the
@@ -113,8 +172,12 @@ func (*realGround) After(d time.Duration, f func()) (stop func()) {
 }
 
 func (*realGround) AwaitFor(ctx context.Context, done <-chan struct{}, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
+	t := timers.Get().(*time.Timer) //nolint:forcetypeassert // nothing else is put there
+	t.Reset(d)
+	defer func() {
+		t.Stop()
+		timers.Put(t)
+	}()
 	select {
 	case <-done:
 		return nil
@@ -124,6 +187,9 @@ func (*realGround) AwaitFor(ctx context.Context, done <-chan struct{}, d time.Du
 		return context.DeadlineExceeded
 	}
 }
+
+// timers are those of AwaitFor: one is set for each question to a table.
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
 func (*realGround) Random() uint64 { return rand.Uint64() }
 
@@ -135,14 +201,14 @@ func (g *realGround) Root(a actor.Actor, strategy actor.SupervisorStrategy) *act
 		return slog.New(atLeast{g.log.Handler(), slog.LevelWarn})
 	}))
 	var box actor.Mailbox
-	pid := g.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(strategy), boxed(&box)))
+	pid := g.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }, actor.WithSupervisor(strategy), boxed(&box), actor.WithDispatcher(&g.idle)))
 	g.boxes.put(g.system, pid, box)
 	return pid
 }
 
 func (g *realGround) Child(c actor.Context, name string, producer func() actor.Actor, strategy actor.SupervisorStrategy) *actor.PID {
 	var box actor.Mailbox
-	props := actor.PropsFromProducer(producer, boxed(&box))
+	props := actor.PropsFromProducer(producer, boxed(&box), actor.WithDispatcher(&g.idle))
 	if strategy != nil {
 		props.Configure(actor.WithSupervisor(strategy))
 	}
@@ -163,4 +229,7 @@ func (g *realGround) Ask(to *actor.PID, m any, limit time.Duration) (any, error)
 
 func (g *realGround) Stop(pid *actor.PID) { _ = g.system.Root.StopFuture(pid).Wait() }
 
-func (g *realGround) Close() { g.system.Shutdown() }
+func (g *realGround) Close() {
+	g.system.Shutdown()
+	g.idle.close()
+}

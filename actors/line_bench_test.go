@@ -47,7 +47,7 @@ func newLine(tb testing.TB, topo *topology.Topology) *line {
 	l.state, err = newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: 0}}, "test", now, func(plan.Backoff, int) time.Duration { return 0 })
 	require.NoError(tb, err)
 	for i, t := range stage.Tables {
-		l.shards = append(l.shards, &shardState{table: i, state: t.NewShard(tables.Config{Table: t.Name, Changelog: t.Changelog.ID, MaxBytes: 1 << 20}), guard: protect})
+		l.shards = append(l.shards, &shardState{table: i, state: t.NewShard(tables.Config{Table: t.Name, Changelog: t.Changelog.ID, MaxBytes: 1 << 20}), guard: unguarded})
 	}
 	for i, a := range stage.Agents {
 		w := newWorker(context.Background(), a, i, 0, stage, 0, env, func(m any) { l.queue = append(l.queue, m) })

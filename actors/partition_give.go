@@ -53,6 +53,9 @@ func (s *partitionState) canTake(a *agentSlot) bool {
 	if a.source < 0 || a.backing || a.records >= a.pace || a.flush != 0 && a.records > 0 {
 		return false
 	}
+	if len(a.works) >= manyWorks && a.pace-a.records < min(workSize, a.pace)/4 {
+		return false
+	}
 	if a.records > 0 && s.isSingle(a) || s.isHeld(a) || !s.isInTime(a) || a.limit.room(s.now, 1) == 0 {
 		return false
 	}
@@ -319,7 +322,11 @@ func (s *partitionState) through(a *agentSlot, id int64, n int) {
 			}
 		}
 		if n == len(w.records) {
-			a.works = append(a.works[:i:i], a.works[i+1:]...)
+			if i == 0 { // most often
+				a.works = a.works[1:]
+			} else {
+				a.works = append(a.works[:i:i], a.works[i+1:]...)
+			}
 			a.pace = min(2*a.pace, maxGiven)
 		}
 		return

@@ -14,6 +14,7 @@ import (
 const (
 	workSize   = 1000     // records in one Work
 	maxGiven   = 4000     // records given to an agent and not done
+	manyWorks  = 8        // no small ones beyond: each record that is done would make room for a work of one
 	maxUnacked = 16       // batches of operations sent to a shard and not applied
 	highMark   = 100_000  // records of a source not given out: pause it
 	lowMark    = 60_000   // resume it

@@ -109,7 +109,7 @@ func (a *shardActor) handle(c actor.Context, m any) {
 func (a *shardActor) open(c actor.Context) {
 	a.end = -1
 	a.state = a.table.NewShard(a.config)
-	a.machine = &shardState{table: a.index, state: a.state, guard: func(f func() error) (string, error) { return a.guard(c, f) }}
+	a.machine = &shardState{table: a.index, state: a.state, guard: func(calls bool, f func() error) (string, error) { return a.guard(c, calls, f) }}
 	path := filepath.Join(a.site.dir, fmt.Sprintf("%s-%d.db", a.table.Name, a.config.Partition))
 	var err error
 	if a.checkpoint, err = tables.OpenCheckpoint(a.site.disk, path, a.identity, a.log); err != nil {

@@ -36,8 +36,11 @@ func startCall(g Ground, f func() error, named bool) *call {
 	return x
 }
 
-// guard runs user code. With a deadline it gives up a function that hangs: nobody may touch the shard's state any more then.
-func (a *shardActor) guard(c actor.Context, f func() error) (stack string, err error) {
+// guard runs what may call user code. With a deadline it gives up a function that hangs: nobody may touch the shard's state any more then.
+func (a *shardActor) guard(c actor.Context, calls bool, f func() error) (stack string, err error) {
+	if !calls {
+		return protect(f)
+	}
 	g := a.site.ground
 	x := startCall(g, f, a.deadline > 0)
 	if a.deadline == 0 {
@@ -65,6 +68,9 @@ func (a *shardActor) guard(c actor.Context, f func() error) (stack string, err e
 	a.site.hangs.watch(x.id, x.done, fmt.Sprintf("a function inside table %s, partition %d", a.table.Name, a.config.Partition), stack)
 	return stack, fmt.Errorf("%w: inside table %s, deadline %v, then %v", errHung, a.table.Name, a.deadline, a.grace)
 }
+
+// unguarded is guard where nothing hangs or ends its goroutine.
+func unguarded(_ bool, f func() error) (stack string, err error) { return protect(f) }
 
 // deadlineIn is how long a function inside a shard may take: the shortest deadline of the agents whose functions run there.
 func deadlineIn(st *plan.Stage, t *plan.Table) (deadline, grace time.Duration) {

@@ -12,8 +12,8 @@ import (
 type shardState struct {
 	table     int // index in the stage
 	state     tables.Shard
-	guard     func(func() error) (string, error) // runs user code and turns what it does into an error
-	undo      int64                              // number of the last undo
+	guard     func(calls bool, f func() error) (string, error) // runs user code and turns what it does into an error
+	undo      int64                                            // number of the last undo
 	failed    bool
 	group     func() // a function hangs: those of the group are lost too; nil: it is alone
 	lost      bool   // a function hangs, and may still change the state: nobody else touches it any more
@@ -48,7 +48,7 @@ func (s *shardState) step(m shardMessage) partitionMessage {
 		s.state.Committed(m.Epoch)
 		s.committed = max(s.committed, m.Epoch)
 	case Answer:
-		_, err := s.guard(func() error { s.state.Answer(m.Query); return nil })
+		_, err := s.guard(s.state.CallsFor(m.Query), func() error { s.state.Answer(m.Query); return nil })
 		m.Reply(err)
 		if errors.Is(err, errHung) {
 			return s.fail(err, "")
@@ -63,7 +63,7 @@ func (s *shardState) onApply(m Apply) partitionMessage {
 		return nil
 	}
 	out := new(kafka.Outputs)
-	if stack, err := s.guard(func() error { return s.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
+	if stack, err := s.guard(s.state.Calls(m.Ops), func() error { return s.state.Apply(m.Epoch, m.Ops, out) }); err != nil {
 		return s.fail(err, stack) // the function that has failed, or hangs, may still be at it
 	}
 	m.Ops.Free()
@@ -75,7 +75,7 @@ func (s *shardState) onSeal(m Seal) partitionMessage {
 		return nil
 	}
 	out := new(kafka.Outputs)
-	if stack, err := s.guard(func() error { return s.state.Seal(m.Epoch, out) }); err != nil {
+	if stack, err := s.guard(true, func() error { return s.state.Seal(m.Epoch, out) }); err != nil {
 		return s.fail(err, stack)
 	}
 	s.sealed = m.Epoch

@@ -183,7 +183,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 		if err := sh.Replay(log); err != nil {
 			return fmt.Errorf("restore table %s/%d: %w", t.Name, part, err)
 		}
-		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: protect})
+		p.shards = append(p.shards, &shardState{table: i, state: sh, guard: unguarded})
 		s.post(p.lane("shard", "partition", i), func() {
 			p.step(ShardReady{Table: i, Records: int64(log.Len()), Entries: sh.Stats().Entries, Expires: sh.NextExpiry(), Due: sh.NextDue()})
 		})

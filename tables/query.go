@@ -39,6 +39,47 @@ var errOtherType = errors.New("query of another type of values than the shard's"
 // Answer implements Shard.
 func (s *ShardOf[V]) Answer(q Query) { q.answer(s) }
 
+// GetMany asks for the values of several keys, as Get does for one, all of one moment.
+type GetMany[V any] struct {
+	Keys [][]byte // encoded
+	Own  Ops
+
+	Values []V
+	OKs    []bool
+	Err    error
+}
+
+func (q *GetMany[V]) answer(sh Shard) {
+	s, ok := sh.(*ShardOf[V])
+	if !ok {
+		q.Err = errOtherType
+		return
+	}
+	q.Values, q.OKs = make([]V, len(q.Keys)), make([]bool, len(q.Keys))
+	q.Err = s.ask(q.Own, false, func() (err error) {
+		for n, key := range q.Keys {
+			if i, found := s.find(key); found && err == nil {
+				q.Values[n], q.OKs[n], err = s.read(i, false)
+			}
+		}
+		return err
+	})
+}
+
+// CallsFor implements Shard: a value that is not kept encoded is read as it is.
+func (s *ShardOf[V]) CallsFor(q Query) bool {
+	var own Ops
+	switch q := q.(type) {
+	case *Get[V]:
+		own = q.Own
+	case *GetMany[V]:
+		own = q.Own
+	default:
+		return true
+	}
+	return s.encoded || own != nil && s.Calls(own)
+}
+
 func (q *Get[V]) answer(sh Shard) {
 	s, ok := sh.(*ShardOf[V])
 	if !ok {

@@ -87,25 +87,27 @@ func TestReviewBusyCheckpointEnds(t *testing.T) {
 	t.Fatalf("60 writes of 4 pages, dirty still %d: no Mark is ever due", s.Stats().Dirty)
 }
 
-// A value over the limit: is the record refused at the call?
-func TestReviewTooLargeAtCall(t *testing.T) {
+// A value over the limit is found when the epoch is sealed, before anything is sent.
+func TestReviewTooLarge(t *testing.T) {
 	s := tables.New(raws, tables.Config{Table: "t", MaxBytes: 1000})
 	o := tables.NewOps(raws)
 	require.NoError(t, o.Set([]byte("k"), make([]byte, 2000)))
-	err := s.Apply(1, o, new(kafka.Outputs))
-	t.Logf("Apply: %v; Seal: %v", err, s.Seal(1, new(kafka.Outputs)))
+	var large *tables.TooLargeError
+	require.NoError(t, s.Apply(1, o, new(kafka.Outputs)))
+	require.ErrorAs(t, s.Seal(1, new(kafka.Outputs)), &large)
+	require.Equal(t, 2001, large.Size)
 }
 
-// Memory for keys under churn, one key in 4000 stays.
 func TestReviewPanicInUpdate(t *testing.T) {
 	s := tables.New(ints.spec, tables.Config{Table: "t"})
 	o := tables.NewOps(ints.spec)
 	o.Update([]byte("k"), func(int64, bool) (int64, error) { panic("boom") })
-	defer func() {
-		t.Logf("recovered by the test, not the shard: %v; then Undo and use: ok", recover())
-		s.Undo(0)
-	}()
-	t.Logf("returned: %v", s.Apply(1, o, new(kafka.Outputs)))
+	require.PanicsWithValue(t, "boom", func() { _ = s.Apply(1, o, new(kafka.Outputs)) })
+	require.ErrorIs(t, s.Apply(1, tables.NewOps(ints.spec), new(kafka.Outputs)), tables.ErrFailed)
+	s.Undo(0)
+	g := &tables.Get[int64]{Key: []byte("k")}
+	s.Answer(g)
+	require.False(t, g.OK)
 }
 
 func BenchmarkReviewUpdate(b *testing.B) {

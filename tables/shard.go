@@ -28,6 +28,9 @@ type Shard interface {
 	// Answer runs a query. With Committed set in it, it sees committed values only: the oldest undo value where a key has
 	// one. Otherwise it sees all that was applied, and the query's own operations, which are undone afterwards.
 	Answer(q Query)
+	// Calls says whether Apply with these operations may call something of the user's, which may hang or end its goroutine; CallsFor says so of Answer.
+	Calls(ops Ops) bool
+	CallsFor(q Query) bool
 	// Replay applies a batch of the shard's changelog while restoring: the last record of a key wins, a null value deletes.
 	Replay(b *kafka.Batch) error
 	// NextDue is when the first timer of a table of timers is due, NeverDue if none is pending. As applied, committed or not.

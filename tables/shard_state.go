@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -92,6 +93,12 @@ func (s *ShardOf[V]) Apply(epoch int64, ops Ops, out *kafka.Outputs) error {
 	s.expire(epoch, o.Len())
 	s.failed = false
 	return nil
+}
+
+// Calls implements Shard. Values that are set have been encoded before.
+func (s *ShardOf[V]) Calls(ops Ops) bool {
+	o, ok := ops.(*OpsOf[V])
+	return !ok || len(s.indexes) > 0 || slices.ContainsFunc(o.ops, func(x op[V]) bool { return x.kind == opUpdate || x.kind == opRow })
 }
 
 func (s *ShardOf[V]) apply(epoch int64, o *OpsOf[V], out *kafka.Outputs) error {

@@ -108,7 +108,10 @@ func (s *Spec[V]) migrate(version uint64, value []byte) (v V, err error) {
 
 // encoded says whether values are kept as bytes: those of types that hold references are, so that a value mutated by its
 // user changes nothing.
-func (s *Spec[V]) encoded() bool { return s.Stamped || HoldsReferences(reflect.TypeFor[V]()) }
+func (s *Spec[V]) encoded() bool { return !s.Plain() }
+
+// Plain says that values are kept as they are: nothing of the user's is called to read one.
+func (s *Spec[V]) Plain() bool { return !s.Stamped && !HoldsReferences(reflect.TypeFor[V]()) }
 
 // HoldsReferences says whether values of a type can share memory that may change. Strings cannot.
 func HoldsReferences(t reflect.Type) bool {

@@ -26,6 +26,7 @@ type scope struct {
 	runs    int64                     // of the program
 	spread  uint32                    // for records without a key: the next partition, modulo their number
 	begun   bool
+	ahead   map[*tableDef]*lookahead // of Gets
 }
 
 // newScope makes the scope of a program.
@@ -33,7 +34,7 @@ func (a *agentDef) newScope() *scope { return &scope{agent: a} }
 
 // begin starts a run of the program.
 func (s *scope) begin(in plan.Input) {
-	s.in = in
+	s.in, s.ahead = in, nil
 	s.runs++
 	if !s.begun { // partitions that start together should not all fill the same one
 		s.begun, s.spread = true, uint32(in.Partition())

@@ -117,23 +117,31 @@ func TableOf[K, V any](t *Topology, name string) *Table[K, V] {
 
 // Set sets the value of a key. The value is encoded or copied at once: it may be changed afterwards.
 func (t *Table[K, V]) Set(ctx Writer, key K, value V) {
-	ops, e, k := t.write(ctx.turn(), key)
+	s := ctx.turn()
+	rows := s.forget(t.def)
+	ops, e, k := t.write(s, key)
 	if ops != nil && t.def.isFollowed() {
-		t.setFollowed(ctx.turn(), ops, k, key, value)
+		t.setFollowed(s, ops, k, key, value)
 	} else if ops != nil {
 		if err := ops.Set(k, value); err != nil {
 			e.Fail(lasting("set table %s: encode the value: %w", t.def.name, redact.Of(err)))
+			return
 		}
+		t.remember(s, rows, k, value, true)
 	}
 }
 
 // Delete deletes a key.
 func (t *Table[K, V]) Delete(ctx Writer, key K) {
-	ops, _, k := t.write(ctx.turn(), key)
+	s := ctx.turn()
+	rows := s.forget(t.def)
+	ops, _, k := t.write(s, key)
 	if ops != nil && t.def.isFollowed() {
-		t.change(ctx.turn(), ops, k, key, func(row *tables.Row[V]) error { row.Delete(); return nil })
+		t.change(s, ops, k, key, func(row *tables.Row[V]) error { row.Delete(); return nil })
 	} else if ops != nil {
 		ops.Delete(k)
+		var none V
+		t.remember(s, rows, k, none, false)
 	}
 }
 
@@ -199,6 +207,7 @@ func (t *Table[K, V]) ops(s *scope, e *plan.Effects) *tables.OpsOf[V] {
 		return nil
 	}
 	t.tell(s, e)
+	s.forget(t.def)
 	if ops, ok := e.Ops[t.def.id].(*tables.OpsOf[V]); ok {
 		return ops
 	}
@@ -279,6 +288,11 @@ func (t *Table[K, V]) get(s *scope, key K) (*tables.Get[V], error) {
 	}
 	if err := t.def.here(s, k); err != nil {
 		return nil, err
+	}
+	if !committed {
+		if v, ok, done, err := t.getAhead(s, p, own, k); done {
+			return &tables.Get[V]{Value: v, OK: ok}, err
+		}
 	}
 	q := &tables.Get[V]{Key: k, Own: own, Committed: committed}
 	if err := s.in.Ask(p, q); err != nil {

@@ -61,7 +61,7 @@ func (w groupWire) Commit(ctx context.Context, as kafka.Member, positions []kafk
 	}
 	r, err := rq.RequestWith(ctx, w.raw)
 	if err != nil {
-		return classifyAnswer(fmt.Errorf("commit offsets of group %s: %w", w.group, err))
+		return classify(fmt.Errorf("commit offsets of group %s: %w", w.group, err))
 	}
 	for _, t := range r.Topics {
 		for _, x := range t.Partitions {
@@ -70,7 +70,7 @@ func (w groupWire) Commit(ctx context.Context, as kafka.Member, positions []kafk
 			}
 		}
 	}
-	return classifyAnswer(err)
+	return classify(err)
 }
 
 // Offsets implements protocol.Wire.

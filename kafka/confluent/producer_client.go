@@ -315,14 +315,6 @@ func classify(err error) error {
 	return err
 }
 
-// classifyAnswer is classify for a request: one that the broker has given no code for was not answered.
-func classifyAnswer(err error) error {
-	if err != nil && codeOf(err) == rdk.ErrNoError {
-		return protocol.WithKind(err, protocol.Unanswered)
-	}
-	return classify(err)
-}
-
 // sick marks what the broker would refuse again.
 func sick(err error) error { return protocol.WithKind(err, protocol.Sick) }
 

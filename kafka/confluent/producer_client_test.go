@@ -31,15 +31,12 @@ func TestErrorsAreClassified(t *testing.T) {
 		"another":                {kerr.RebalanceInProgress, protocol.Other},
 		"the first counts":       {errors.Join(code(rdk.ErrTimedOut), code(rdk.ErrFenced)), protocol.Other},
 	} {
-		for _, classified := range []error{classify(c.err), classifyAnswer(c.err)} {
-			require.Equal(t, c.want, protocol.KindOf(classified), name)
-			require.ErrorIs(t, classified, c.err, name)
-			require.Equal(t, c.err.Error(), classified.Error(), name)
-		}
+		classified := classify(c.err)
+		require.Equal(t, c.want, protocol.KindOf(classified), name)
+		require.ErrorIs(t, classified, c.err, name)
+		require.Equal(t, c.err.Error(), classified.Error(), name)
 	}
 	require.Equal(t, protocol.Sick, protocol.KindOf(classify(sick(errors.New("a timestamp out of range")))))
 	require.NoError(t, classify(nil))
-	require.NoError(t, classifyAnswer(nil))
 	require.Equal(t, context.Canceled, classify(context.Canceled), "what comes beside it counts")
-	require.Equal(t, protocol.Unanswered, protocol.KindOf(classifyAnswer(context.DeadlineExceeded)))
 }

@@ -19,8 +19,6 @@ const (
 	NotMember
 	// Inconsistent says that records failed on the client's side: a commit was never sent.
 	Inconsistent
-	// Unanswered says that a request was sent, and its answer never came.
-	Unanswered
 )
 
 // Error is an error of a client, with what it means to the protocol.

@@ -150,7 +150,7 @@ func (t *transactor) Commit(ctx context.Context) error {
 		t.begun = false
 		if t.d.net.S.Chance("answer never comes: EndTxn", 30) {
 			t.d.net.S.Sleep(ctx, askTimeout)
-			return protocol.WithKind(errors.New("EndTxn timed out"), protocol.Unanswered)
+			return errors.New("EndTxn timed out")
 		}
 	}
 	return err
