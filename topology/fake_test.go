@@ -27,6 +27,8 @@ type node struct {
 	epoch     int64
 	out       kafka.Outputs
 	queries   int
+	many      int  // of which for several keys
+	async     bool // programs may look ahead
 }
 
 // newNode makes one of a topology whose topics have n partitions each.
@@ -109,9 +111,13 @@ func (n *node) run(name string, records ...record) (done int, err error) {
 func (n *node) drive(a *plan.Agent, program plan.Program, recs []plan.Rec) (done int, err error) {
 	in := &input{node: n, agent: a, recs: recs, ctx: n.ctx}
 	in.reset()
+	var given plan.Input = in
+	if n.async {
+		given = aheadInput{in}
+	}
 	for in.next < len(in.recs) || in.next == 0 {
 		began := in.next
-		if err := protect(func() error { return program.Run(in) }); err != nil {
+		if err := protect(func() error { return program.Run(given) }); err != nil {
 			return in.done, err
 		}
 		if !in.end() {
@@ -259,6 +265,9 @@ func (in *input) Context() context.Context { return in.ctx }
 
 func (in *input) Ask(table *plan.Table, q tables.Query) error {
 	in.node.queries++
+	if _, ok := q.(*tables.GetMany[int64]); ok {
+		in.node.many++
+	}
 	in.node.shards[table.ID].Answer(q)
 	return nil
 }
@@ -266,6 +275,17 @@ func (in *input) Ask(table *plan.Table, q tables.Query) error {
 func (in *input) Now() time.Time   { return time.UnixMilli(5000) }
 func (in *input) Partition() int32 { return in.node.partition }
 func (in *input) Env() *plan.Env   { return in.node.env }
+
+// aheadInput is an input that tells which records come next.
+type aheadInput struct{ *input }
+
+func (in aheadInput) Ahead(n int) []plan.Rec {
+	recs := in.recs[in.next-in.turn:]
+	return recs[:min(n, len(recs))]
+}
+
+func (aheadInput) Beside(func()) <-chan struct{} { panic("nothing runs beside it") }
+func (aheadInput) Await(<-chan struct{}) error   { panic("nothing runs beside it") }
 
 // rawInput is a batch of an agent made of actor props.
 type rawInput struct {
