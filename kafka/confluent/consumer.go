@@ -113,7 +113,7 @@ func openConsumer(d *Driver, cfg kafka.GroupConfig, log *slog.Logger, events pro
 	}
 	unless(cm, map[string]rdk.ConfigValue{
 		"session.timeout.ms": 45000, "heartbeat.interval.ms": 1000, "statistics.interval.ms": figuresEvery, "fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5,
-		"queued.max.messages.kbytes": 65536, "queued.min.messages": 20000, "fetch.message.max.bytes": 4 << 20,
+		"queued.max.messages.kbytes": 65536, "queued.min.messages": 20000, "fetch.message.max.bytes": 2 << 20,
 	})
 	client, err := rdk.NewConsumer(cm)
 	if err != nil {
