@@ -85,7 +85,6 @@ func (p *idle) Schedule(f func()) {
 func (p *idle) run(next chan func(), f func()) {
 	for ; f != nil; f = <-next {
 		f()
-		f = nil // nothing of it is kept meanwhile
 		p.mu.Lock()
 		if p.closed || len(p.next) == maxIdle {
 			p.mu.Unlock()
