@@ -60,7 +60,7 @@ func (s *scope) lookAt(d *tableDef, plain bool) *lookahead {
 // isAlone says whether what the agent reads of a table holds until it writes itself.
 func (s *scope) isAlone(d *tableDef) bool {
 	a := s.agent
-	if a.role != plan.Processor || a.workers > 1 || a.source == nil || len(a.links) > 0 || d.t != a.t || d.ttl != nil || d.timers || d.isFollowed() {
+	if a.role != plan.Processor || a.raw != nil || a.workers > 1 || a.source == nil || len(a.links) > 0 || d.t != a.t || d.ttl != nil || d.timers || d.isFollowed() {
 		return false
 	}
 	return !slices.ContainsFunc(d.t.agents, func(b *agentDef) bool {
