@@ -58,11 +58,11 @@ func (q *GetMany[V]) answer(sh Shard) {
 	q.Values, q.OKs = make([]V, len(q.Keys)), make([]bool, len(q.Keys))
 	q.Err = s.ask(q.Own, false, func() (err error) {
 		for n, key := range q.Keys {
-			if i, found := s.find(key); found && err == nil {
-				q.Values[n], q.OKs[n], err = s.read(i, false)
+			if q.Values[n], q.OKs[n], err = s.lookUp(key, false); err != nil {
+				return err
 			}
 		}
-		return err
+		return nil
 	})
 }
 
@@ -86,15 +86,19 @@ func (q *Get[V]) answer(sh Shard) {
 		q.Err = errOtherType
 		return
 	}
-	q.Err = s.ask(q.Own, q.Committed, func() error {
-		i, found := s.find(q.Key)
-		if !found {
-			return nil
-		}
-		var err error
-		q.Value, q.OK, err = s.read(i, q.Committed)
+	q.Err = s.ask(q.Own, q.Committed, func() (err error) {
+		q.Value, q.OK, err = s.lookUp(q.Key, q.Committed)
 		return err
 	})
+}
+
+// lookUp is read for a key, which may have no entry.
+func (s *ShardOf[V]) lookUp(key []byte, committed bool) (v V, ok bool, err error) {
+	i, found := s.find(key)
+	if !found {
+		return v, false, nil
+	}
+	return s.read(i, committed)
 }
 
 // read returns a copy of an entry's value.

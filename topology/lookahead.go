@@ -77,8 +77,7 @@ func (t *Table[K, V]) getAhead(s *scope, p *plan.Table, own tables.Ops, key []by
 	if !x.fit {
 		return value, false, false, nil
 	}
-	rows, known := x.rows.(*rowsAhead[V])
-	if known {
+	if rows, known := x.rows.(*rowsAhead[V]); known {
 		if i := rows.find(key); i >= 0 {
 			x.uses++
 			return rows.Values[i], rows.OKs[i], true, nil
@@ -96,7 +95,7 @@ func (t *Table[K, V]) getAhead(s *scope, p *plan.Table, own tables.Ops, key []by
 	if x.hits++; x.hits < lookLeast || !async {
 		return value, false, false, nil
 	}
-	rows = &rowsAhead[V]{GetMany: tables.GetMany[V]{Own: own, Keys: [][]byte{key}}}
+	rows := &rowsAhead[V]{GetMany: tables.GetMany[V]{Own: own, Keys: [][]byte{key}}}
 	for _, rec := range in.Ahead(lookFar) {
 		if k := rec.B.Key(rec.I); k != nil && rows.find(k) < 0 {
 			rows.Keys = append(rows.Keys, k)

@@ -201,7 +201,7 @@ func again[T any](ctx context.Context, d *Driver, name string, f func() (T, erro
 			return x, err
 		}
 		if ctx.Err() != nil || d.net.S.Now().After(end) {
-			return x, protocol.WithKind(fmt.Errorf("%s: %w", name, err), protocol.Other)
+			return x, fmt.Errorf("%s: %w", name, err)
 		}
 		d.net.S.Sleep(ctx, backoff)
 	}
