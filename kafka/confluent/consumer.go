@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -214,7 +215,7 @@ func (c *consumer) Unassign(tps []kafka.TopicPartition) error {
 // Pause implements protocol.Consumer. librdkafka throws away what it has fetched of a partition that it pauses, and fetches it again later. So a few
 // are only held back: where many partitions are paused, each has little in the queue that they share, and what it has is thrown away.
 func (c *consumer) Pause(tps []kafka.TopicPartition) error {
-	var rest []rdk.TopicPartition
+	var rest []kafka.TopicPartition
 	for _, tp := range tps {
 		switch s := c.parts[tp]; {
 		case s == nil || s.held:
@@ -223,27 +224,22 @@ func (c *consumer) Pause(tps []kafka.TopicPartition) error {
 			s.held = true
 			c.held++
 		default:
-			rest = append(rest, rdk.TopicPartition{Topic: &tp.Topic, Partition: tp.Partition})
+			rest = append(rest, tp)
 		}
 	}
 	if len(rest) == 0 {
 		return nil
 	}
-	return c.rdk.Pause(rest)
+	return c.rdk.Pause(clientPartitions(rest))
 }
 
 // Resume implements protocol.Consumer.
 func (c *consumer) Resume(tps []kafka.TopicPartition) error {
-	var rest []rdk.TopicPartition
-	for _, tp := range tps {
-		if !c.release(tp) {
-			rest = append(rest, rdk.TopicPartition{Topic: &tp.Topic, Partition: tp.Partition})
-		}
-	}
+	rest := slices.DeleteFunc(slices.Clone(tps), c.release)
 	if len(rest) == 0 {
 		return nil
 	}
-	return c.rdk.Resume(rest)
+	return c.rdk.Resume(clientPartitions(rest))
 }
 
 // release lets the records of a partition come, if they are held back.
