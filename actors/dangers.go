@@ -24,6 +24,9 @@ const (
 // every refreshEvery, and may be away for a while.
 const leastOffsetsRetention = 2 * refreshEvery
 
+// leastDeletions is how long deletions must stay in a changelog so that nobody is warned: many times what a restore takes.
+const leastDeletions = time.Hour
+
 // Dangers returns the settings of the brokers and of a plan's topics that endanger what is promised, each in one line
 // with its mend. unseen says what could not be looked at, because the brokers do not let this client see it; empty if
 // nothing.
@@ -153,6 +156,10 @@ func (x *settingsCheck) retention() {
 		if !ok || t.Kind == plan.External || t.Kind == plan.Slots || t.Kind == plan.Replies { // the slots topic is refused if it does not keep all; replies expire
 			continue
 		}
+		if keep, err := strconv.Atoi(have.Config["delete.retention.ms"]); t.Kind == plan.Changelog && err == nil && time.Duration(keep)*time.Millisecond < leastDeletions {
+			x.danger("topic %s forgets deletions after delete.retention.ms=%d: checkpoints that are older are not used, and a restore that takes longer is refused; %s",
+				t.Name, keep, mending(t.Name, "delete.retention.ms=86400000"))
+		}
 		policy := have.Config["cleanup.policy"]
 		if t.Kind != plan.Changelog && strings.Contains(policy, "compact") {
 			x.danger("topic %s has cleanup.policy=%s: records that were not read yet give way to later ones of their key; set it to delete", t.Name, policy)
@@ -180,7 +187,11 @@ func mendOf(t *plan.Topic, name string) string {
 	if t.Kind == plan.Changelog {
 		config = "cleanup.policy=compact"
 	}
-	return fmt.Sprintf("set `kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s`", t.Name, config)
+	return mending(t.Name, config)
+}
+
+func mending(topic, config string) string {
+	return fmt.Sprintf("set `kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s`", topic, config)
 }
 
 // heed warns of dangers, or refuses to start.

@@ -112,6 +112,9 @@ func TestDangers(t *testing.T) {
 			set(a, "wordcount-counts-changelog", "cleanup.policy", "compact,delete")
 			set(a, "wordcount-counts-changelog", "retention.ms", "86400000")
 		}, []string{"topic wordcount-counts-changelog deletes records by retention.ms=86400000", "entries of its table", "cleanup.policy=compact`"}},
+		"deletions forgotten": {func(a *settingsAdmin) { set(a, "wordcount-counts-changelog", "delete.retention.ms", "60000") }, []string{
+			"topic wordcount-counts-changelog forgets deletions after delete.retention.ms=60000", "a restore that takes longer is refused", "delete.retention.ms=86400000`",
+		}},
 		"leader topic by size": {func(a *settingsAdmin) { set(a, "wordcount-leader", "retention.bytes", "1000") }, []string{"topic wordcount-leader deletes records by retention.bytes=1000", "retention.bytes=-1`"}},
 	} {
 		t.Run(name, func(t *testing.T) {

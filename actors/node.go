@@ -214,8 +214,7 @@ func (n *Node) open(ctx context.Context) (*life, error) {
 	return &life{p, top, &root{
 		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, early: &early{ground: n.ground, admin: admin, names: names, log: n.log}, meters: meters, hooks: hooks},
 		restorer: &restorer{
-			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, shards: map[kafka.TopicPartition]*restoringShard{},
-			retention: func(topic string) time.Duration { return top.retention[topic] },
+			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{},
 		},
 		globals: copies, slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
 	}}, nil

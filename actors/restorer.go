@@ -37,7 +37,10 @@ type (
 	// located says where a restore begins and ends.
 	located struct {
 		restore
+		inquiry    uint64
+		since      time.Time // of the question: what is deleted from then on may be in the log, or may not
 		start, end int64
+		keep       time.Duration // delete.retention.ms; negative where it is not told
 		err        error
 	}
 	pollNow struct{}
@@ -48,6 +51,7 @@ type restoringShard struct {
 	restore
 	position, start, end int64
 	began                time.Time
+	keep                 time.Duration
 }
 
 // Restoring describes a restore under way.
@@ -65,12 +69,19 @@ type restorer struct {
 	ground    Ground
 	reader    kafka.Reader
 	admin     kafka.Admin
-	retention func(topic string) time.Duration // delete.retention.ms of a changelog
 	progress  func([]Restoring)
 	log       *slog.Logger
+	inquiries map[kafka.TopicPartition]inquiry // where changelogs begin and end: under way
+	inquired  uint64
 	shards    map[kafka.TopicPartition]*restoringShard
 	polling   bool
 	shown     time.Time
+}
+
+// inquiry is a question of locate. An answer to another one, of a shard that is gone, is not heeded.
+type inquiry struct {
+	id    uint64
+	shard *actor.PID
 }
 
 // Receive implements actor.Actor.
@@ -86,6 +97,7 @@ func (r *restorer) Receive(c actor.Context) {
 				r.remove(tp)
 			}
 		}
+		maps.DeleteFunc(r.inquiries, func(_ kafka.TopicPartition, q inquiry) bool { return q.shard.Equal(m.shard) })
 	case pollNow:
 		r.poll(c)
 	}
@@ -99,8 +111,11 @@ func bounds(ctx context.Context, a kafka.Admin, level kafka.Isolation, tps ...ka
 }
 
 // locate asks for the changelog's start and its read-uncommitted end: under read_committed a commit whose markers are
-// on their way would be missed.
+// on their way would be missed. And for how long deletions stay in it: that may have been changed since the node began.
 func (r *restorer) locate(c actor.Context, m restore) {
+	r.inquired++
+	x := located{restore: m, inquiry: r.inquired, since: r.ground.Now()}
+	r.inquiries[m.tp] = inquiry{x.inquiry, m.shard.pid}
 	g, self := r.ground, c.Self()
 	g.Go(func() {
 		ctx, cancel := g.WithTimeout(context.Background(), 30*time.Second)
@@ -110,13 +125,21 @@ func (r *restorer) locate(c actor.Context, m restore) {
 			level = kafka.ReadCommitted
 		}
 		starts, ends, err := bounds(ctx, r.admin, level, m.tp)
-		g.Send(self, located{m, starts[m.tp], ends[m.tp], err})
+		x.start, x.end = starts[m.tp], ends[m.tp]
+		topics, err2 := r.admin.Topics(ctx, m.tp.Topic)
+		x.keep = time.Duration(atoi(topics[m.tp.Topic].Config["delete.retention.ms"], -1)) * time.Millisecond
+		x.err = errors.Join(err, err2)
+		g.Send(self, x)
 	})
 }
 
 func (r *restorer) onLocated(c actor.Context, m located) {
+	if r.inquiries[m.tp].id != m.inquiry {
+		return
+	}
+	delete(r.inquiries, m.tp)
 	if m.err != nil {
-		m.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
+		m.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s, and its settings: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
 		return
 	}
 	if reason := r.unfit(m); reason != "" {
@@ -125,7 +148,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 	}
 	crashpoint.Hit("restore.located")
 	from := max(m.from, m.start)
-	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: r.ground.Now()}
+	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: m.since, keep: m.keep}
 	m.gauge.toRestore.Store(max(m.end-from, 0))
 	if from >= m.end {
 		m.shard.send(c, Restored{End: m.end})
@@ -155,10 +178,35 @@ func (r *restorer) unfit(m located) string {
 	if age < -maxSkew {
 		return fmt.Sprintf("it was written at %v, which is still to come: how old it is cannot be told", m.written.Format(time.RFC3339))
 	}
-	if keep := r.retention(m.tp.Topic); keep > 0 && !plant.Is("stale checkpoint") && age > keep {
-		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", keep)
+	if m.keep >= 0 && !plant.Is("stale checkpoint") && age > m.keep {
+		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", m.keep)
 	}
 	return ""
+}
+
+// late handles a restore that has read all, if deletions may have gone from the changelog before it had read them. A deletion is
+// in the log for delete.retention.ms after it was written, and what it deleted is until it is first compacted: so of what a reader has
+// seen since it began, or a checkpoint holds since it was written, the deletions are there for that long.
+func (r *restorer) late(c actor.Context, s *restoringShard) bool {
+	since := s.began
+	if s.from >= 0 {
+		since = s.written
+	}
+	if s.keep < 0 || r.ground.Now().Sub(since) <= s.keep {
+		return false
+	}
+	r.remove(s.tp)
+	if s.from >= 0 {
+		s.shard.send(c, rewind{fmt.Sprintf("it got older than delete.retention.ms (%v) while what follows it was read: deletions may be gone from the changelog", s.keep)})
+		again := s.restore
+		again.from = -1
+		r.locate(c, again)
+		return true
+	}
+	s.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: reading %s took %v, and delete.retention.ms of it is %v: deletions may have gone from it before they were read, and deleted keys be back; "+
+		"it is read again; set delete.retention.ms to much more than a restore takes (86400000, a day, is the default)",
+		s.table, s.tp.Partition, s.tp.Topic, r.ground.Now().Sub(since).Round(time.Millisecond), s.keep)})
+	return true
 }
 
 func (r *restorer) again(c actor.Context) {
@@ -207,6 +255,9 @@ func (r *restorer) onBatch(c actor.Context, b *kafka.Batch) {
 	s.position = b.Next
 	s.gauge.restored.Store(s.position - s.start)
 	if s.position >= s.end {
+		if r.late(c, s) {
+			return
+		}
 		s.shard.send(c, Restored{End: s.position})
 		r.remove(tp)
 		crashpoint.Hit("restore.read")

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
@@ -23,10 +22,9 @@ const defaultMaxBytes = 1048588
 
 // topics is what a node has found out about the topics of its plan.
 type topics struct {
-	env       *plan.Env
-	ids       map[string]string
-	retention map[string]time.Duration // delete.retention.ms
-	stage     []int32                  // partitions by stage
+	env   *plan.Env
+	ids   map[string]string
+	stage []int32 // partitions by stage
 }
 
 // checkTopics makes the topics that are missing and checks those that exist; every fault is reported.
@@ -160,7 +158,7 @@ func atoi(s string, otherwise int) int {
 func found(p *plan.Plan, have map[string]kafka.TopicState) (*topics, error) {
 	top := &topics{
 		env: &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))},
-		ids: map[string]string{}, retention: map[string]time.Duration{}, stage: make([]int32, len(p.Stages)),
+		ids: map[string]string{}, stage: make([]int32, len(p.Stages)),
 	}
 	var faults []error
 	for _, t := range p.Topics {
@@ -172,7 +170,6 @@ func found(p *plan.Plan, have map[string]kafka.TopicState) (*topics, error) {
 			continue
 		}
 		top.env.Partitions[t.ID], top.env.MaxBytes[t.ID], top.ids[t.Name] = x.Partitions, int32(maxBytes(x)), x.ID
-		top.retention[t.Name] = time.Duration(atoi(x.Config["delete.retention.ms"], 0)) * time.Millisecond
 	}
 	return top, errors.Join(append(faults, top.check(p, have)...)...)
 }

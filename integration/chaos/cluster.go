@@ -57,6 +57,9 @@ func startCluster(ctx context.Context, dir string, lanes int) (_ *cluster, err e
 		Brokers: brokers, Lanes: addrs,
 		Properties: map[string]string{
 			"log.cleaner.backoff.ms": "1000", "num.partitions": strconv.Itoa(partitions), "num.network.threads": "1",
+			// Deletions go from changelogs in a run: after this long, when they are compacted again. It is no part of the fault that compacts: one that
+			// lowers it, and raises it again, takes deletions that checkpoints need, and no node can tell.
+			"log.cleaner.delete.retention.ms": "20000",
 			// A broker that is gone is noticed soon, and its partitions led by another.
 			"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000", "replica.lag.time.max.ms": "6000",
 			"transaction.abort.timed.out.transaction.cleanup.interval.ms": "2000",

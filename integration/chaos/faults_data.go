@@ -22,7 +22,7 @@ func compact(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	err := r.cluster.configure(whole, changelogs(), map[string]string{
-		"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "1000", "delete.retention.ms": "1000",
+		"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "1000",
 	})
 	if err != nil {
 		return "", err
@@ -30,7 +30,7 @@ func compact(ctx context.Context, r *run, rng *rand.Rand) (string, error) {
 	pause(ctx, between(rng, 5*time.Second, 12*time.Second))
 	after := r.cluster.cleaned()
 	err = r.cluster.configure(whole, changelogs(), map[string]string{
-		"segment.ms": "", "min.cleanable.dirty.ratio": "", "max.compaction.lag.ms": "", "delete.retention.ms": "",
+		"segment.ms": "", "min.cleanable.dirty.ratio": "", "max.compaction.lag.ms": "",
 	})
 	return fmt.Sprintf("the cleaners' checkpoints of changelogs went on by %d offsets in all replicas", after-before), err
 }

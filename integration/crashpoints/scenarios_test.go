@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/troupe-stream/troupe/integration/nodes"
 	"github.com/troupe-stream/troupe/internal/host"
@@ -254,9 +256,18 @@ func (x *trial) flip(context.Context) error {
 	return nil
 }
 
-// expire makes the changelog one whose deletions may be forgotten at once.
+// expire makes the changelog one whose deletions are forgotten soon, and lets the checkpoints get older than that.
 func (x *trial) expire(ctx context.Context) error {
-	return x.configure(ctx, x.name+"-counts-changelog", "delete.retention.ms", "1")
+	const keep = 3 * time.Second // a restore may not take longer
+	if err := x.configure(ctx, x.name+"-counts-changelog", "delete.retention.ms", strconv.FormatInt(keep.Milliseconds(), 10)); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(keep + 100*time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // broken is that of a node that cannot open a checkpoint, until it can.

@@ -220,7 +220,7 @@ func (c *tableCheck) placed(of, path string, file *tables.Inspected, start, end 
 
 func (c *tableCheck) outdated(file *tables.Inspected) bool {
 	ms, err := strconv.ParseInt(c.changelog.Config["delete.retention.ms"], 10, 64)
-	return err == nil && ms > 0 && time.Since(file.Written) > time.Duration(ms)*time.Millisecond
+	return err == nil && ms >= 0 && time.Since(file.Written) > time.Duration(ms)*time.Millisecond
 }
 
 // compare compares what the whole changelog says with what the checkpoint and the rest of it do.
