@@ -178,10 +178,15 @@ func (r *restorer) unfit(m located) string {
 	if age < -maxSkew {
 		return fmt.Sprintf("it was written at %v, which is still to come: how old it is cannot be told", m.written.Format(time.RFC3339))
 	}
-	if m.keep >= 0 && !plant.Is("stale checkpoint") && age > m.keep {
+	if forgotten(age, m.keep) {
 		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", m.keep)
 	}
 	return ""
+}
+
+// forgotten says whether a changelog may lack deletions of a time ago.
+func forgotten(age, keep time.Duration) bool {
+	return keep >= 0 && age > keep && !plant.Is("stale checkpoint")
 }
 
 // late handles a restore that has read all, if deletions may have gone from the changelog before it had read them. A deletion is
@@ -192,7 +197,7 @@ func (r *restorer) late(c actor.Context, s *restoringShard) bool {
 	if s.from >= 0 {
 		since = s.written
 	}
-	if s.keep < 0 || r.ground.Now().Sub(since) <= s.keep {
+	if !forgotten(r.ground.Now().Sub(since), s.keep) {
 		return false
 	}
 	r.remove(s.tp)
