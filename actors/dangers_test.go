@@ -132,6 +132,29 @@ func TestDangers(t *testing.T) {
 	}
 }
 
+// TestDangersOfDeletions: those of changelogs and of global tables' topics must stay for longer than they take to be read; of others nobody asks.
+func TestDangersOfDeletions(t *testing.T) {
+	t.Parallel()
+	p := &plan.Plan{Name: "t", Topics: []*plan.Topic{{Name: "t-x-changelog", Kind: plan.Changelog}, {Name: "rates", Kind: plan.External, Global: true}, {Name: "in", Kind: plan.External}}}
+	found := func(keep string) []string {
+		a := &settingsAdmin{topics: map[string]kafka.TopicState{}}
+		for _, x := range p.Topics {
+			a.topics[x.Name] = kafka.TopicState{Partitions: 1, Replicas: 1, Config: map[string]string{"cleanup.policy": "compact", "delete.retention.ms": keep}}
+		}
+		found, _, err := actors.Dangers(t.Context(), p, a)
+		require.NoError(t, err)
+		return found
+	}
+	for _, enough := range []string{"3600000", "9223372036854775807", "-1", ""} {
+		require.Empty(t, found(enough), enough)
+	}
+	for _, little := range []string{"3599999", "0"} {
+		require.Len(t, found(little), 2, little)
+	}
+	require.Contains(t, found("60000")[0], "topic t-x-changelog forgets deletions after delete.retention.ms=60000: checkpoints")
+	require.Contains(t, found("60000")[1], "topic rates forgets deletions after delete.retention.ms=60000, and a global table is a copy of it")
+}
+
 // TestDangersOfRepartitionTopics: what was not read yet must be kept, whatever time it takes.
 func TestDangersOfRepartitionTopics(t *testing.T) {
 	t.Parallel()

@@ -212,9 +212,9 @@ func (n *Node) open(ctx context.Context) (*life, error) {
 	meters, hooks := n.meters, n.hooks
 	n.mu.Unlock()
 	return &life{p, top, &root{
-		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, early: &early{ground: n.ground, admin: admin, names: names, log: n.log}, meters: meters, hooks: hooks},
+		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, deletions: top.deletions, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, early: &early{ground: n.ground, admin: admin, names: names, log: n.log}, meters: meters, hooks: hooks},
 		restorer: &restorer{
-			ground: n.ground, reader: reader, admin: admin, progress: n.cfg.OnRestore, log: n.log, inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{},
+			ground: n.ground, reader: reader, admin: admin, deletions: top.deletions, progress: n.cfg.OnRestore, log: n.log, inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{},
 		},
 		globals: copies, slots: slots, group: group, producer: producer, admin: admin, interval: n.cfg.CommitInterval, failed: n.fail, log: n.log,
 	}}, nil
@@ -327,7 +327,7 @@ func (n *Node) watch(ctx context.Context, l *life) {
 	for i := 1; n.ground.Sleep(ctx, every); i++ {
 		ask, cancel := n.ground.WithTimeout(ctx, 10*time.Second)
 		why := ""
-		moved, err := l.top.changed(ask, l.plan, admin)
+		moved, err := l.top.changed(ask, n.ground.Now(), l.plan, admin)
 		if len(moved) > 0 {
 			why = changedTopics(moved)
 		}

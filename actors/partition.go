@@ -30,6 +30,7 @@ type site struct {
 	committer  *actor.PID
 	consumer   *actor.PID
 	restorer   *actor.PID
+	deletions  *deletions
 	ends       func(context.Context, kafka.TopicPartition) (int64, error)
 	holds      func(ctx context.Context, slot int32, incarnation int64) (bool, error)
 	log        *slog.Logger

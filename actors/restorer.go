@@ -28,7 +28,8 @@ type (
 		tp      kafka.TopicPartition
 		table   string
 		from    int64
-		written time.Time // of the checkpoint that ends at from
+		written time.Time     // of the checkpoint that ends at from
+		kept    time.Duration // deletions in the changelog, when that was written
 		shard   shardRef
 		gauge   *shardGauge
 	}
@@ -38,9 +39,8 @@ type (
 	located struct {
 		restore
 		inquiry    uint64
-		since      time.Time // of the question: what is deleted from then on may be in the log, or may not
+		asked      time.Time
 		start, end int64
-		keep       time.Duration // delete.retention.ms; negative where it is not told
 		err        error
 	}
 	pollNow struct{}
@@ -50,8 +50,19 @@ type (
 type restoringShard struct {
 	restore
 	position, start, end int64
-	began                time.Time
-	keep                 time.Duration
+	began                time.Time // before its ends were asked for
+}
+
+// slowRestoreError says that deletions may have gone from a changelog before they were read. To try again at once does not mend it.
+type slowRestoreError struct {
+	table      string
+	tp         kafka.TopicPartition
+	took, keep time.Duration
+}
+
+func (e *slowRestoreError) Error() string {
+	return fmt.Sprintf("restore table %s/%d: reading %s took %v, and delete.retention.ms of it is %v: deletions may have gone from it before they were read, and deleted keys be back; "+
+		"set delete.retention.ms to much more than a restore takes (86400000, a day, is the default)", e.table, e.tp.Partition, e.tp.Topic, e.took.Round(time.Millisecond), e.keep)
 }
 
 // Restoring describes a restore under way.
@@ -69,6 +80,7 @@ type restorer struct {
 	ground    Ground
 	reader    kafka.Reader
 	admin     kafka.Admin
+	deletions *deletions
 	progress  func([]Restoring)
 	log       *slog.Logger
 	inquiries map[kafka.TopicPartition]inquiry // where changelogs begin and end: under way
@@ -111,10 +123,13 @@ func bounds(ctx context.Context, a kafka.Admin, level kafka.Isolation, tps ...ka
 }
 
 // locate asks for the changelog's start and its read-uncommitted end: under read_committed a commit whose markers are
-// on their way would be missed. And for how long deletions stay in it: that may have been changed since the node began.
+// on their way would be missed. What a shard that is gone has asked for ends: it may have asked after it was forgotten.
 func (r *restorer) locate(c actor.Context, m restore) {
+	if r.shards[m.tp] != nil {
+		r.remove(m.tp)
+	}
 	r.inquired++
-	x := located{restore: m, inquiry: r.inquired, since: r.ground.Now()}
+	x := located{restore: m, inquiry: r.inquired, asked: r.ground.Now()}
 	r.inquiries[m.tp] = inquiry{x.inquiry, m.shard.pid}
 	g, self := r.ground, c.Self()
 	g.Go(func() {
@@ -125,10 +140,7 @@ func (r *restorer) locate(c actor.Context, m restore) {
 			level = kafka.ReadCommitted
 		}
 		starts, ends, err := bounds(ctx, r.admin, level, m.tp)
-		x.start, x.end = starts[m.tp], ends[m.tp]
-		topics, err2 := r.admin.Topics(ctx, m.tp.Topic)
-		x.keep = time.Duration(atoi(topics[m.tp.Topic].Config["delete.retention.ms"], -1)) * time.Millisecond
-		x.err = errors.Join(err, err2)
+		x.start, x.end, x.err = starts[m.tp], ends[m.tp], err
 		g.Send(self, x)
 	})
 }
@@ -139,7 +151,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 	}
 	delete(r.inquiries, m.tp)
 	if m.err != nil {
-		m.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s, and its settings: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
+		m.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: find the ends of %s: %w", m.table, m.tp.Partition, m.tp.Topic, m.err)})
 		return
 	}
 	if reason := r.unfit(m); reason != "" {
@@ -148,7 +160,7 @@ func (r *restorer) onLocated(c actor.Context, m located) {
 	}
 	crashpoint.Hit("restore.located")
 	from := max(m.from, m.start)
-	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: m.since, keep: m.keep}
+	s := &restoringShard{restore: m.restore, position: from, start: from, end: m.end, began: m.asked}
 	m.gauge.toRestore.Store(max(m.end-from, 0))
 	if from >= m.end {
 		m.shard.send(c, Restored{End: m.end})
@@ -178,39 +190,47 @@ func (r *restorer) unfit(m located) string {
 	if age < -maxSkew {
 		return fmt.Sprintf("it was written at %v, which is still to come: how old it is cannot be told", m.written.Format(time.RFC3339))
 	}
-	if forgotten(age, m.keep) {
-		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", m.keep)
+	if keep := r.keep(m.restore); forgotten(age, keep) {
+		return fmt.Sprintf("it is older than delete.retention.ms (%v): deletions since may be gone from the changelog", keep)
 	}
 	return ""
 }
 
-// forgotten says whether a changelog may lack deletions of a time ago.
-func forgotten(age, keep time.Duration) bool {
-	return keep >= 0 && age > keep && !plant.Is("stale checkpoint")
+// keep is how long the changelog has kept deletions since a checkpoint was written: by what was noted with it, and what this process has seen.
+func (r *restorer) keep(m restore) time.Duration {
+	return min(m.kept, r.deletions.least(m.tp.Topic, m.written))
 }
 
-// late handles a restore that has read all, if deletions may have gone from the changelog before it had read them. A deletion is
-// in the log for delete.retention.ms after it was written, and what it deleted is until it is first compacted: so of what a reader has
-// seen since it began, or a checkpoint holds since it was written, the deletions are there for that long.
+// forgotten says whether a changelog may lack deletions of a time ago.
+func forgotten(age, keep time.Duration) bool { return age > keep && !plant.Is("stale checkpoint") }
+
+// elapsed is the time between two, by whichever of a process's clocks says more: a machine that sleeps stops one of them, and the other may be set.
+func elapsed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
+}
+
+// late handles a restore that has read all, if deletions may have gone from the changelog before it had read them. After a deletion's records
+// were first compacted, when what it deletes goes, it stays for delete.retention.ms. So whoever has seen what was deleted, at the
+// beginning of its read or as of its checkpoint, sees the deletion as well, if it has read all within that time.
 func (r *restorer) late(c actor.Context, s *restoringShard) bool {
-	since := s.began
-	if s.from >= 0 {
-		since = s.written
-	}
-	if !forgotten(r.ground.Now().Sub(since), s.keep) {
-		return false
-	}
-	r.remove(s.tp)
-	if s.from >= 0 {
-		s.shard.send(c, rewind{fmt.Sprintf("it got older than delete.retention.ms (%v) while what follows it was read: deletions may be gone from the changelog", s.keep)})
-		again := s.restore
-		again.from = -1
-		r.locate(c, again)
+	took := elapsed(s.began, r.ground.Now())
+	if s.from < 0 {
+		keep := r.deletions.least(s.tp.Topic, s.began)
+		if !forgotten(took, keep) {
+			return false
+		}
+		r.remove(s.tp)
+		s.shard.send(c, Restored{Err: &slowRestoreError{s.table, s.tp, took, keep}})
 		return true
 	}
-	s.shard.send(c, Restored{Err: fmt.Errorf("restore table %s/%d: reading %s took %v, and delete.retention.ms of it is %v: deletions may have gone from it before they were read, and deleted keys be back; "+
-		"it is read again; set delete.retention.ms to much more than a restore takes (86400000, a day, is the default)",
-		s.table, s.tp.Partition, s.tp.Topic, r.ground.Now().Sub(since).Round(time.Millisecond), s.keep)})
+	keep := r.keep(s.restore)
+	if !forgotten(s.began.Sub(s.written)+took, keep) {
+		return false
+	}
+	s.shard.send(c, rewind{fmt.Sprintf("it got older than delete.retention.ms (%v) while what follows it was read: deletions may be gone from the changelog", keep)})
+	again := s.restore
+	again.from = -1
+	r.locate(c, again)
 	return true
 }
 

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -14,14 +13,18 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// shelf is the only changelog of a cluster: three records, and a clock that its reader moves.
+// shelf is a cluster with one changelog of three records, and a clock that goes on when it is asked where that ends, and with each record that is
+// read. Its reader hands out a record only when it is told to.
 type shelf struct {
 	Ground
 	mu       sync.Mutex
-	keep     string
 	now      time.Time
-	takes    time.Duration // that each record takes to be read
+	locating time.Duration
+	takes    time.Duration
 	position int64
+	ready    chan struct{} // nil: at once
+	held     map[int]chan struct{}
+	asked    int
 }
 
 type (
@@ -43,17 +46,17 @@ func (shelfAdmin) Starts(_ context.Context, tps ...kafka.TopicPartition) (map[ka
 	return map[kafka.TopicPartition]int64{tps[0]: 0}, nil
 }
 
-func (shelfAdmin) Ends(_ context.Context, _ kafka.Isolation, tps ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
-	return map[kafka.TopicPartition]int64{tps[0]: 3}, nil
-}
-
-func (s shelfAdmin) Topics(_ context.Context, names ...string) (map[string]kafka.TopicState, error) {
-	defer s.shelf.locked()()
-	config := map[string]string{}
-	if s.shelf.keep != "" {
-		config["delete.retention.ms"] = s.shelf.keep
+// Ends answers when it may.
+func (s shelfAdmin) Ends(_ context.Context, _ kafka.Isolation, tps ...kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
+	done := s.shelf.locked()
+	s.shelf.now = s.shelf.now.Add(s.shelf.locating)
+	held := s.shelf.held[s.shelf.asked]
+	s.shelf.asked++
+	done()
+	if held != nil {
+		<-held
 	}
-	return map[string]kafka.TopicState{names[0]: {Config: config}}, nil
+	return map[kafka.TopicPartition]int64{tps[0]: 3}, nil
 }
 
 func (s shelfReader) Assign(_ kafka.TopicPartition, from int64) error {
@@ -64,7 +67,14 @@ func (s shelfReader) Assign(_ kafka.TopicPartition, from int64) error {
 
 func (shelfReader) Remove(kafka.TopicPartition) error { return nil }
 
-func (s shelfReader) Poll(time.Duration) (*kafka.Batch, error) {
+func (s shelfReader) Poll(wait time.Duration) (*kafka.Batch, error) {
+	if s.shelf.ready != nil {
+		select {
+		case <-s.shelf.ready:
+		case <-time.After(wait):
+			return nil, nil //nolint:nilnil // as kafka.Reader says
+		}
+	}
 	defer s.shelf.locked()()
 	s.shelf.now = s.shelf.now.Add(s.shelf.takes)
 	b := &kafka.Batch{Topic: "t", Next: s.shelf.position + 1}
@@ -73,105 +83,218 @@ func (s shelfReader) Poll(time.Duration) (*kafka.Batch, error) {
 	return b, nil
 }
 
-// open starts a restorer, and a shard that notes what it is told.
-func (s *shelf) open(t *testing.T) (ask func(from int64, written time.Time), answer func(located), told <-chan any) {
+// told is what a shard is told.
+type told struct {
+	shard string
+	what  any
+}
+
+// desk is a restorer under test.
+type desk struct {
+	*shelf
+	deletions *deletions
+	pid       *actor.PID
+	ground    *realGround
+	out       chan told
+	shards    map[string]*actor.PID
+}
+
+func openRestorer(t *testing.T, s *shelf) *desk {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	g := &realGround{log: log}
 	s.Ground, s.now = g, time.UnixMilli(1_000_000_000)
-	r := &restorer{ground: s, reader: shelfReader{shelf: s}, admin: shelfAdmin{shelf: s}, log: log, inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{}}
-	pid := g.Root(r, nil)
+	x := &desk{shelf: s, deletions: newDeletions(), ground: g, out: make(chan told, 100), shards: map[string]*actor.PID{}}
+	x.pid = g.Root(&restorer{
+		ground: s, reader: shelfReader{shelf: s}, admin: shelfAdmin{shelf: s}, deletions: x.deletions, log: log,
+		inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{},
+	}, nil)
 	t.Cleanup(g.Close)
-	out := make(chan any, 100)
-	shard := g.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
-		switch m := c.Message().(type) {
-		case rewind, Replay, Restored:
-			out <- m
-		}
-	}))
-	about := func(from int64, written time.Time) restore {
-		return restore{tp: kafka.TopicPartition{Topic: "t"}, table: "x", from: from, written: written, shard: shardRef{shard, -1}, gauge: new(shardGauge)}
-	}
-	ask = func(from int64, written time.Time) { g.Send(pid, about(from, written)) }
-	return ask, func(m located) { m.restore = about(-1, time.Time{}); g.Send(pid, m) }, out
+	return x
 }
 
-// restoredAs reads what a shard is told up to the end of its restore: the offsets replayed, and -1 where it had to forget them.
-func restoredAs(t *testing.T, told <-chan any) (all []int64, why string, err error) {
+// ask asks for a shard.
+func (x *desk) ask(shard string, from int64, written time.Time, kept time.Duration) {
+	if x.shards[shard] == nil {
+		x.shards[shard] = x.ground.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+			switch m := c.Message().(type) {
+			case rewind, Replay, Restored:
+				x.out <- told{shard, m}
+			}
+		}))
+	}
+	x.ground.Send(x.pid, restore{tp: kafka.TopicPartition{Topic: "t"}, table: "x", from: from, written: written, kept: kept, shard: shardRef{x.shards[shard], -1}, gauge: new(shardGauge)})
+}
+
+// next is the next thing that a shard is told.
+func (x *desk) next(t *testing.T) told {
+	t.Helper()
+	select {
+	case m := <-x.out:
+		return m
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing comes")
+		return told{}
+	}
+}
+
+// end reads what a shard is told up to the end of its restore: the offsets replayed, and -1 where it had to forget them.
+func (x *desk) end(t *testing.T, shard string) (all []int64, why string, err error) {
 	t.Helper()
 	for {
-		select {
-		case m := <-told:
-			switch m := m.(type) {
-			case rewind:
-				all, why = append(all, -1), m.reason
-			case Replay:
-				all = append(all, m.Batch.Next-1)
-			case Restored:
-				return all, why, m.Err
-			}
-		case <-time.After(30 * time.Second):
-			t.Fatal("the restore does not end")
+		m := x.next(t)
+		require.Equal(t, shard, m.shard)
+		switch m := m.what.(type) {
+		case rewind:
+			all, why = append(all, -1), m.reason
+		case Replay:
+			all = append(all, m.Batch.Next-1)
+		case Restored:
+			return all, why, m.Err
 		}
 	}
 }
 
-// Deletions stay in a changelog for delete.retention.ms. What is older than that, or gets older while the rest is read, is not gone on from, by
-// the setting as it is now: an operator may have changed it since the node began.
+const day = 24 * time.Hour
+
+// Deletions stay in a changelog for delete.retention.ms. What is older than that, or gets older while the rest is read, is not gone on from; a read
+// from the start that takes longer is an error. The setting may have been another one when the checkpoint was written, or since the node began.
 func TestRestoreHeedsForgottenDeletions(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
-		keep  string
-		age   time.Duration // of the checkpoint, which ends at offset 1; 0: there is none
-		takes time.Duration
-		want  []int64
-		why   string
-		err   string
+		kept     time.Duration // noted with the checkpoint
+		keeps    []string      // what the broker has said, one an hour, the last now; the first before the node began
+		age      time.Duration // of the checkpoint, which ends at offset 1; 0: there is none
+		takes    time.Duration // to read a record
+		locating time.Duration
+		want     []int64
+		why      string
+		err      string
 	}{
-		"young enough":         {keep: "60000", age: 40 * time.Second, takes: 10 * time.Second, want: []int64{1, 2}},
-		"too old":              {keep: "60000", age: 61 * time.Second, takes: time.Second, want: []int64{-1, 0, 1, 2}, why: "it is older than delete.retention.ms (1m0s)"},
-		"gets too old":         {keep: "60000", age: 41 * time.Second, takes: 10 * time.Second, want: []int64{1, 2, -1, 0, 1, 2}, why: "it got older than delete.retention.ms (1m0s)"},
-		"from the start":       {keep: "60000", takes: 20 * time.Second, want: []int64{0, 1, 2}},
-		"too slow":             {keep: "60000", takes: 21 * time.Second, want: []int64{0, 1, 2}, err: "restore table x/0: reading t took 1m3s, and delete.retention.ms of it is 1m0s"},
-		"forgotten at once":    {keep: "0", takes: time.Second, want: []int64{0, 1, 2}, err: "set delete.retention.ms to much more"},
-		"too slow both times":  {keep: "60000", age: 20 * time.Second, takes: 21 * time.Second, want: []int64{1, 2, -1, 0, 1, 2}, why: "it got older", err: "took 1m3s"},
-		"the broker says none": {age: time.Hour, takes: time.Hour, want: []int64{1, 2}},
+		"young enough":                        {kept: day, keeps: []string{"60000"}, age: 40 * time.Second, takes: 10 * time.Second, want: []int64{1, 2}},
+		"too old":                             {kept: day, keeps: []string{"60000"}, age: 61 * time.Second, want: []int64{-1, 0, 1, 2}, why: "it is older than delete.retention.ms (1m0s)"},
+		"too old when it was written":         {kept: time.Minute, keeps: []string{"86400000"}, age: 61 * time.Second, want: []int64{-1, 0, 1, 2}, why: "it is older than delete.retention.ms (1m0s)"},
+		"lowered for an hour since":           {kept: day, keeps: []string{"86400000", "60000", "86400000"}, age: 2 * time.Hour, want: []int64{-1, 0, 1, 2}, why: "it is older than"},
+		"lowered for an hour, long before":    {kept: day, keeps: []string{"86400000", "60000", "86400000", "86400001"}, age: 20 * time.Minute, want: []int64{1, 2}},
+		"gets too old":                        {kept: day, keeps: []string{"60000"}, age: 41 * time.Second, takes: 10 * time.Second, want: []int64{1, 2, -1, 0, 1, 2}, why: "it got older than delete.retention.ms (1m0s)"},
+		"from the start":                      {kept: forever, keeps: []string{"60000"}, takes: 20 * time.Second, want: []int64{0, 1, 2}},
+		"too slow":                            {kept: forever, keeps: []string{"60000"}, takes: 21 * time.Second, want: []int64{0, 1, 2}, err: "restore table x/0: reading t took 1m3s, and delete.retention.ms of it is 1m0s"},
+		"too slow, with the question for it":  {kept: forever, keeps: []string{"60000"}, takes: 20 * time.Second, locating: time.Second, want: []int64{0, 1, 2}, err: "took 1m1s"},
+		"too slow, before the setting was so": {kept: forever, keeps: []string{"60000", "86400000"}, takes: 21 * time.Second, want: []int64{0, 1, 2}},
+		"forgotten at once":                   {kept: forever, keeps: []string{"0"}, takes: time.Second, want: []int64{0, 1, 2}, err: "set delete.retention.ms to much more"},
+		"too slow both times":                 {kept: day, keeps: []string{"60000"}, age: 20 * time.Second, takes: 21 * time.Second, want: []int64{1, 2, -1, 0, 1, 2}, why: "it got older", err: "took 1m3s"},
+		"the broker does not say":             {kept: forever, age: time.Hour, takes: time.Hour, want: []int64{1, 2}},
+		"never":                               {kept: forever, keeps: []string{"-1", "9223372036854775807"}, age: time.Hour, takes: time.Hour, want: []int64{1, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &shelf{keep: "86400000", takes: x.takes}
-			ask, _, told := s.open(t)
-			done := s.locked()
-			s.keep = x.keep // since the node began
-			done()
-			if x.age > 0 {
-				ask(1, s.Now().Add(-x.age))
-			} else {
-				ask(-1, time.Time{})
+			r := openRestorer(t, &shelf{takes: x.takes, locating: x.locating})
+			for i, keep := range x.keeps {
+				r.deletions.note(r.now.Add(-time.Duration(len(x.keeps)-1-i)*time.Hour), map[string]kafka.TopicState{"t": {Config: map[string]string{"delete.retention.ms": keep}}})
 			}
-			all, why, err := restoredAs(t, told)
+			if x.age > 0 {
+				r.ask("one", 1, r.Now().Add(-x.age), x.kept)
+			} else {
+				r.ask("one", -1, time.Time{}, x.kept)
+			}
+			all, why, err := r.end(t, "one")
 			require.Equal(t, x.want, all)
 			require.Contains(t, why, x.why)
 			if x.err == "" {
 				require.NoError(t, err)
-			} else {
-				require.ErrorContains(t, err, x.err)
+				return
 			}
+			require.ErrorContains(t, err, x.err)
+			var slow *slowRestoreError
+			require.ErrorAs(t, err, &slow)
 		})
 	}
 }
 
-// The answer to a question that is not the last of its changelog, of a shard that is gone, ends nothing and begins nothing.
-func TestRestoreHeedsNoOldAnswer(t *testing.T) {
+// The setting is lowered while a changelog is read: what counts is the least since the read began.
+func TestRestoreHeedsASettingThatIsLowered(t *testing.T) {
 	t.Parallel()
-	s := &shelf{}
-	ask, answer, told := s.open(t)
-	for range 2 {
-		ask(1, s.Now())
-		all, _, err := restoredAs(t, told)
+	r := openRestorer(t, &shelf{takes: time.Minute, ready: make(chan struct{})})
+	note := func(keep string) {
+		r.deletions.note(r.Now(), map[string]kafka.TopicState{"t": {Config: map[string]string{"delete.retention.ms": keep}}})
+	}
+	note("86400000")
+	r.ask("one", -1, time.Time{}, forever)
+	r.ready <- struct{}{}
+	require.IsType(t, Replay{}, r.next(t).what)
+	note("60000")
+	r.ready <- struct{}{}
+	require.IsType(t, Replay{}, r.next(t).what)
+	note("86400000")
+	r.ready <- struct{}{}
+	_, _, err := r.end(t, "one")
+	require.ErrorContains(t, err, "delete.retention.ms of it is 1m0s")
+}
+
+// asking waits until so many questions have been asked.
+func (x *desk) asking(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { defer x.locked()(); return x.asked == n }, 30*time.Second, time.Millisecond)
+}
+
+// A shard that is gone has asked, and been forgotten before that. Its successor asks while that question, or its read, is under way: the successor is restored,
+// and the old question, or read, comes to nothing.
+func TestRestoreIsOfTheLastWhoAsked(t *testing.T) {
+	t.Parallel()
+	restored := func(t *testing.T, r *desk) {
+		t.Helper()
+		all, _, err := r.end(t, "next")
 		require.NoError(t, err)
 		require.Equal(t, []int64{1, 2}, all)
-		answer(located{inquiry: 1, err: errors.New("of a shard that is gone")})
-		answer(located{inquiry: 1, end: 3})
 	}
+	t.Run("beside its question", func(t *testing.T) {
+		t.Parallel()
+		old, own := make(chan struct{}), make(chan struct{})
+		r := openRestorer(t, &shelf{held: map[int]chan struct{}{0: old, 1: own}})
+		r.ask("gone", -1, time.Time{}, forever)
+		r.asking(t, 1)
+		r.ask("next", 1, r.Now(), forever)
+		r.asking(t, 2)
+		close(old)
+		time.AfterFunc(50*time.Millisecond, func() { close(own) }) // for the old answer to do harm
+		restored(t, r)
+	})
+	t.Run("beside its read, which gets too old", func(t *testing.T) {
+		t.Parallel()
+		question := make(chan struct{})
+		r := openRestorer(t, &shelf{held: map[int]chan struct{}{1: question}, ready: make(chan struct{}), takes: time.Minute})
+		r.deletions.note(r.Now(), map[string]kafka.TopicState{"t": {Config: map[string]string{"delete.retention.ms": "150000"}}})
+		r.ask("gone", 0, r.Now().Add(-time.Second), forever)
+		r.ready <- struct{}{}
+		require.Equal(t, "gone", r.next(t).shard)
+		r.ask("next", 1, r.Now(), forever)
+		r.asking(t, 2)
+		close(r.ready)
+		time.AfterFunc(50*time.Millisecond, func() { close(question) }) // for the old read to do harm
+		restored(t, r)
+	})
+	t.Run("after it was forgotten", func(t *testing.T) {
+		t.Parallel()
+		old := make(chan struct{})
+		r := openRestorer(t, &shelf{held: map[int]chan struct{}{0: old}})
+		r.ask("gone", -1, time.Time{}, forever)
+		r.asking(t, 1)
+		r.ground.Send(r.pid, forget{r.shards["gone"]})
+		close(old)
+		time.AfterFunc(50*time.Millisecond, func() { r.ask("next", 1, r.Now(), forever) })
+		restored(t, r)
+	})
+}
+
+// A machine that sleeps stops one of a process's clocks; the other tells.
+func TestRestoreHeedsAMachineThatSlept(t *testing.T) {
+	t.Parallel()
+	d := newDeletions()
+	d.note(time.Time{}, map[string]kafka.TopicState{"t": {Config: map[string]string{"delete.retention.ms": "60000"}}})
+	require.Equal(t, time.Minute, d.least("t", time.Now()))
+	require.Equal(t, forever, d.least("other", time.Now()))
+	began := time.Now()
+	woken := began.Round(0).Add(2 * time.Minute) // by the clock on the wall alone
+	require.Equal(t, 2*time.Minute, elapsed(began, woken).Round(time.Second))
+	require.Equal(t, 2*time.Minute, elapsed(began, began.Add(2*time.Minute)))
 }

@@ -61,7 +61,7 @@ func TestDeniedAtTheStart(t *testing.T) {
 	p := &plan.Plan{Name: "t"}
 	require.ErrorIs(t, checkRights(t.Context(), p, deniedAdmin{}), kafka.ErrDenied)
 	require.NoError(t, checkRights(t.Context(), p, struct{ kafka.Admin }{}))
-	_, err := new(topics).changed(t.Context(), p, deniedAdmin{})
+	_, err := (&topics{deletions: newDeletions()}).changed(t.Context(), time.Time{}, p, deniedAdmin{})
 	require.ErrorIs(t, err, kafka.ErrDenied)
 }
 

@@ -345,6 +345,8 @@ func (r *root) onBroken(c actor.Context, m partitionBroken) {
 	now, log := r.site.ground.Now(), r.log.With("slot", m.slot, "stage", r.slots.stages[m.slot].Key, "partition", r.slots.numbers[m.slot])
 	recent := slices.DeleteFunc(r.breaks[m.slot], func(t time.Time) bool { return now.Sub(t) > breakWindow })
 	_, refused := errors.AsType[*tables.VersionError](m.err) // which no attempt mends
+	_, slow := errors.AsType[*slowRestoreError](m.err)       // nor one at once, beside as many others
+	refused = refused || slow
 	if r.breaks[m.slot] = append(recent, now); !refused && len(r.breaks[m.slot]) < maxBreaks {
 		log.Error("partition broke: it is rebuilt", "error", errorText(m.err, r.site.values))
 		crashpoint.Hit("own.broken")

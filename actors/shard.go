@@ -134,7 +134,7 @@ func (a *shardActor) open(c actor.Context) {
 	if !ok {
 		from = -1
 	}
-	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, shard: a.ref, gauge: a.gauge})
+	c.Send(a.site.restorer, restore{tp: a.changelog(), table: a.table.Name, from: from, written: written, kept: a.checkpoint.Kept(), shard: a.ref, gauge: a.gauge})
 }
 
 func (a *shardActor) close() {
@@ -263,7 +263,7 @@ func (a *shardActor) write() {
 	began := a.site.ground.Now()
 	more, err := a.checkpoint.Write(a.state, a.end, checkpointPages)
 	if err == nil && !more {
-		err = a.checkpoint.Mark(a.state, a.asked)
+		err = a.checkpoint.Mark(a.state, a.asked, a.site.deletions.least(a.changelog().Topic, a.asked))
 	}
 	switch took := a.site.ground.Now().Sub(began); {
 	case err != nil:
@@ -294,7 +294,7 @@ func (a *shardActor) finish(c actor.Context) {
 		more, err = a.checkpoint.Write(a.state, end, checkpointPages)
 	}
 	if err == nil {
-		err = a.checkpoint.Mark(a.state, asked)
+		err = a.checkpoint.Mark(a.state, asked, a.site.deletions.least(a.changelog().Topic, asked))
 	}
 	if err != nil {
 		a.log.Warn("last checkpoint not written; the next start replays more", "error", err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/troupe-stream/troupe/internal/crashpoint"
 	"github.com/troupe-stream/troupe/kafka"
@@ -22,9 +23,10 @@ const defaultMaxBytes = 1048588
 
 // topics is what a node has found out about the topics of its plan.
 type topics struct {
-	env   *plan.Env
-	ids   map[string]string
-	stage []int32 // partitions by stage
+	env       *plan.Env
+	ids       map[string]string
+	stage     []int32 // partitions by stage
+	deletions *deletions
 }
 
 // checkTopics makes the topics that are missing and checks those that exist; every fault is reported.
@@ -158,8 +160,9 @@ func atoi(s string, otherwise int) int {
 func found(p *plan.Plan, have map[string]kafka.TopicState) (*topics, error) {
 	top := &topics{
 		env: &plan.Env{Partitions: make([]int32, len(p.Topics)), MaxBytes: make([]int32, len(p.Topics))},
-		ids: map[string]string{}, stage: make([]int32, len(p.Stages)),
+		ids: map[string]string{}, stage: make([]int32, len(p.Stages)), deletions: newDeletions(),
 	}
+	top.deletions.note(time.Time{}, have)
 	var faults []error
 	for _, t := range p.Topics {
 		x, ok := have[t.Name]
@@ -226,8 +229,8 @@ func (top *topics) checkStage(p *plan.Plan, i int, st *plan.Stage) (faults []err
 }
 
 // changed says whether a topic was deleted or has another number of partitions than when the node started. That the broker
-// does not answer is no change. moved are those that match patterns, which is no fault.
-func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin) (moved []string, err error) {
+// does not answer is no change. For how long changelogs keep deletions is noted. moved are those that match patterns, which is no fault.
+func (top *topics) changed(ctx context.Context, now time.Time, p *plan.Plan, admin kafka.Admin) (moved []string, err error) {
 	names := make([]string, 0, len(p.Topics))
 	for _, t := range p.Topics {
 		names = append(names, t.Name)
@@ -239,6 +242,7 @@ func (top *topics) changed(ctx context.Context, p *plan.Plan, admin kafka.Admin)
 	if err != nil {
 		return nil, nil //nolint:nilerr // the clients report that the broker is away, and wait for it
 	}
+	top.deletions.note(now, have)
 	var faults []error
 	for _, t := range p.Topics {
 		x, ok := have[t.Name]

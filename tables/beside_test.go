@@ -266,7 +266,7 @@ func (m *beside[V]) checkpoint(t *rapid.T) {
 	more, err := m.check.Write(m.shard, m.end, rapid.SampledFrom([]int{1, 5, 1000}).Draw(t, "pages"))
 	require.NoError(t, err)
 	if m.writing = more; !more {
-		require.NoError(t, m.check.Mark(m.shard, time.Now()))
+		require.NoError(t, m.check.Mark(m.shard, time.Now(), 24*time.Hour))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -43,6 +44,18 @@ type meta struct {
 	// an older version is damage too (a flipped bit in a key of the file makes one).
 	Rounds  []byte
 	Written int64 // milliseconds since the Unix epoch
+	// Kept is for how long the changelog kept deletions then (delete.retention.ms), in milliseconds; 0: it was not noted.
+	Kept int64 `json:",omitempty"`
+}
+
+// Kept says for how long the changelog kept deletions when the checkpoint was written; as long as a Duration can be where that was not noted.
+func (c *Checkpoint) Kept() time.Duration { return c.meta.kept() }
+
+func (m *meta) kept() time.Duration {
+	if m.Kept <= 0 || m.Kept > math.MaxInt64/int64(time.Millisecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(m.Kept) * time.Millisecond
 }
 
 // CorruptError says that a checkpoint cannot be trusted.
@@ -275,15 +288,15 @@ func (c *Checkpoint) Write(s Shard, offset int64, maxPages int) (more bool, err 
 }
 
 // Mark says that the pages hold everything of the changelog before the offset given to Write, which must have said that
-// there are no more. now is the time before that offset was asked for.
-func (c *Checkpoint) Mark(s Shard, now time.Time) error {
+// there are no more. now is the time before that offset was asked for, kept for how long the changelog keeps deletions.
+func (c *Checkpoint) Mark(s Shard, now time.Time, kept time.Duration) error {
 	p := s.pages()
 	if c.writing || c.end < 0 || len(c.rounds) != 4*p.layout() {
 		return fmt.Errorf("checkpoint %s: mark before all pages are written", c.path)
 	}
 	m := meta{
 		Version: metaVersion, Identity: c.id, Layout: p.layout(), Offset: c.end,
-		Rounds: slices.Clone(c.rounds), Written: now.UnixMilli(),
+		Rounds: slices.Clone(c.rounds), Written: now.UnixMilli(), Kept: max(kept.Milliseconds(), 1),
 	}
 	b, err := json.Marshal(m)
 	if err != nil {

@@ -2,6 +2,7 @@ package tables_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,12 +60,37 @@ func write(t *testing.T, keys int) history {
 			more, err = c.Write(s, int64(h.log.Len()), 7)
 			require.NoError(t, err)
 		}
-		require.NoError(t, c.Mark(s, time.Now()))
+		require.NoError(t, c.Mark(s, time.Now(), 24*time.Hour))
 	}
 	require.NoError(t, c.Close())
 	h.file, err = os.ReadFile(path)
 	require.NoError(t, err)
 	return h
+}
+
+// What is noted with a checkpoint comes back with it; one of an earlier version, which has not noted for how long deletions are kept, does not limit that.
+func TestCheckpointNotesHowLongDeletionsAreKept(t *testing.T) {
+	t.Parallel()
+	for kept, want := range map[time.Duration]time.Duration{time.Hour: time.Hour, 0: time.Millisecond, math.MaxInt64: time.Duration(math.MaxInt64).Truncate(time.Millisecond)} {
+		path := filepath.Join(t.TempDir(), "t.db")
+		c, err := tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
+		require.NoError(t, err)
+		require.EqualValues(t, math.MaxInt64, c.Kept())
+		s := tables.New(ints.spec, tables.Config{Table: "t"})
+		for more := true; more; {
+			more, err = c.Write(s, 3, 100)
+			require.NoError(t, err)
+		}
+		require.NoError(t, c.Mark(s, time.Now(), kept))
+		require.NoError(t, c.Close())
+		c, err = tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
+		require.NoError(t, err)
+		require.Equal(t, want, c.Kept())
+		require.NoError(t, c.Close())
+		x, err := tables.InspectCheckpoint(path)
+		require.NoError(t, err)
+		require.Equal(t, want, x.Kept)
+	}
 }
 
 // restore opens a file, replays the rest of the log, and requires the truth. It returns why the file was dropped.

@@ -17,8 +17,9 @@ type Inspected struct {
 	// Complete is false for a file whose first round of writing was never finished: it is as if it were not there.
 	Complete bool
 	Identity Identity
-	Offset   int64     // everything of the changelog before it is in Image
-	Written  time.Time // when that was noted
+	Offset   int64         // everything of the changelog before it is in Image
+	Written  time.Time     // when that was noted
+	Kept     time.Duration // see Checkpoint.Kept
 	// Image holds the pages' entries; applying the changelog from Offset on makes it the table as of the changelog's end.
 	Image *Image
 }
@@ -68,7 +69,7 @@ func inspect(path, text string, pages map[string]string) (*Inspected, error) {
 	if err := c.readMeta(text); err != nil {
 		return fail(err)
 	}
-	x := &Inspected{Complete: true, Identity: c.id, Offset: c.meta.Offset, Written: time.UnixMilli(c.meta.Written), Image: new(Image)}
+	x := &Inspected{Complete: true, Identity: c.id, Offset: c.meta.Offset, Written: time.UnixMilli(c.meta.Written), Kept: c.Kept(), Image: new(Image)}
 	for bucket := range c.meta.Layout {
 		page, ok := pages[pageKey(c.meta.Layout, bucket)]
 		if !ok {

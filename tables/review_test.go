@@ -155,14 +155,14 @@ func TestReviewNewOffsetBeginsNewRound(t *testing.T) {
 		more, err := c.Write(s, epoch*500, 3)
 		require.NoError(t, err)
 		require.True(t, more)
-		require.Error(t, c.Mark(s, time.Now()), "the round is not through")
+		require.Error(t, c.Mark(s, time.Now(), 24*time.Hour), "the round is not through")
 	}
 	for more := true; more; {
 		more, err = c.Write(s, 1000, 3)
 		require.NoError(t, err)
 	}
-	require.NoError(t, c.Mark(s, time.Now()))
-	require.Error(t, c.Mark(s, time.Now()), "no round since")
+	require.NoError(t, c.Mark(s, time.Now(), 24*time.Hour))
+	require.Error(t, c.Mark(s, time.Now(), 24*time.Hour), "no round since")
 	require.NoError(t, c.Close())
 	c, err = tables.OpenCheckpoint(tables.Files{}, path, id, quiet)
 	require.NoError(t, err)

@@ -58,7 +58,7 @@ func startCluster(ctx context.Context, dir string, lanes int) (_ *cluster, err e
 		Properties: map[string]string{
 			"log.cleaner.backoff.ms": "1000", "num.partitions": strconv.Itoa(partitions), "num.network.threads": "1",
 			// Deletions go from changelogs in a run: after this long, when they are compacted again. It is no part of the fault that compacts: one that
-			// lowers it, and raises it again, takes deletions that checkpoints need, and no node can tell.
+			// lowers it, and raises it again, takes deletions that checkpoints need, and a node that did not run meanwhile cannot tell.
 			"log.cleaner.delete.retention.ms": "20000",
 			// A broker that is gone is noticed soon, and its partitions led by another.
 			"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000", "replica.lag.time.max.ms": "6000",

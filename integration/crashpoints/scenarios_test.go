@@ -36,7 +36,7 @@ var unsure = map[string]string{
 	"retake.lost":        "as for retake.unassigned",
 }
 
-// scenarios are tried in this order: the first that comes to a point is the one for it.
+// scenarios are preferred in this order, where they come to a point equally often.
 var scenarios = []scenario{
 	{"life", life},
 	{"growth", growth},

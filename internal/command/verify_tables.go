@@ -10,10 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/troupe-stream/troupe/actors"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/tables"
@@ -219,8 +219,7 @@ func (c *tableCheck) placed(of, path string, file *tables.Inspected, start, end 
 }
 
 func (c *tableCheck) outdated(file *tables.Inspected) bool {
-	ms, err := strconv.ParseInt(c.changelog.Config["delete.retention.ms"], 10, 64)
-	return err == nil && ms >= 0 && time.Since(file.Written) > time.Duration(ms)*time.Millisecond
+	return time.Since(file.Written) > min(file.Kept, actors.Deletions(c.changelog))
 }
 
 // compare compares what the whole changelog says with what the checkpoint and the rest of it do.

@@ -60,7 +60,7 @@ func (s state) forge(partition int32, id func(*tables.Identity), offset int64, e
 	more, err := c.Write(shard, offset, 1000)
 	require.NoError(s.t, err)
 	require.False(s.t, more)
-	require.NoError(s.t, c.Mark(shard, time.Now()))
+	require.NoError(s.t, c.Mark(shard, time.Now(), 24*time.Hour))
 	require.NoError(s.t, c.Close())
 }
 
