@@ -99,6 +99,9 @@ func (c *cluster) inSync(ctx context.Context, within time.Duration) error {
 		if err == nil {
 			return nil
 		}
+		if ended := c.kafka.Ended(); ended != nil {
+			return ended
+		}
 		if !pause(ctx, lookEvery) {
 			return fmt.Errorf("replicas are not in sync within %s: %w", within, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -354,10 +355,8 @@ func (k *Kafka) ready(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		for _, b := range k.nodes {
-			if !b.process.Running() {
-				return fmt.Errorf("broker %d ended while starting:\n%s\n%s", b.id, b.process.Tail(30), b.logTail())
-			}
+		if ended := k.Ended(); ended != nil {
+			return ended
 		}
 		select {
 		case <-tick.C:
@@ -367,18 +366,30 @@ func (k *Kafka) ready(ctx context.Context) error {
 	}
 }
 
-// probe asks the cluster for its brokers.
+// probe asks each broker for all of them: others know one that was killed until its session ends.
 func (k *Kafka) probe(ctx context.Context, client *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	answer, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, client)
-	if err != nil {
-		return err
+	for _, b := range client.SeedBrokers() {
+		got, err := b.Request(ctx, kmsg.NewPtrMetadataRequest())
+		if err != nil {
+			return err
+		}
+		if answer, ok := got.(*kmsg.MetadataResponse); !ok || len(answer.Brokers) < len(k.nodes) {
+			return fmt.Errorf("%d brokers are not all up", len(k.nodes))
+		}
 	}
-	if len(answer.Brokers) < len(k.nodes) {
-		return fmt.Errorf("%d of %d brokers are up", len(answer.Brokers), len(k.nodes))
+	return nil
+}
+
+// Ended says which broker does not run, with the last that it said; nil where all do.
+func (k *Kafka) Ended() error {
+	for _, b := range k.nodes {
+		if !b.process.Running() {
+			return fmt.Errorf("broker %d has ended:\n%s\n%s", b.id, b.process.Tail(30), b.logTail())
+		}
 	}
-	return client.Ping(ctx)
+	return nil
 }
 
 // logTail is the end of what a broker has logged, empty where it logs nowhere.
@@ -390,18 +401,42 @@ func (b *broker) logTail() string {
 	return string(text[max(0, len(text)-4096):])
 }
 
-// freePorts finds ports of 127.0.0.1 that are free now.
+// freePorts finds ports that nobody listens at, below those that the system gives to outgoing connections: one of these might have the port of a
+// broker that is away, which then could not come back.
 func freePorts(n int) ([]int, error) {
+	first := outgoing()
+	const least = 10_000
 	var ports []int
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	var last error
+	for range 100 * n {
+		if len(ports) == n {
+			break
+		}
+		at := fmt.Sprintf("127.0.0.1:%d", least+rand.IntN(first-least))
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", at)
 		if err != nil {
-			return nil, err
+			last = err
+			continue
 		}
 		defer l.Close() //nolint:errcheck // all are held until the last is found
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
+	if len(ports) < n {
+		return nil, fmt.Errorf("find %d free ports from %d to %d: %w", n, least, first-1, last)
+	}
 	return ports, nil
+}
+
+// outgoing is the first port that the system gives to outgoing connections.
+func outgoing() int {
+	first := 32768
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		var low int
+		if _, err := fmt.Sscan(string(text), &low); err == nil && low > 20_000 {
+			first = low
+		}
+	}
+	return first
 }
 
 // DataDir is where broker i keeps its logs, and how far its cleaner is with them.
