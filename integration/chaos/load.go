@@ -47,6 +47,7 @@ type load struct {
 func startLoad(ctx context.Context, c *cluster, f *fleet, a *audit, s settings) (*load, error) {
 	// An idempotent producer that tries until it succeeds: each record is written once.
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.kafka.Brokers()...), kgo.ClientID("load"), kgo.ProducerLinger(5*time.Millisecond),
+		kgo.AlwaysRetryEOF(), // a broker that is ended accepts connections for a moment, and closes them
 		kgo.MetadataMinAge(200*time.Millisecond), kgo.ProducerBatchMaxBytes(256<<10))
 	if err != nil {
 		return nil, err
