@@ -60,6 +60,7 @@ type Group struct {
 	looking     bool                          // at the group's state
 	looked      time.Time                     // last
 	orphans     []int32                       // slots of nobody, as of then
+	left        map[int32]bool                // slots that were let go of to leave the group, and that the consumer still has
 	assigned    map[kafka.TopicPartition]bool // in the consumer
 }
 
@@ -90,7 +91,7 @@ func NewGroup(cfg kafka.GroupConfig, log *slog.Logger, rt Runtime, wire Wire, op
 	}
 	g := &Group{
 		cfg: cfg, me: me, log: log, rt: rt, wire: wire, open: open,
-		commits: &commits{granted: map[int32]grantOf{}, marking: map[int32]chan struct{}{}}, slots: map[int32]*slot{}, held: map[int32]bool{},
+		commits: &commits{granted: map[int32]grantOf{}, marking: map[int32]chan struct{}{}}, slots: map[int32]*slot{}, held: map[int32]bool{}, left: map[int32]bool{},
 		assigned: map[kafka.TopicPartition]bool{},
 	}
 	var err error
@@ -134,6 +135,7 @@ func (g *Group) rejoin(ctx context.Context) {
 	g.closing = true
 	g.consumer.Close()
 	g.closing, g.undo, g.member = false, nil, Member{}
+	clear(g.left)
 	g.use(nil)
 	g.tellJoined()
 	for wait := reopenWait; ; wait = min(2*wait, maxReopenWait) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +26,13 @@ func (g *Group) onAssigned(ids []int32) {
 		return
 	}
 	now := g.rebalance()
+	// Who has left and joins again before its consumer has noticed may keep what it had, and is told of no more than what is new.
+	for _, id := range slices.Sorted(maps.Keys(g.left)) {
+		if !slices.Contains(ids, id) {
+			ids = append(slices.Clip(ids), id)
+		}
+	}
+	clear(g.left)
 	g.log.Info("slots assigned", "slots", ids, "generation", now.Generation, "member", now.ID)
 	if err := g.consumer.Assign(nil); err != nil { // nothing is read before a slot is taken
 		g.fail(fmt.Errorf("accept slots %s: %w", slotNames(ids), err))
@@ -58,6 +66,9 @@ func (g *Group) onRevoked(ids []int32) {
 	now := g.rebalance()
 	lost := g.consumer.Lost() || !now.Valid() || now.ID != g.member.ID && !plant.Is("generation trusted for a static member") || g.fatal != nil
 	g.log.Info("slots revoked", "slots", ids, "generation", now.Generation, "member", now.ID, "lost", lost)
+	for _, id := range ids {
+		delete(g.left, id)
+	}
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return g.slots[id] == nil })
 	if lost {
 		undo := g.lose(ids, fmt.Errorf("group %s has taken slots %s from this process: its session has ended", g.cfg.Group, slotNames(ids)))

@@ -81,7 +81,7 @@ func (g *Group) onState(state GroupState, err error) {
 }
 
 // move has this member leave the group. It lets go of its slots in order first: nothing is lost or suspect when they are given out anew. If the
-// group does not let it go, it takes them again.
+// group does not let it go, it takes them again; as it does with those that its consumer still has when it has joined again.
 func (g *Group) move(who kafka.Member) {
 	g.consumer.Flush()
 	all := g.owned()
@@ -92,5 +92,9 @@ func (g *Group) move(who kafka.Member) {
 	if err := g.wire.Leave(context.Background(), who); err != nil {
 		g.log.Warn("leaving the group for a new assignment failed; tried again later", "error", err)
 		g.start(all)
+		return
+	}
+	for _, id := range all {
+		g.left[id] = true
 	}
 }

@@ -55,6 +55,32 @@ func TestAMemberThatMovesLetsGoFirst(t *testing.T) {
 	})
 }
 
+// A rebalance is under way when a member leaves: its client joins again before it has noticed, as the member that it was and then as another, keeps what it has, and is
+// told of nothing that is new. What it was not asked for it takes again, as who it is in the end.
+func TestAMemberThatMovesAndKeepsItsSlotsTakesThemAgain(t *testing.T) {
+	in(t, kafka.GroupConfig{}, func(w *world) {
+		w.take(1, 2)
+		w.asked()
+		w.describe(orphaned(4, 5, 6))
+		w.until("it has left", func() bool { return len(w.calls) == len(handedOver) })
+		w.describe(protocol.GroupState{})
+		w.asked()
+		w.con.revoke(2)
+		w.con.assign()
+		w.until("it has the one again", func() bool { return len(w.grants) == 3 })
+		require.EqualValues(w.t, 1, w.grants[2].Slot)
+		w.con.joins("A-2")
+		w.con.assign()
+		w.until("it has it as another", func() bool { return len(w.grants) == 4 })
+		require.EqualValues(w.t, 1, w.grants[3].Slot)
+		require.Equal(w.t, "A-2", w.grants[3].MemberID)
+		w.con.assign()
+		<-time.After(time.Minute) // of the bubble's clock
+		require.Len(w.t, w.grants, 4, "and once")
+		require.NoError(w.t, w.fatal)
+	})
+}
+
 // A member that the group does not let go takes its slots again, and tries once more.
 func TestAMemberThatCannotMoveTakesItsSlotsAgain(t *testing.T) {
 	in(t, kafka.GroupConfig{}, func(w *world) {
