@@ -153,14 +153,15 @@ func (x *settingsCheck) retention() {
 			x.danger("topic %s has cleanup.policy=%s, and a global table is a copy of it: a node that starts later does not see what has been deleted by then; %s",
 				t.Name, have.Config["cleanup.policy"], mendOf(&plan.Topic{Name: t.Name, Kind: plan.Changelog}, ""))
 		}
-		if keep := Deletions(have); ok && t.Global && keep < leastDeletions {
+		keep := Deletions(have)
+		if ok && t.Global && keep < leastDeletions {
 			x.danger("topic %s forgets deletions after delete.retention.ms=%d, and a global table is a copy of it: one that is read for longer, or is cut off from Kafka for longer, misses some; %s",
 				t.Name, keep.Milliseconds(), mending(t.Name, "delete.retention.ms=86400000"))
 		}
 		if !ok || t.Kind == plan.External || t.Kind == plan.Slots || t.Kind == plan.Replies { // the slots topic is refused if it does not keep all; replies expire
 			continue
 		}
-		if keep := Deletions(have); t.Kind == plan.Changelog && keep < leastDeletions {
+		if t.Kind == plan.Changelog && keep < leastDeletions {
 			x.danger("topic %s forgets deletions after delete.retention.ms=%d: checkpoints that are older are not used, and a restore that takes longer is refused; %s",
 				t.Name, keep.Milliseconds(), mending(t.Name, "delete.retention.ms=86400000"))
 		}

@@ -49,13 +49,11 @@ type meta struct {
 }
 
 // Kept says for how long the changelog kept deletions when the checkpoint was written; as long as a Duration can be where that was not noted.
-func (c *Checkpoint) Kept() time.Duration { return c.meta.kept() }
-
-func (m *meta) kept() time.Duration {
-	if m.Kept <= 0 || m.Kept > math.MaxInt64/int64(time.Millisecond) {
-		return math.MaxInt64
+func (c *Checkpoint) Kept() time.Duration {
+	if ms := c.meta.Kept; ms > 0 && ms <= math.MaxInt64/int64(time.Millisecond) {
+		return time.Duration(ms) * time.Millisecond
 	}
-	return time.Duration(m.Kept) * time.Millisecond
+	return math.MaxInt64
 }
 
 // CorruptError says that a checkpoint cannot be trusted.
