@@ -212,7 +212,7 @@ func (n *Node) open(ctx context.Context) (*life, error) {
 	meters, hooks := n.meters, n.hooks
 	n.mu.Unlock()
 	return &life{p, top, &root{
-		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, deletions: top.deletions, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, early: &early{ground: n.ground, admin: admin, names: names, log: n.log}, meters: meters, hooks: hooks},
+		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, deletions: top.deletions, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, early: &early{ground: n.ground, admin: admin, names: names, log: n.log}, sends: n.cfg.AtLeastOnce, meters: meters, hooks: hooks},
 		restorer: &restorer{
 			ground: n.ground, reader: reader, admin: admin, deletions: top.deletions, progress: n.cfg.OnRestore, log: n.log, inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{},
 		},

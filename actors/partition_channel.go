@@ -52,7 +52,7 @@ func (s *partitionState) waits(m partitionMessage) bool {
 		agent = m.Agent
 	case Ask:
 		agent = m.Agent
-	case Announced, Applied, Arrived, Collected, Decided, Leave, Resume, SealRound, Sealed, ShardFailed, ShardLate, ShardReady, Turn, Undone, Waits, Wake:
+	case Announced, Applied, Arrived, Collected, Decided, Delivered, Leave, Resume, SealRound, Sealed, ShardFailed, ShardLate, ShardReady, Turn, Undone, Waits, Wake:
 	}
 	if s.isAside(agent, m) {
 		return true

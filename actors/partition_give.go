@@ -395,18 +395,23 @@ func (s *partitionState) throughOne(a *agentSlot, id int64, i int) {
 
 // maybeDry tells the committer that all is done that there was to do, so that it need not wait for the next interval.
 func (s *partitionState) maybeDry() {
-	if s.phase != running || s.dry || !s.fill.moved && !s.whole.moved || s.seal != nil || s.offer != nil || s.careful != nil {
+	if s.phase != running || s.dry || !s.fill.moved && !s.whole.moved || s.seal != nil || s.offer != nil || s.careful != nil || !s.isIdle() {
 		return
 	}
+	s.becomeDry()
+}
+
+// isIdle says whether agents have done all that there was to do.
+func (s *partitionState) isIdle() bool {
 	for _, a := range s.agents {
 		if len(a.works) > 0 && a.agent.Role != plan.Task {
-			return
+			return false
 		}
 		if a.source >= 0 && a.batch-s.sources[a.source].first < int64(len(s.sources[a.source].batches)) && s.throttledUntil(a).IsZero() {
-			return
+			return false
 		}
 	}
-	s.becomeDry()
+	return true
 }
 
 func (s *partitionState) becomeDry() {

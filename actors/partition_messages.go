@@ -23,6 +23,7 @@ import (
 //	Undone        | shard            | -                                      | undoing
 //	Collected     | shard            | Work to the agent                      | any; stale: dropped
 //	SealRound     | committer        | Offer, or Nothing                      | any
+//	Delivered     | early            | -                                      | any; stale: dropped
 //	Decided       | committer        | Committed to all shards                | a bundle is offered
 //	Wake          | its own timer    | -                                      | any
 //	Resume        | node             | -                                      | any; not stopped: ignored
@@ -107,6 +108,9 @@ type Decided struct {
 	Err error
 }
 
+// Delivered says how the sending of outputs has ended that a partition has asked for.
+type Delivered struct{ Err error }
+
 // Wake is the time that a partition asked to be woken at.
 type Wake struct{ Now time.Time }
 
@@ -135,6 +139,7 @@ func (Undone) isPartitionMessage()      {}
 func (Collected) isPartitionMessage()   {}
 func (SealRound) isPartitionMessage()   {}
 func (Decided) isPartitionMessage()     {}
+func (Delivered) isPartitionMessage()   {}
 func (Wake) isPartitionMessage()        {}
 func (Resume) isPartitionMessage()      {}
 func (Announced) isPartitionMessage()   {}

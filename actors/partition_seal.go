@@ -14,7 +14,7 @@ import (
 // onSealRound begins to seal: first the agents are asked for what they have not reported, then the shards.
 func (s *partitionState) onSealRound(m SealRound) {
 	s.asked = m.Round
-	if s.offer != nil || s.seal != nil || s.phase != running || s.careful != nil {
+	if s.offer != nil || s.seal != nil || s.sending != nil || s.phase != running || s.careful != nil || s.sends && s.whole.moved { // the last: what is not whole yet is sent before
 		s.maybeOffer()
 		return
 	}
@@ -137,10 +137,15 @@ func (s *partitionState) becomeWhole() {
 			a.whole = a.done.clone()
 		}
 	}
+	if x.early {
+		s.handOver(x.parts)
+	}
 	if s.careful != nil {
 		s.carefulWhole()
 	}
-	s.maybeOffer()
+	if !x.early || s.asked != 0 { // else it is offered when the committer asks
+		s.maybeOffer()
+	}
 	if s.phase == stopping {
 		s.maybeFinish()
 	}
@@ -148,7 +153,7 @@ func (s *partitionState) becomeWhole() {
 
 // maybeOffer offers what is whole to the committer, if it has no bundle of ours.
 func (s *partitionState) maybeOffer() {
-	if s.offer != nil || s.seal != nil && s.phase != stopping {
+	if s.offer != nil || s.sending != nil || s.seal != nil && s.phase != stopping {
 		return
 	}
 	if s.phase != running && s.phase != stopping {
@@ -178,7 +183,7 @@ func (s *partitionState) maybeOffer() {
 		s.emit(failNode{fmt.Errorf("topic %s/%d: %w (%d of %d characters): give the topology fewer agents at this topic, or shorter names; when it starts again, it goes on where it was",
 			b.Offsets[at].Topic, s.partition, kafka.ErrMetadata, len(b.Offsets[at].Metadata), kafka.MaxMetadata)})
 	}
-	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers, clocks: clocks}
+	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers, clocks: clocks, sends: w.sends}
 	s.emit(toCommitter{Offer{Bundle: b, Round: s.asked, Alone: alone}})
 	s.asked = 0
 }
@@ -328,7 +333,7 @@ func (s *partitionState) sealLast() {
 
 // maybeFinish ends a stop once nothing is left to commit.
 func (s *partitionState) maybeFinish() {
-	if s.flushed > 0 || s.seal != nil || s.offer != nil {
+	if s.flushed > 0 || s.seal != nil || s.offer != nil || s.sending != nil {
 		return
 	}
 	if s.fill.moved {
@@ -349,7 +354,7 @@ func (s *partitionState) finish() {
 
 // isBusy says whether the partition has anything that is not committed.
 func (s *partitionState) isBusy() bool {
-	return s.offer != nil || s.seal != nil || s.fill.moved || s.whole.moved || s.flows() || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
+	return s.offer != nil || s.sending != nil || s.seal != nil || s.fill.moved || s.whole.moved || s.flows() || slices.ContainsFunc(s.agents, func(a *agentSlot) bool {
 		return a.backing || len(a.parked) > 0 || (a.source >= 0 || a.agent.Fires != nil) && len(a.works) > 0
 	}) || s.firing != nil || s.phase == running && s.firstDue() != nil
 }

@@ -167,6 +167,7 @@ type tableSlot struct {
 type parts struct {
 	outs   []outputs
 	bytes  int
+	sends  int  // records in them that go elsewhere than to changelogs, and were not sent
 	moved  bool // offsets moved, timers fired or outputs were made
 	timers map[string]int64
 	clocks map[string]int64 // by table; of tables whose entries expire
@@ -175,11 +176,14 @@ type parts struct {
 func (a *parts) add(o outputs) {
 	if o != nil && o.Len() > 0 {
 		a.outs, a.bytes, a.moved = append(a.outs, o), a.bytes+len(o.Arena), true
+		if !o.Journal {
+			a.sends += o.Len()
+		}
 	}
 }
 
 func (a *parts) merge(b *parts) {
-	a.outs, a.bytes, a.moved = append(a.outs, b.outs...), a.bytes+b.bytes, a.moved || b.moved
+	a.outs, a.bytes, a.sends, a.moved = append(a.outs, b.outs...), a.bytes+b.bytes, a.sends+b.sends, a.moved || b.moved
 	for name, at := range b.timers {
 		a.fired(name, at)
 	}
@@ -210,6 +214,7 @@ func (a *parts) fired(name string, at int64) {
 type sealing struct {
 	round   int64
 	flushes int  // agents that have not answered
+	early   bool // the partition's own, to send what is in it
 	drains  bool // it waits for the channels to be empty
 	shards  int  // shards that have not answered
 	epoch   int64
@@ -225,6 +230,7 @@ type offered struct {
 	done   []progress
 	timers map[string]int64
 	clocks map[string]int64
+	sends  int // records that the producer has to send
 }
 
 // partitionState owns one partition of a stage: the queues of its sources, what its agents have done, its epochs. See
@@ -259,6 +265,8 @@ type partitionState struct {
 	fill       *parts
 	seal       *sealing
 	whole      *parts // whole, not offered
+	sends      bool   // at-least-once: what agents send is sent before its bundle is committed
+	sending    *sending
 	offer      *offered
 	seq        int64
 	dry        bool  // the committer knows that we are dry
@@ -447,6 +455,7 @@ func (s *partitionState) step(m partitionMessage) []any {
 	s.maybeProbe()
 	s.maybeExpire()
 	s.give()
+	s.maybeSend()
 	s.maybeDry()
 	s.askWake()
 	return s.out
@@ -482,6 +491,8 @@ func (s *partitionState) handle(m partitionMessage) {
 		s.onSealRound(m)
 	case Decided:
 		s.onDecided(m)
+	case Delivered:
+		s.onDelivered(m)
 	case Wake:
 		s.onWake(m)
 	case Resume:

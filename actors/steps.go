@@ -24,6 +24,8 @@ func partitionStep(m partitionMessage) {
 		crashpoint.Hit("seal.shard-sealed")
 	case Decided:
 		crashpoint.Hit("decide.told")
+	case Delivered:
+		crashpoint.Hit("send.told")
 	case ShardReady:
 		crashpoint.Hit("restore.ready")
 	case Undone:

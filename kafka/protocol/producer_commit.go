@@ -78,7 +78,7 @@ func (t *transactions) produce(ctx context.Context, bundles []*kafka.Bundle) err
 		var outs []*kafka.Outputs
 		for _, b := range bundles {
 			for _, o := range b.Outputs {
-				if !o.Journal && !b.Sent {
+				if !o.Journal && !o.Sent {
 					outs = append(outs, o)
 				}
 			}
@@ -100,7 +100,9 @@ func (t *transactions) flush(ctx context.Context, bundles []*kafka.Bundle, all b
 		return errors.Join(fmt.Errorf("send: %w", sent), err)
 	}
 	for _, b := range bundles {
-		b.Sent = b.Sent || all
+		for _, o := range b.Outputs {
+			o.Sent = o.Sent || all && !o.Journal
+		}
 	}
 	crashpoint.Hit("commit.sent")
 	return err

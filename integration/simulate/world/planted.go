@@ -24,7 +24,7 @@ func sought(name string, i int) *Case {
 		return moments()
 	case "patience begins anew with each attempt":
 		return pleas()
-	case "what is sent is not waited for":
+	case "what is sent is not waited for", "what is sent early is not waited for":
 		return atLeastOnce()
 	case "restore ends at the last stable offset":
 		return raw()
