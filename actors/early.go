@@ -14,26 +14,31 @@ import (
 const (
 	// maxEarly is how many bytes wait to be sent at once, at most: what comes beyond them comes with its commit alone.
 	maxEarly = 16 << 20
-	// earlyTimeout bounds one write of them: later than that they are of no use.
-	earlyTimeout = 10 * time.Second
+	// answerTimeout bounds one write of answers: later than that they are of no use.
+	answerTimeout = 10 * time.Second
+	// slowWrite is when it is said that a write without a bound takes long; earlyWarnings that one has failed, how often at most.
+	slowWrite     = 10 * time.Second
+	earlyWarnings = time.Minute
 )
 
 // errEarlyFull: the node has more to send at once than it keeps for that.
 var errEarlyFull = errors.New("too much is to be sent at once")
 
-// early sends what does not wait for a commit: answers of eager agents, which their commits bring again, and what partitions send at-least-once. One
-// write is under way at a time, in the order in which it came, on a goroutine that ends when there is nothing more. Any goroutine may use it.
+// early sends what does not wait for a commit: one the answers of eager agents, which their commits bring again, another what partitions send
+// at-least-once. One write is under way at a time, in the order in which they came, on a goroutine that ends when there is nothing more. Any goroutine
+// may use it.
 type early struct {
-	ground Ground
-	admin  kafka.Admin
-	names  []string        // of topics, by their ids
-	ctx    context.Context //nolint:containedctx // ends when the node must stop at once
-	log    *slog.Logger
+	ground  Ground
+	admin   kafka.Admin
+	names   []string        // of topics, by their ids
+	timeout time.Duration   // of a write; 0: it lasts until the client gives up, or the node stops. Then nothing of it is still on its way
+	ctx     context.Context //nolint:containedctx // ends when the node must stop at once
+	log     *slog.Logger
 
-	mu    sync.Mutex
-	queue *wave
-	ended chan struct{} // closed when what is under way is; nil: nothing is
-	lost  bool          // the last write has failed
+	mu     sync.Mutex
+	queue  *wave
+	ended  chan struct{} // closed when what is under way is; nil: nothing is
+	warned time.Time     // when it was said last that a write has failed
 }
 
 // wave is what is written together.
@@ -48,8 +53,9 @@ type asker struct {
 	tell     func(error)
 }
 
-// send sends outputs at once, and keeps them. If tell is not nil it is called when they have been written, or when that has failed, from another
-// goroutine or before send returns: it must not block. After an error some may have been written, or still be.
+// send sends outputs at once, and keeps a copy. If tell is not nil it is called when they and all before them have been written, or that has failed,
+// from another goroutine or before send returns: it must not block. After an error some may have been written. It is not called any more when the node
+// has to stop at once.
 func (e *early) send(tell func(error), outs ...outputs) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -91,7 +97,7 @@ func (e *early) next() *wave {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w := e.queue
-	if e.queue = nil; w == nil || w.outs.Len() == 0 || e.ctx.Err() != nil { // then nobody is there to be told
+	if e.queue = nil; w == nil || e.ctx.Err() != nil { // then nobody is there to be told
 		e.ended = nil
 		return nil
 	}
@@ -99,17 +105,31 @@ func (e *early) next() *wave {
 }
 
 func (e *early) write(w *wave) {
-	ctx, cancel := e.ground.WithTimeout(e.ctx, earlyTimeout)
-	defer cancel()
-	offsets, err := e.admin.Produce(ctx, e.names, &w.outs)
+	offsets, err := e.produce(&w.outs)
 	crashpoint.Hit("send.written")
-	if err != nil && !e.lost && e.ctx.Err() == nil {
-		e.log.Warn("not sent before its commit: it comes with it", "records", w.outs.Len(), "error", err)
+	if now := e.ground.Now(); err != nil && e.ctx.Err() == nil && now.Sub(e.warned) >= earlyWarnings {
+		e.warned = now
+		e.log.Warn("records were not sent before their commit: they are sent with it", "records", w.outs.Len(), "error", err)
 	}
-	e.lost = err != nil
 	for _, a := range w.askers {
 		a.tell(a.failed(offsets, err))
 	}
+}
+
+func (e *early) produce(o *kafka.Outputs) ([]int64, error) {
+	if o.Len() == 0 {
+		return nil, nil
+	}
+	if e.timeout > 0 {
+		ctx, cancel := e.ground.WithTimeout(e.ctx, e.timeout)
+		defer cancel()
+		return e.admin.Produce(ctx, e.names, o)
+	}
+	stop := e.ground.After(slowWrite, func() {
+		e.log.Warn("what agents have sent is not written yet: nothing is committed before it is", "records", o.Len(), "since", slowWrite)
+	})
+	defer stop()
+	return e.admin.Produce(e.ctx, e.names, o)
 }
 
 // failed is why some of the asker's records were not written; nil: all were. offsets are those of the first records of the wave, those of records that

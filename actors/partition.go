@@ -37,8 +37,8 @@ type site struct {
 	values     bool // the log may hold keys and values of records
 	strays     *sync.WaitGroup
 	hangs      *hangs
-	early      *early
-	sends      bool // at-least-once
+	answers    *early
+	sender     *early // at-least-once; nil: exactly-once
 	guardian   *guardian
 	meters     *meters
 	hooks      *hooks
@@ -168,7 +168,7 @@ func (p *partitionActor) spawn(c actor.Context) {
 	p.spawnGroups(c, members)
 	for i, a := range s.stage.Agents {
 		p.agents = append(p.agents, p.site.ground.Child(c, "agent-"+a.Name, func() actor.Actor {
-			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian, early: func(o outputs) { p.site.early.send(nil, o) }}
+			base := agentActor{agent: a, index: i, stage: s.stage, partition: s.partition, env: p.site.env, ground: p.site.ground, strays: p.site.strays, hangs: p.site.hangs, guardian: p.site.guardian, early: func(o outputs) { p.site.answers.send(nil, o) }}
 			if a.Raw != nil {
 				return &rawAgent{agentActor: base} // it is its children's strategy itself
 			}
@@ -190,7 +190,7 @@ func (p *partitionActor) do(c actor.Context, out []any) {
 		case sendEarly:
 			crashpoint.Hit("send.asked")
 			g, self := p.site.ground, c.Self()
-			p.site.early.send(func(err error) { g.Send(self, Delivered{err}) }, x.outs...)
+			p.site.sender.send(func(err error) { g.Send(self, Delivered{err}) }, x.outs...)
 		case fetchFrom:
 			p.log.Info("partition running")
 			crashpoint.Hit("own.running")

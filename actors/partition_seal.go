@@ -131,14 +131,14 @@ func (s *partitionState) onSealed(m Sealed) {
 func (s *partitionState) becomeWhole() {
 	x := s.seal
 	s.seal, s.wholeEpoch = nil, x.epoch
+	if x.early {
+		s.handOver(x.parts)
+	}
 	s.whole.merge(x.parts)
 	for i, a := range s.agents {
 		if a.whole = x.done[i]; plant.Is("blind-1") {
 			a.whole = a.done.clone()
 		}
-	}
-	if x.early {
-		s.handOver(x.parts)
 	}
 	if s.careful != nil {
 		s.carefulWhole()
@@ -183,7 +183,7 @@ func (s *partitionState) maybeOffer() {
 		s.emit(failNode{fmt.Errorf("topic %s/%d: %w (%d of %d characters): give the topology fewer agents at this topic, or shorter names; when it starts again, it goes on where it was",
 			b.Offsets[at].Topic, s.partition, kafka.ErrMetadata, len(b.Offsets[at].Metadata), kafka.MaxMetadata)})
 	}
-	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers, clocks: clocks, sends: w.sends}
+	s.offer = &offered{bundle: b, epoch: s.wholeEpoch, done: done, timers: timers, clocks: clocks, sends: w.sends, bytes: w.bytes}
 	s.emit(toCommitter{Offer{Bundle: b, Round: s.asked, Alone: alone}})
 	s.asked = 0
 }

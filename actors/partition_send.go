@@ -24,7 +24,7 @@ type sendEarly struct{ outs []outputs }
 type sending struct {
 	outs    []outputs
 	records int
-	of      *parts // what they are part of
+	of      *parts // what they belong to
 }
 
 // maybeSend seals what is done, to send it.
@@ -38,6 +38,9 @@ func (s *partitionState) maybeSend() {
 	if s.whole.sends > 0 || s.offer != nil && s.offer.sends > 0 { // that comes before
 		return
 	}
+	if s.uncommitted() > maxEpoch { // commits do not come along: what comes now fills its epoch, and then nothing more is given out
+		return
+	}
 	if !s.isIdle() || s.flows() || slices.ContainsFunc(s.tables, func(t *tableSlot) bool { return t.applied < t.sent }) {
 		return
 	}
@@ -45,27 +48,38 @@ func (s *partitionState) maybeSend() {
 	s.sealShards()
 }
 
-// handOver has sent what an epoch that has become whole goes elsewhere with.
+// uncommitted is how many bytes of output no commit has covered.
+func (s *partitionState) uncommitted() int {
+	n := s.fill.bytes + s.whole.bytes
+	if s.offer != nil {
+		n += s.offer.bytes
+	}
+	return n
+}
+
+// handOver has those outputs of an epoch sent that go elsewhere than to changelogs; the others stay in it.
 func (s *partitionState) handOver(epoch *parts) {
 	x := &sending{records: epoch.sends, of: s.whole}
+	var rest []outputs
 	for _, o := range epoch.outs {
-		if !o.Journal {
+		if o.Journal {
+			rest = append(rest, o)
+		} else {
 			x.outs = append(x.outs, o)
 		}
 	}
-	s.whole.sends -= x.records
-	if plant.Is("what is sent early is not waited for") {
-		x.delivered()
-	} else {
+	epoch.outs, epoch.sends = rest, 0
+	if !plant.Is("what is sent early is not waited for") {
 		s.sending = x
 	}
 	s.emit(sendEarly{x.outs})
 }
 
-// delivered notes that all is written: the bundle does not bring it again.
-func (x *sending) delivered() {
-	for _, o := range x.outs {
-		o.Sent = true
+// awaitEarlier has nothing offered before all is written that a partition before this one, of the same slot and process, has had sent.
+func (s *partitionState) awaitEarlier() {
+	if s.sends {
+		s.sending = &sending{of: s.whole}
+		s.emit(sendEarly{})
 	}
 }
 
@@ -75,10 +89,8 @@ func (s *partitionState) onDelivered(m Delivered) {
 	if x == nil || s.phase == gone {
 		return
 	}
-	if s.sending = nil; m.Err == nil {
-		x.delivered()
-	} else {
-		x.of.sends += x.records
+	if s.sending = nil; m.Err != nil { // what belongs to a bundle that was rejected meanwhile is done again
+		x.of.outs, x.of.sends = append(x.outs, x.of.outs...), x.of.sends+x.records
 	}
 	if s.asked != 0 || s.careful != nil || s.phase == stopping {
 		s.maybeOffer()

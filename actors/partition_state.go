@@ -231,6 +231,7 @@ type offered struct {
 	timers map[string]int64
 	clocks map[string]int64
 	sends  int // records that the producer has to send
+	bytes  int
 }
 
 // partitionState owns one partition of a stage: the queues of its sources, what its agents have done, its epochs. See
@@ -545,6 +546,7 @@ func (s *partitionState) maybeRun() {
 	s.beginning = s.chosen
 	s.refresh = s.now.Add(refreshEvery)
 	s.emit(toCommitter{Join{s.grant.Slot, s.grant.Incarnation}})
+	s.awaitEarlier()
 	for i, a := range s.agents {
 		s.emit(toAgent{i, Begin{a.incarnation}})
 		if a.agent.Role == plan.Timer {

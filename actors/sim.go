@@ -40,6 +40,9 @@ type Sim struct {
 	Choose func(n int) int
 	// Fate says what becomes of a commit. Nil: it is committed. landed says whether an Unknown one is.
 	Fate func(bundles []*kafka.Bundle) (o kafka.Outcome, landed bool)
+	// Sends makes the node at-least-once, and says what becomes of outputs that are sent before their commit: whether they are written, and
+	// what the partition is told. Nil: exactly-once. It takes effect with the next Crash.
+	Sends func(o *kafka.Outputs) (written bool, err error)
 	// Backoff lets retries wait as their policies say, for the clock to be advanced. Otherwise they come at once.
 	Backoff bool
 	// Later are topics of patterns that are found after the first start.
@@ -172,6 +175,7 @@ func (s *Sim) bootPartition(st *plan.Stage, part, slot int32) error {
 	if err != nil {
 		return err
 	}
+	state.sends = s.Sends != nil
 	p := &simPartition{sim: s, state: state, read: make([]int64, len(st.Sources))}
 	for i := range p.read {
 		p.read[i] = -1
@@ -475,6 +479,9 @@ func (s *Sim) onCommit(bundles []*kafka.Bundle) {
 	if s.Fate != nil {
 		o, landed = s.Fate(bundles)
 	}
+	if s.Sends != nil && !o.Sick { // beside the transaction, and before it
+		s.send(bundles)
+	}
 	switch o.Verdict {
 	case kafka.Committed:
 		s.transact(bundles)
@@ -511,14 +518,8 @@ func (s *Sim) onSettle(bundles []*kafka.Bundle) {
 func (s *Sim) transact(bundles []*kafka.Bundle) {
 	for _, b := range bundles {
 		for _, o := range b.Outputs {
-			for i, r := range o.Records {
-				ts := r.Timestamp
-				if ts == 0 {
-					ts = s.now.UnixMilli()
-				}
-				if err := s.Produce(s.plan.Topics[r.Topic], r.Partition, ts, o.Key(i), o.Value(i), o.RawHeaders(i)); err != nil {
-					s.err = err
-				}
+			if o.Journal || s.Sends == nil {
+				s.write(o)
 			}
 		}
 		for _, p := range b.Offsets {
@@ -527,16 +528,51 @@ func (s *Sim) transact(bundles []*kafka.Bundle) {
 	}
 }
 
-// early appends what does not wait for a commit.
-func (s *Sim) early(o outputs) {
-	if s.dead {
-		return
+// send appends what bundles hold elsewhere than in changelogs, once.
+func (s *Sim) send(bundles []*kafka.Bundle) {
+	for _, b := range bundles {
+		for _, o := range b.Outputs {
+			if !o.Journal && !b.Sent {
+				s.write(o)
+			}
+		}
+		b.Sent = true
 	}
+}
+
+// write appends records to the logs.
+func (s *Sim) write(o outputs) {
 	for i, r := range o.Records {
-		if err := s.Produce(s.plan.Topics[r.Topic], r.Partition, s.now.UnixMilli(), o.Key(i), o.Value(i), o.RawHeaders(i)); err != nil {
+		ts := r.Timestamp
+		if ts == 0 {
+			ts = s.now.UnixMilli()
+		}
+		if err := s.Produce(s.plan.Topics[r.Topic], r.Partition, ts, o.Key(i), o.Value(i), o.RawHeaders(i)); err != nil {
 			s.err = err
 		}
 	}
+}
+
+// early appends what does not wait for a commit.
+func (s *Sim) early(o outputs) {
+	if !s.dead {
+		s.write(o)
+	}
+}
+
+// sendEarly appends what a partition sends before its commit, and tells it.
+func (s *Sim) sendEarly(p *simPartition, outs []outputs) {
+	all := new(kafka.Outputs)
+	for _, o := range outs {
+		all.AppendAll(o)
+	}
+	s.post(p.lane("partition", "sender", 0), func() {
+		written, err := s.Sends(all)
+		if written {
+			s.write(all)
+		}
+		s.post(p.lane("sender", "partition", 0), func() { p.step(Delivered{err}) })
+	})
 }
 
 // IsInside says whether a handler runs just now.
@@ -595,6 +631,8 @@ func (p *simPartition) do(out []any) {
 			})
 		case toCommitter:
 			p.sim.post(p.lane("partition", "committer", 0), func() { p.sim.commit(x.msg) })
+		case sendEarly:
+			p.sim.sendEarly(p, x.outs)
 		case fetchFrom:
 			for _, from := range x.from {
 				p.read[slices.IndexFunc(p.state.stage.Sources, func(t *plan.Topic) bool { return t.Name == from.Topic })] = from.Offset

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,13 +48,9 @@ func (x *mishaps) strike(agent, value string) error {
 // fate is a broker that aborts, loses answers, and refuses what is sick.
 func (x *mishaps) fate(bundles []*kafka.Bundle) (kafka.Outcome, bool) {
 	for _, b := range bundles {
-		for _, o := range b.Outputs {
-			for i, r := range o.Records {
-				if strings.HasSuffix(string(o.Value(i)), "!broker") && r.Topic == 1 {
-					x.seen["sick"]++
-					return kafka.Outcome{Verdict: kafka.Aborted, Sick: true, Err: errors.New("refused")}, false
-				}
-			}
+		if slices.ContainsFunc(b.Outputs, refused) {
+			x.seen["sick"]++
+			return kafka.Outcome{Verdict: kafka.Aborted, Sick: true, Err: errors.New("refused")}, false
 		}
 	}
 	switch x.rng.IntN(100 / max(x.rate, 1)) {
@@ -68,6 +65,34 @@ func (x *mishaps) fate(bundles []*kafka.Bundle) (kafka.Outcome, bool) {
 		return kafka.Outcome{Verdict: kafka.Unknown, Err: errors.New("timeout")}, true
 	}
 	return kafka.Outcome{}, true
+}
+
+// refused says whether outputs hold what the broker never takes.
+func refused(o *kafka.Outputs) bool {
+	for i, r := range o.Records {
+		if strings.HasSuffix(string(o.Value(i)), "!broker") && r.Topic == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// sends is a broker that refuses what is sick, fails, and loses answers.
+func (x *mishaps) sends(o *kafka.Outputs) (written bool, err error) {
+	if refused(o) {
+		x.seen["sick, sent early"]++
+		return false, errors.New("refused")
+	}
+	switch x.rng.IntN(100 / max(x.rate, 1)) {
+	case 1:
+		x.seen["not sent early"]++
+		return false, errors.New("no leader")
+	case 2:
+		x.seen["sent early, untold"]++
+		return true, errors.New("timeout")
+	}
+	x.seen["sent early"]++
+	return true, nil
 }
 
 // witness is a topology whose every effect names the record that it is of: agents "row" (inside a shard), "update" and "pair"
@@ -114,8 +139,21 @@ func witness(x *mishaps) *topology.Topology {
 // only if the record's effects are committed, once, or it is a dead letter of the agent.
 func TestCommittedIsDone(t *testing.T) {
 	t.Parallel()
+	committedIsDone(t, false, "panic", "error", "sick", "aborted", "unknown, lost", "unknown, landed", "crash")
+}
+
+// TestCommittedIsSent is the same at-least-once: in tables each record's effects are there once, and in topics before it is committed; perhaps more than
+// once, but those of a key in order, as often as they are begun anew.
+func TestCommittedIsSent(t *testing.T) {
+	t.Parallel()
+	committedIsDone(t, true, "panic", "error", "sick", "aborted", "unknown, lost", "unknown, landed", "crash",
+		"sent early", "sick, sent early", "not sent early", "sent early, untold")
+}
+
+func committedIsDone(t *testing.T, again bool, all ...string) {
+	t.Helper()
 	seen := map[string]int{}
-	MeetAll(t, seen, []string{"panic", "error", "sick", "aborted", "unknown, lost", "unknown, landed", "crash"}, func(t *rapid.T) {
+	MeetAll(t, seen, all, func(t *rapid.T) {
 		x := &mishaps{
 			rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0)), rate: rapid.SampledFrom([]int{0, 5, 20}).Draw(t, "rate"),
 			hits: map[string]int{}, seen: seen,
@@ -129,7 +167,11 @@ func TestCommittedIsDone(t *testing.T) {
 		require.NoError(t, err)
 		defer s.Close()
 		s.Choose, s.Fate = x.rng.IntN, x.fate
-		w := &watch{t: t, s: s, p: p}
+		if again {
+			s.Sends = x.sends
+			require.NoError(t, s.Crash())
+		}
+		w := &watch{t: t, s: s, p: p, again: again}
 		for n := range rapid.IntRange(1, 10).Draw(t, "records") {
 			value := fmt.Sprint(n)
 			if rapid.IntRange(0, 7).Draw(t, "poisoned") == 0 {
@@ -155,9 +197,10 @@ func TestCommittedIsDone(t *testing.T) {
 
 // watch holds what is committed against the log of the source.
 type watch struct {
-	t *rapid.T
-	s *Sim
-	p *plan.Plan
+	t     *rapid.T
+	s     *Sim
+	p     *plan.Plan
+	again bool // at-least-once
 }
 
 func (w *watch) topic(name string) *plan.Topic {
@@ -184,6 +227,10 @@ func (w *watch) marks(agent string, part int32) []string {
 	var inTopic []string
 	for _, r := range w.s.Log(w.topic(agent), part) {
 		inTopic = append(inTopic, string(r.Value))
+	}
+	if w.again {
+		require.Subset(w.t, inTopic, inTable, "agent %s: committed before it is sent", agent)
+		return inTable
 	}
 	require.ElementsMatch(w.t, inTable, inTopic, "agent %s: table and topic are not committed together", agent)
 	return inTopic
@@ -228,7 +275,12 @@ func (w *watch) look() {
 					want = append(want, string(r.Value))
 				}
 			}
-			got := append(w.marks(agent, part), w.letters(agent, part)...)
+			letters := w.letters(agent, part)
+			if w.again { // some may be there before it is committed, or twice
+				slices.Sort(letters)
+				letters = slices.DeleteFunc(slices.Compact(letters), func(v string) bool { return !slices.Contains(want, v) })
+			}
+			got := append(w.marks(agent, part), letters...)
 			require.ElementsMatch(w.t, want, got, "agent %s on %d: committed up to %v", agent, part, done)
 		}
 	}
@@ -249,7 +301,15 @@ func (w *watch) end() {
 					good[string(r.Key)] += v + " "
 				}
 			}
-			require.ElementsMatch(w.t, bad, w.letters(agent, part))
+			letters := w.letters(agent, part)
+			if w.again {
+				slices.Sort(letters)
+				letters = slices.Compact(letters)
+			}
+			require.ElementsMatch(w.t, bad, letters)
+			if w.again && agent != "update" {
+				w.inOrder(agent, part, good)
+			}
 			table := map[string]string{"row": "rows", "update": "updates", "pair": "pairs"}[agent]
 			require.Equal(w.t, good, w.table(table, part), table)
 			folded := map[string]string{}
@@ -258,6 +318,25 @@ func (w *watch) end() {
 			}
 			require.Equal(w.t, good, folded, "the changelog of %s", table)
 		}
+	}
+}
+
+// inOrder: what was sent of a key, each once, is in order, whether the first of each counts or the last.
+func (w *watch) inOrder(agent string, part int32, good map[string]string) {
+	first, last := map[string][]string{}, map[string][]string{}
+	for _, r := range w.s.Log(w.topic(agent), part) {
+		k, v := string(r.Key), string(r.Value)
+		if !slices.Contains(first[k], v) {
+			first[k] = append(first[k], v)
+		}
+		last[k] = append(slices.DeleteFunc(last[k], func(x string) bool { return x == v }), v)
+	}
+	for _, sent := range []map[string][]string{first, last} {
+		got := map[string]string{}
+		for k, all := range sent {
+			got[k] = strings.Join(all, " ") + " "
+		}
+		require.Equal(w.t, good, got, "what %s has sent", agent)
 	}
 }
 

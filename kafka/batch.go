@@ -136,7 +136,6 @@ type Output struct {
 type Outputs struct {
 	Records []Output
 	Arena   []byte
-	Sent    bool // at-least-once: they have been written, and are only kept with what they belong to
 	Journal bool // they are records of a changelog: in a transaction with the offsets whatever the guarantee is
 }
 

@@ -103,6 +103,7 @@ type Bundle struct {
 	Seq         int64  // the slot's number of this bundle; it is in the metadata of Offsets
 	Outputs     []*Outputs
 	Offsets     []Position // at least one: a bundle that moves none commits an old one again
+	Sent        bool       // at-least-once: its outputs are written, but those of changelogs; the producer's note
 }
 
 // Verdict is what became of a commit.

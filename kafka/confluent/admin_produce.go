@@ -56,6 +56,9 @@ func (a *admin) produce(ctx context.Context, raw *kgo.Client, names []string, ou
 		if faults[i] = a.checkSize(topic, out, i); faults[i] != nil {
 			continue
 		}
+		if faults[i] = checkTime(topic, r.Timestamp); faults[i] != nil {
+			continue
+		}
 		rec := &kgo.Record{Topic: topic, Partition: r.Partition, Key: out.Key(i), Value: out.Value(i)}
 		if r.Timestamp != 0 {
 			rec.Timestamp = time.UnixMilli(r.Timestamp)

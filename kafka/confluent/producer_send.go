@@ -90,8 +90,13 @@ func (s *sender) check(r *kafka.Output) error {
 	if r.Topic < 0 || int(r.Topic) >= len(s.topics) {
 		return sick(fmt.Errorf("topic %d is none of the plan's %d", r.Topic, len(s.topics)))
 	}
-	if r.Timestamp > maxTimestamp || r.Timestamp < -maxTimestamp {
-		return sick(fmt.Errorf("topic %s: a timestamp of %d ms since 1970 is out of range; are these microseconds?", s.topics[r.Topic], r.Timestamp))
+	return sick(checkTime(s.topics[r.Topic], r.Timestamp))
+}
+
+// checkTime refuses a time, in milliseconds, that the clients cannot convert.
+func checkTime(topic string, ms int64) error {
+	if ms > maxTimestamp || ms < -maxTimestamp {
+		return fmt.Errorf("topic %s: a timestamp of %d ms since 1970 is out of range; are these microseconds?", topic, ms)
 	}
 	return nil
 }

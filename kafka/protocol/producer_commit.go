@@ -78,7 +78,7 @@ func (t *transactions) produce(ctx context.Context, bundles []*kafka.Bundle) err
 		var outs []*kafka.Outputs
 		for _, b := range bundles {
 			for _, o := range b.Outputs {
-				if !o.Journal && !o.Sent {
+				if !o.Journal && !b.Sent {
 					outs = append(outs, o)
 				}
 			}
@@ -100,9 +100,7 @@ func (t *transactions) flush(ctx context.Context, bundles []*kafka.Bundle, all b
 		return errors.Join(fmt.Errorf("send: %w", sent), err)
 	}
 	for _, b := range bundles {
-		for _, o := range b.Outputs {
-			o.Sent = o.Sent || all && !o.Journal
-		}
+		b.Sent = b.Sent || all
 	}
 	crashpoint.Hit("commit.sent")
 	return err

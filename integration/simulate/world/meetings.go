@@ -25,6 +25,7 @@ func partitionMessages() []any {
 		actors.Collected{},
 		actors.SealRound{},
 		actors.Decided{},
+		actors.Delivered{},
 		actors.Wake{},
 		actors.Resume{},
 		actors.Leave{},
@@ -67,6 +68,8 @@ func rare(message, phase string) string {
 	switch message + " in " + phase {
 	case "Waits in finishing":
 		return "a handler must begin to wait while its partition, in careful mode or undoing, is asked to leave"
+	case "Delivered in careful", "Delivered in undoing", "Delivered in stopping":
+		return "something of an at-least-once partition must fail, or it must be asked to leave, while it sends"
 	case "Collected in finishing":
 		return "a partition must be asked to leave in careful mode, or while it undoes, between a shard's answer and its way here"
 	}
@@ -86,6 +89,8 @@ func impossible(message, phase string) string {
 		return "nothing is sent to a shard before the partition runs"
 	case "Decided in restoring":
 		return "it has offered nothing yet"
+	case "Delivered in restoring", "Delivered in finishing":
+		return "it sends when it runs, and finishes when nothing is on its way"
 	case "Wake in restoring":
 		return "it asks to be woken when it runs"
 	case "Undone in running", "Undone in careful":

@@ -35,8 +35,9 @@ type Options struct {
 // DefaultSteps is how many steps a run has before its faults stop.
 const DefaultSteps = 2000
 
-// settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy.
-const settleSteps = 60_000
+// settleSteps bounds how long it may take after that until everything is committed, times as much as a case is busy. A step is a millisecond: a slot
+// whose restore has taken longer than deletions are kept is taken again a minute later.
+const settleSteps = 150_000
 
 // fewNodes are as many as one processor serves in time.
 const fewNodes = 2
