@@ -65,8 +65,10 @@ func isBroken(err error) bool {
 // world is a broker in this process and a client that looks from outside.
 type world struct {
 	t       testing.TB
+	fake    *kfake.Cluster
 	brokers []string
-	starts  int // of nodes
+	starts  int  // of nodes
+	again   bool // these are at-least-once
 	logs    io.Writer
 	values  bool         // in logs
 	ends    error        // with which nodes may end
@@ -81,7 +83,7 @@ func newWorld(tb testing.TB, partitions int32, topics ...string) *world {
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}), kfake.SeedTopics(partitions, topics...))
 	require.NoError(tb, err)
 	tb.Cleanup(c.Close)
-	return &world{t: tb, brokers: c.ListenAddrs()}
+	return &world{t: tb, fake: c, brokers: c.ListenAddrs()}
 }
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {
@@ -144,7 +146,7 @@ func (w *world) node(dir string, topo *topology.Topology) *actors.Node {
 	require.NoError(w.t, err)
 	w.starts++
 	n, err := actors.NewNode(p, d, actors.Config{
-		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks, TopicRefresh: w.refresh, Disk: w.disk,
+		DataDir: dir, Instance: filepath.Base(dir), Nonce: strconv.Itoa(w.starts), CreateTopics: true, CommitInterval: 20 * time.Millisecond, Logger: log, LogValues: w.values, Hooks: w.hooks, TopicRefresh: w.refresh, Disk: w.disk, AtLeastOnce: w.again,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

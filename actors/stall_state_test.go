@@ -13,8 +13,8 @@ import (
 	"github.com/troupe-stream/troupe/topology/plan"
 )
 
-// stateOf is a running partition of the stage that reads in.
-func stateOf(t *testing.T, topo *topology.Topology, meta kafka.Meta) *partitionState {
+// stateOf is a running partition of the stage that reads in, changed before it begins.
+func stateOf(t *testing.T, topo *topology.Topology, meta kafka.Meta, change ...func(*partitionState)) *partitionState {
 	t.Helper()
 	p, err := topo.Plan()
 	require.NoError(t, err)
@@ -33,6 +33,9 @@ func stateOf(t *testing.T, topo *topology.Topology, meta kafka.Meta) *partitionS
 	s, err := newPartitionState(p, stage, 0, grant, env, []startAt{{first: 0, end: 100_000}}, "test", time.UnixMilli(1_700_000_000_000),
 		func(plan.Backoff, int) time.Duration { return time.Minute })
 	require.NoError(t, err)
+	for _, f := range change {
+		f(s)
+	}
 	s.start()
 	for i := range stage.Tables {
 		s.step(ShardReady{Table: i})
