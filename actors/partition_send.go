@@ -13,7 +13,7 @@ import (
 
 // What is little: one write of it takes no longer than a commit.
 const (
-	maxSent      = 1000    // records
+	maxSent      = 250     // records
 	maxSentBytes = 1 << 20 // with the epoch's other outputs
 )
 

@@ -53,7 +53,7 @@ func openAdmin(ctx context.Context, d *Driver) (kafka.Operator, error) {
 	a := &admin{driver: d, limits: map[string]int32{}}
 	raw, err := rawClient(d.cfg.Brokers, d.cfg.Settings, d.cfg.ClientID,
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytesFn(a.limit),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.AllowIdempotentProduceCancellation(), kgo.MetadataMinAge(50*time.Millisecond))
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(compression(d.cfg.Settings)), kgo.AllowIdempotentProduceCancellation(), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		return nil, err
 	}

@@ -80,6 +80,25 @@ func (a *admin) produce(ctx context.Context, raw *kgo.Client, names []string, ou
 	return offsets, a.joinFaults(names, out, faults)
 }
 
+// compression is what batches are compressed with: as the producer does.
+func compression(settings map[string]string) kgo.CompressionCodec {
+	name := settings["compression.type"]
+	if name == "" {
+		name = settings["compression.codec"]
+	}
+	switch name {
+	case "none":
+		return kgo.NoCompression()
+	case "gzip":
+		return kgo.GzipCompression()
+	case "snappy":
+		return kgo.SnappyCompression()
+	case "zstd":
+		return kgo.ZstdCompression()
+	}
+	return kgo.Lz4Compression()
+}
+
 // checkSize refuses a record that the topic would.
 func (a *admin) checkSize(topic string, out *kafka.Outputs, i int) error {
 	if out.Size(i)+overhead > int(a.limit(topic)) {

@@ -293,3 +293,24 @@ func TestAdminWithSASL(t *testing.T) {
 	require.NotContains(t, err.Error(), "wrongpass")
 	require.ErrorContains(t, err, "no broker answers")
 }
+
+func TestAdminProduceCompressesAsTheProducer(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]kgo.CompressionCodec{
+		"": kgo.Lz4Compression(), "none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+	} {
+		require.Equal(t, want, compression(map[string]string{"compression.type": name}), name)
+		require.Equal(t, want, compression(map[string]string{"compression.codec": name}), name)
+	}
+}
+
+func TestAdminProduceRefusesATimeOutOfRange(t *testing.T) {
+	t.Parallel()
+	a, _ := adminOf(t, kfake.SeedTopics(1, "times"))
+	out := new(kafka.Outputs)
+	out.Append(0, 0, 1_700_000_000_000, nil, []byte("ms"), nil)
+	out.Append(0, 0, 1_700_000_000_000_000, nil, []byte("us"), nil)
+	offsets, err := a.Produce(t.Context(), []string{"times"}, out)
+	require.ErrorContains(t, err, "are these microseconds?")
+	require.Equal(t, []int64{0, -1}, offsets)
+}
