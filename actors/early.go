@@ -126,7 +126,7 @@ func (e *early) produce(o *kafka.Outputs) ([]int64, error) {
 		return e.admin.Produce(ctx, e.names, o)
 	}
 	stop := e.ground.After(slowWrite, func() {
-		e.log.Warn("what agents have sent is not written yet: nothing is committed before it is", "records", o.Len(), "since", slowWrite)
+		e.log.Warn("what agents have sent is not written yet: nothing is committed before it is", "records", o.Len(), "took", slowWrite)
 	})
 	defer stop()
 	return e.admin.Produce(e.ctx, e.names, o)
