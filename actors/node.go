@@ -212,12 +212,9 @@ func (n *Node) open(ctx context.Context) (*life, error) {
 	meters, hooks := n.meters, n.hooks
 	n.mu.Unlock()
 	answers := &early{ground: n.ground, admin: admin, names: names, timeout: answerTimeout, log: n.log}
-	var sender *early
-	if n.cfg.AtLeastOnce {
-		sender = &early{ground: n.ground, admin: admin, names: names, log: n.log}
-	}
+	sender := &early{ground: n.ground, admin: admin, names: names, log: n.log}
 	return &life{p, top, &root{
-		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, deletions: top.deletions, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, answers: answers, sender: sender, meters: meters, hooks: hooks},
+		site: &site{plan: p, env: top.env, ground: n.ground, disk: n.cfg.Disk, checkpoint: n.cfg.CheckpointInterval, dir: filepath.Join(n.cfg.DataDir, "tables"), name: n.cfg.Instance, ids: top.ids, deletions: top.deletions, ends: endOf(admin), holds: group.Holds, log: n.log, values: n.cfg.LogValues, strays: &n.strays, hangs: newHangs(n.ground, n.log, n.fail), guardian: &guardian{runs: map[string]*rawRun{}}, answers: answers, sends: n.cfg.AtLeastOnce, sender: sender, meters: meters, hooks: hooks},
 		restorer: &restorer{
 			ground: n.ground, reader: reader, admin: admin, deletions: top.deletions, progress: n.cfg.OnRestore, log: n.log, inquiries: map[kafka.TopicPartition]inquiry{}, shards: map[kafka.TopicPartition]*restoringShard{},
 		},
@@ -275,10 +272,7 @@ func (n *Node) begin(l *life) (poll func()) {
 	running, kill := context.WithCancel(context.Background())
 	polling, leave := context.WithCancel(running)
 	n.mu.Lock()
-	n.kill, n.leave, r.ctx, r.site.answers.ctx = kill, leave, running, running
-	if r.site.sender != nil {
-		r.site.sender.ctx = running
-	}
+	n.kill, n.leave, r.ctx, r.site.answers.ctx, r.site.sender.ctx = kill, leave, running, running, running
 	if n.stopped { // while it was starting
 		leave()
 	}
@@ -312,9 +306,7 @@ func (n *Node) begin(l *life) (poll func()) {
 		crashpoint.Hit("stop.actors-stopped")
 		_ = n.ground.Await(context.Background(), watched)
 		r.site.answers.wait()
-		if r.site.sender != nil {
-			r.site.sender.wait()
-		}
+		r.site.sender.wait()
 		n.lags.close()
 		n.close()
 	}

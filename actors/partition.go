@@ -38,7 +38,8 @@ type site struct {
 	strays     *sync.WaitGroup
 	hangs      *hangs
 	answers    *early
-	sender     *early // at-least-once; nil: exactly-once
+	sends      bool // at-least-once
+	sender     *early
 	guardian   *guardian
 	meters     *meters
 	hooks      *hooks

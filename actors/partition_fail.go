@@ -145,13 +145,8 @@ func (s *partitionState) endCareful() {
 // maybeSealCarefully seals the record at hand once its agent and all shards are through with it.
 func (s *partitionState) maybeSealCarefully() {
 	c := s.careful
-	if c.agent < 0 || c.sealed || s.seal != nil || len(s.agents[c.agent].works) > 0 || s.flows() {
+	if c.agent < 0 || c.sealed || s.seal != nil || len(s.agents[c.agent].works) > 0 || s.flows() || !s.hasApplied() {
 		return
-	}
-	for _, t := range s.tables {
-		if t.applied < t.sent {
-			return
-		}
 	}
 	c.sealed = true
 	s.sealShards()

@@ -406,8 +406,12 @@ func (s *partitionState) isWhole() bool {
 	if s.seal != nil || s.fill.moved || s.flows() {
 		return false
 	}
-	return !slices.ContainsFunc(s.agents, func(a *agentSlot) bool { return len(a.works) > 0 && a.agent.Role != plan.Task }) &&
-		!slices.ContainsFunc(s.tables, func(t *tableSlot) bool { return t.applied < t.sent })
+	return !slices.ContainsFunc(s.agents, func(a *agentSlot) bool { return len(a.works) > 0 && a.agent.Role != plan.Task }) && s.hasApplied()
+}
+
+// hasApplied says whether shards are through with all that was sent to them.
+func (s *partitionState) hasApplied() bool {
+	return !slices.ContainsFunc(s.tables, func(t *tableSlot) bool { return t.applied < t.sent })
 }
 
 // hurry has what was done committed before the next interval: everything waits for it.

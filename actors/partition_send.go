@@ -1,10 +1,6 @@
 package actors
 
-import (
-	"slices"
-
-	"github.com/troupe-stream/troupe/internal/plant"
-)
+import "github.com/troupe-stream/troupe/internal/plant"
 
 // At-least-once, what agents send is there to be read before it is committed. A partition that has done all it had seals that at once, and has what
 // little of it goes elsewhere than to changelogs sent (early.go), whatever the committer does meanwhile; what is much, or was not sent, is sent by the
@@ -41,7 +37,7 @@ func (s *partitionState) maybeSend() {
 	if s.uncommitted() > maxEpoch { // commits do not come along: what comes now fills its epoch, and then nothing more is given out
 		return
 	}
-	if !s.isIdle() || s.flows() || slices.ContainsFunc(s.tables, func(t *tableSlot) bool { return t.applied < t.sent }) {
+	if !s.isIdle() || s.flows() || !s.hasApplied() {
 		return
 	}
 	s.seal = &sealing{early: true}

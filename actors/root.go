@@ -225,7 +225,7 @@ func (r *root) onPrepared(c actor.Context, m prepared) {
 		return
 	}
 	crashpoint.Hit("own.prepared")
-	state.sends = r.site.sender != nil
+	state.sends = r.site.sends
 	state.recall(r.memories[m.grant.Slot])
 	delete(r.memories, m.grant.Slot)
 	p := &partitionActor{site: r.site, state: state, log: log}

@@ -51,15 +51,27 @@ func (x *senderState) records(n, size int) (out []any) {
 		x.next++
 	}
 	for todo := worksOf(x.s, x.step(Arrived{0, b}), "work"); len(todo) > 0; {
-		w := todo[0]
-		sent := new(kafka.Outputs)
-		for range w.Records {
-			sent.Append(1, 0, 1, []byte("k"), make([]byte, size), nil)
-		}
-		out = append(out, x.step(Worked{Agent: 0, Incarnation: w.Incarnation, Work: w.ID, Done: len(w.Records), Finished: true, Out: sent})...)
-		todo = append(todo[1:], worksOf(x.s, out, "work")...)
+		more := x.work(todo[0], size)
+		out, todo = append(out, more...), append(todo[1:], worksOf(x.s, more, "work")...)
 	}
 	return out
+}
+
+// work has the records of a work done.
+func (x *senderState) work(w Work, size int) []any {
+	sent := new(kafka.Outputs)
+	for range w.Records {
+		sent.Append(1, 0, 1, []byte("k"), make([]byte, size), nil)
+	}
+	return x.step(Worked{Agent: 0, Incarnation: w.Incarnation, Work: w.ID, Done: len(w.Records), Finished: true, Out: sent})
+}
+
+// committing has the first record done and sent, and its bundle offered.
+func (x *senderState) committing() kafka.Bundle {
+	x.t.Helper()
+	x.records(1, 10)
+	x.step(Delivered{})
+	return x.offered(x.step(SealRound{Round: 2}), 1, 0)
 }
 
 // offers are the bundles that are offered.
@@ -141,9 +153,7 @@ func TestWhatIsMuchIsNotSentEarly(t *testing.T) {
 func TestWhatIsSentIsBoundedWhileNothingIsCommitted(t *testing.T) {
 	t.Parallel()
 	x := newSenderState(t)
-	x.records(1, 10)
-	x.step(Delivered{})
-	b := x.offered(x.step(SealRound{Round: 2}), 1, 0)
+	b := x.committing()
 	const size = 100_000
 	for range 3 * maxEpoch / size {
 		x.records(1, size)
@@ -162,18 +172,15 @@ func TestWhatIsSentIsBoundedWhileNothingIsCommitted(t *testing.T) {
 func TestWhatIsSentIsTakenBack(t *testing.T) {
 	t.Parallel()
 	x := newSenderState(t)
-	x.records(1, 10)
-	x.step(Delivered{})
-	b := x.offered(x.step(SealRound{Round: 2}), 1, 0)
+	b := x.committing()
 	x.records(1, 10)
 	require.Equal(t, 2, x.sent)
 	out := x.step(Decided{Seq: b.Seq, Err: errors.New("refused")})
 	for range 2 {
 		for _, w := range worksOf(x.s, out, "work") {
 			require.Zero(t, w.Records[0].B.Records[w.Records[0].I].Offset)
-			sent := new(kafka.Outputs)
-			sent.Append(1, 0, 1, []byte("k"), []byte("v"), nil)
-			out = x.step(Worked{Agent: 0, Incarnation: w.Incarnation, Work: w.ID, Done: 1, Finished: true, Out: sent})
+			require.Len(t, w.Records, 1)
+			out = x.work(w, 10)
 		}
 	}
 	require.Empty(t, x.offers(out))
@@ -211,9 +218,7 @@ func TestWhatIsSentIsCommittedBeforeTheEnd(t *testing.T) {
 func TestWhatIsTakenBackIsWaitedForAtTheEnd(t *testing.T) {
 	t.Parallel()
 	x := newSenderState(t)
-	x.records(1, 10)
-	x.step(Delivered{})
-	b := x.offered(x.step(SealRound{Round: 2}), 1, 0)
+	b := x.committing()
 	x.records(1, 10)
 	require.NotNil(t, x.s.sending)
 	x.step(Leave{Now: x.s.now, Grace: time.Second})

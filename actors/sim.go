@@ -531,12 +531,15 @@ func (s *Sim) transact(bundles []*kafka.Bundle) {
 // send appends what bundles hold elsewhere than in changelogs, once.
 func (s *Sim) send(bundles []*kafka.Bundle) {
 	for _, b := range bundles {
+		if b.Sent {
+			continue
+		}
+		b.Sent = true
 		for _, o := range b.Outputs {
-			if !o.Journal && !b.Sent {
+			if !o.Journal {
 				s.write(o)
 			}
 		}
-		b.Sent = true
 	}
 }
 
