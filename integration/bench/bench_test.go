@@ -99,6 +99,8 @@ func TestReport(t *testing.T) {
 	require.Contains(t, text, "| Troupe | 12.0 (10.0–14.0) | 6.0 (5.0–7.0) | 2 |")
 	require.Contains(t, text, "| speed: Troupe / Kafka <Streams> | 2.40 | ≥ 2 | reached |")
 	require.Contains(t, text, "| latency: Troupe / Kafka <Streams> | 1.50 | ≤ 0.5 | **missed** |")
+	require.Contains(t, text, "- A <suite>, latency: Troupe / Kafka <Streams>: 1.50, where ≤ 0.5 is the target.\n")
+	require.NotContains(t, text, "2.40, where")
 	require.Less(t, strings.Index(text, "Where others are better"), strings.Index(text, "How it was measured"))
 	r.skipped(s)
 	require.Contains(t, r.markdown("plots"), "1 runs were left out")

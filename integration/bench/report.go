@@ -49,6 +49,24 @@ type ratio struct {
 
 func (r ratio) reached() bool { return r.Got >= r.Want && !r.Less || r.Got <= r.Want && r.Less }
 
+// what names a ratio.
+func (r ratio) what() string {
+	what := r.Metric + ": " + r.Of
+	if r.Beside != "" {
+		what += " / " + r.Beside
+	}
+	return what
+}
+
+// wanted is a ratio's target in words.
+func (r ratio) wanted() string {
+	sign := "≥"
+	if r.Less {
+		sign = "≤"
+	}
+	return fmt.Sprintf("%s %.4g", sign, r.Want)
+}
+
 func newReport(args []string, s settings) *report {
 	return &report{Machine: thisMachine(), When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Records: s.records, Rounds: s.rounds}
 }
@@ -158,6 +176,18 @@ func (r *report) better() (out []string) {
 	return out
 }
 
+// missed lists the targets that a run did not reach.
+func (r *report) missed() (out []string) {
+	for _, s := range r.Suites {
+		for _, x := range s.Ratios {
+			if !x.reached() {
+				out = append(out, fmt.Sprintf("%s, %s: %.2f, where %s is the target.", s.Title, x.what(), x.Got, x.wanted()))
+			}
+		}
+	}
+	return out
+}
+
 // write prints the tables and writes the files that were asked for.
 func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 	for _, s := range chosen {
@@ -215,6 +245,15 @@ func (r *report) markdown(plots string) string {
 	} else {
 		p("Nowhere in this run.")
 	}
+	p("\n## Targets that were missed\n")
+	if missed := r.missed(); len(missed) > 0 {
+		for _, l := range missed {
+			p("- %s", l)
+		}
+		p("\nWhy, with the profiles that show it, and what would change it: [What was not reached](performance.md#what-was-not-reached).")
+	} else {
+		p("None in this run.")
+	}
 	p("\n## How it was measured\n")
 	p("%s\n", r.Machine)
 	p("Contenders take turns, each in a process of its own beside the one broker on the same cores; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
@@ -263,18 +302,11 @@ func (s *suiteResult) markdown(p func(string, ...any), plots string) {
 	if len(s.Ratios) > 0 {
 		p("| figure or ratio, of medians | | target | |\n|---|---:|---:|---|")
 		for _, r := range s.Ratios {
-			verdict, sign := "reached", "≥"
+			verdict := "reached"
 			if !r.reached() {
 				verdict = "**missed**"
 			}
-			if r.Less {
-				sign = "≤"
-			}
-			what := r.Metric + ": " + r.Of
-			if r.Beside != "" {
-				what += " / " + r.Beside
-			}
-			p("| %s | %.2f | %s %g | %s |", what, r.Got, sign, r.Want, verdict)
+			p("| %s | %.2f | %s | %s |", r.what(), r.Got, r.wanted(), verdict)
 		}
 		p("")
 	}
