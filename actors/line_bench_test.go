@@ -167,7 +167,26 @@ var steps = []struct {
 	{"map-to", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
 		topology.To(topology.Map(topology.From(in), func(v []byte) []byte { return v }), topology.NewTopic(t, "out", codec.String, codec.Bytes))
 	}},
+	{"split-count", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
+		f := topology.FlatMap(topology.From(in), func(v []byte) [][]byte { return [][]byte{v[:4], v[4:]} })
+		topology.Count(topology.GroupByKey(f), topology.NewTable(t, "counts", codec.String, codec.Int64))
+	}},
+	{"json", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
+		totals := topology.NewTable(t, "totals", codec.String, codec.JSON[sum]())
+		topology.Aggregate(topology.GroupByKey(topology.From(in)), totals, func() sum { return sum{} }, func(acc sum, ev topology.Event[string, []byte]) sum {
+			return sum{acc.Count + 1, acc.Bytes + len(ev.Value)}
+		})
+	}},
+	{"join", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
+		counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+		topology.Count(topology.GroupByKey(topology.From(in)), counts)
+		joined := topology.Join(topology.From(in), counts, func(v []byte, _ int64) []byte { return v })
+		topology.To(joined, topology.NewTopic(t, "out", codec.String, codec.Bytes))
+	}},
 }
+
+// sum is a value of JSON.
+type sum struct{ Count, Bytes int }
 
 // BenchmarkLine measures batches of 1,000 records, each tenth with a seal. One operation is a batch.
 func BenchmarkLine(b *testing.B) {

@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -16,10 +15,20 @@ import (
 	"github.com/troupe-stream/troupe/integration/realkafka"
 )
 
-// TestTheClientOnKafka counts with the Kafka client that TROUPE_CLIENT names, or the batched one, while nodes come and go, and while the
-// broker is killed and started again.
+// TestTheClientOnKafka counts with each Kafka client, or the one that TROUPE_CLIENT names, while nodes come and go, and while the broker is
+// stopped and started again.
 func TestTheClientOnKafka(t *testing.T) {
-	client := cmp.Or(os.Getenv("TROUPE_CLIENT"), "batched")
+	clients := []string{"batched", "public"}
+	if one := os.Getenv("TROUPE_CLIENT"); one != "" {
+		clients = []string{one}
+	}
+	for _, client := range clients {
+		t.Run(client, func(t *testing.T) { onKafka(t, client) })
+	}
+}
+
+func onKafka(t *testing.T, client string) {
+	t.Helper()
 	k, err := realkafka.Start(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, k.Stop(context.Background())) })

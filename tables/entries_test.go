@@ -3,6 +3,7 @@ package tables
 import (
 	"fmt"
 	"runtime"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"unsafe"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
 
@@ -93,7 +95,7 @@ func TestKeysAreFreed(t *testing.T) {
 	require.Less(t, len(k.blocks), 20, "numbers of blocks are used again")
 }
 
-// TestMemoryOfEntries: an entry takes 60 bytes at most beside its key and value.
+// TestMemoryOfEntries: an entry takes 60 bytes at most beside its key and value, and none that a garbage collection has to look at for pointers.
 func TestMemoryOfEntries(t *testing.T) { //nolint:paralleltest // it measures the memory of the process
 	const n = 300_000
 	used := func() uint64 {
@@ -102,14 +104,21 @@ func TestMemoryOfEntries(t *testing.T) { //nolint:paralleltest // it measures th
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	before := used()
+	scanned := func() uint64 {
+		of := []metrics.Sample{{Name: "/gc/scan/heap:bytes"}}
+		metrics.Read(of)
+		return of[0].Value.Uint64()
+	}
+	before, beforeScanned := used(), scanned()
 	s := New(&Spec[int64]{Name: "t", Codec: codec.Int64}, Config{})
 	var key [20]byte
 	for i := range n {
 		require.NoError(t, s.load(fmt.Appendf(key[:0], "key-%016d", i), codec8(int64(i)), 0))
 	}
 	each := float64(used()-before) / n
-	t.Logf("%.1f bytes for an entry with a key of 20 bytes and a value of 8", each)
+	looked := float64(int64(scanned()-beforeScanned)) / n
+	t.Logf("%.1f bytes for an entry with a key of 20 bytes and a value of 8, of which a collection looks at %.2f", each, looked)
+	require.Less(t, looked, 1.0)
 	require.LessOrEqual(t, each, 60.0+20+8)
 	require.LessOrEqual(t, unsafe.Sizeof(entry{}), uintptr(24))
 	runtime.KeepAlive(s)
@@ -121,4 +130,29 @@ func codec8(n int64) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// TestAllocationsOfReplay: a changelog is brought back without an allocation for a record, whether its key is new or not.
+func TestAllocationsOfReplay(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	const each, times = 1000, 50
+	s := New(&Spec[int64]{Name: "t", Codec: codec.Int64}, Config{})
+	var batches []*kafka.Batch
+	for i := range times + 1 { // AllocsPerRun begins with one more
+		b := new(kafka.Batch)
+		for j := range each {
+			b.Append(int64(j), 1, fmt.Appendf(nil, "key-%016d", i*each+j), codec8(int64(j)), nil)
+		}
+		batches = append(batches, b)
+	}
+	at := 0
+	replay := func() {
+		require.NoError(t, s.Replay(batches[at%len(batches)]))
+		at++
+	}
+	fresh := testing.AllocsPerRun(times, replay)
+	again := testing.AllocsPerRun(times, replay)
+	t.Logf("%g allocations for a thousand records of new keys, %g for those of keys that are there", fresh, again)
+	require.LessOrEqual(t, fresh, 95.0) // pages and slabs
+	require.LessOrEqual(t, again, 1.0)
+	require.Equal(t, len(batches)*each, s.Stats().Entries)
 }

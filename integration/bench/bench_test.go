@@ -78,7 +78,7 @@ func result() (*report, suite) {
 	r.add(s, ours, sample{"cpu": 10, "p99": 5})
 	r.add(s, ours, sample{"cpu": 14, "p99": 7})
 	r.add(s, peer, sample{"cpu": 5, "p99": 4})
-	r.suite(s).ratios(s.targets)
+	r.suite(s).ratios(s)
 	return r, s
 }
 
@@ -86,8 +86,47 @@ func result() (*report, suite) {
 func TestFiguresAloneHaveTargets(t *testing.T) {
 	t.Parallel()
 	r, s := result()
-	r.suite(s).ratios([]target{alone("p99", s.contenders[0], 7)})
+	s.targets = []target{alone("p99", s.contenders[0], 7)}
+	r.suite(s).ratios(s)
 	require.Contains(t, r.markdown("plots"), "| latency: Troupe | 6.00 | ≤ 7 | reached |")
+}
+
+// TestTargetsAreNotForgotten: one that could not be measured is said to be so, unless nobody asked for its contender.
+func TestTargetsAreNotForgotten(t *testing.T) {
+	t.Parallel()
+	r, s := result()
+	r.suite(s).Rows = r.suite(s).Rows[:1] // the peer has failed
+	r.suite(s).ratios(s)
+	text := r.markdown("plots")
+	require.Contains(t, text, "| speed: Troupe / Kafka <Streams> | – | ≥ 2 | **not measured** |")
+	require.Contains(t, text, "- A <suite>, speed: Troupe / Kafka <Streams>: not measured, ≥ 2 is the target.\n")
+	s.contenders = s.contenders[:1]
+	r.suite(s).ratios(s)
+	require.NotContains(t, r.markdown("plots"), "not measured")
+}
+
+// TestAnotherClientIsNoResult: what a contender says that it runs on is not what it was asked for.
+func TestAnotherClientIsNoResult(t *testing.T) {
+	t.Parallel()
+	who := contender{kind: kindOurs, client: confluent.Batched, label: "Troupe"}
+	for said, wrong := range map[string]bool{confluent.Batched: false, confluent.Public: true} {
+		p := &programs{command: map[kind][]string{kindOurs: {"sh", "-c", "echo '" + word + "client " + said + "'; cat", "sh"}}}
+		r, err := p.start(who, job{Dir: t.TempDir()})
+		require.NoError(t, err)
+		err = r.knows(t.Context())
+		r.end()
+		if !wrong {
+			require.NoError(t, err)
+			continue
+		}
+		require.EqualError(t, err, "Troupe was asked for the client batched and runs on public")
+	}
+}
+
+func TestWhatComesAgainIsNotCounted(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, different(nil))
+	require.Equal(t, 2, different([]receipt{{meant: 2, received: 3}, {meant: 1, received: 3}, {meant: 2, received: 9}}))
 }
 
 func TestReport(t *testing.T) {

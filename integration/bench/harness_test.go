@@ -19,14 +19,31 @@ func TestHarnessOnKafka(t *testing.T) {
 	program := filepath.Join(dir, "bench")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	suites := []string{"count-100k", "count-zipf", "keys", "restore", "processes", "map"}
-	out, err = exec.CommandContext(t.Context(), program, "--quick", "--budget", "10m", "--rounds", "1", "--records", "20000", "--suites", strings.Join(suites, ","), "--peers", "bare",
-		"--profiles", filepath.Join(dir, "profiles"), "--out", dir).CombinedOutput()
+	for _, x := range []struct {
+		suites []string
+		client string
+	}{
+		{[]string{"count-100k", "count-zipf", "keys", "restore", "processes", "map"}, ""},
+		{[]string{"wordcount", "json", "state", "partitions", "latency-1k", "recovery", "recovery-other", "values"}, "batched"},
+	} {
+		reports(t, program, dir, x.suites, x.client)
+	}
+	profiles, err := filepath.Glob(filepath.Join(dir, "profiles", "*.cpu.pprof"))
+	require.NoError(t, err)
+	require.Greater(t, len(profiles), 20)
+}
+
+// reports runs suites, and looks at the report.
+func reports(t *testing.T, program, dir string, suites []string, client string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program, "--quick", "--budget", "10m", "--rounds", "1", "--records", "20000", "--suites", strings.Join(suites, ","), "--peers", "bare",
+		"--client", client, "--profiles", filepath.Join(dir, "profiles"), "--out", dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
 	report, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
 	require.NoError(t, err)
-	chosen, err := choose(settings{records: 20_000, suites: strings.Join(suites, ","), peers: "bare"})
+	require.NotContains(t, string(report), "**not measured**")
+	chosen, err := choose(settings{records: 20_000, suites: strings.Join(suites, ","), peers: "bare", client: client})
 	require.NoError(t, err)
 	require.Len(t, chosen, len(suites))
 	for _, s := range chosen {
@@ -38,7 +55,4 @@ func TestHarnessOnKafka(t *testing.T) {
 			require.Contains(t, section, "| "+c.label+" |", s.name)
 		}
 	}
-	profiles, err := filepath.Glob(filepath.Join(dir, "profiles", "*.cpu.pprof"))
-	require.NoError(t, err)
-	require.Greater(t, len(profiles), 20)
 }

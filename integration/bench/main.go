@@ -223,7 +223,7 @@ func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 			began := time.Now()
 			x, err := t.run(ctx, b, c, b.job(t.suite, c, t.round))
 			if err != nil {
-				if out[id] = true; !errors.Is(err, errLate) {
+				if out[id] = true; !errors.Is(err, errLate) || c.kind == kindOurs { // a peer's is a result
 					failed = errors.Join(failed, fmt.Errorf("suite %s, %s: %w", t.name, c.label, err))
 				}
 				first, _, _ := strings.Cut(err.Error(), "\n")

@@ -45,9 +45,12 @@ type ratio struct {
 	Metric, Of, Beside string
 	Want, Got          float64
 	Less               bool
+	Unmeasured         bool // somebody has failed, or the time did not suffice
 }
 
-func (r ratio) reached() bool { return r.Got >= r.Want && !r.Less || r.Got <= r.Want && r.Less }
+func (r ratio) reached() bool {
+	return !r.Unmeasured && (r.Got >= r.Want && !r.Less || r.Got <= r.Want && r.Less)
+}
 
 // what names a ratio.
 func (r ratio) what() string {
@@ -132,18 +135,32 @@ func median(sorted []float64) float64 {
 	return (sorted[n/2-1] + sorted[n/2]) / 2
 }
 
-// ratios works out a suite's targets.
-func (s *suiteResult) ratios(targets []target) {
+// ratios works out a suite's targets. Those of contenders that were not asked for are left out.
+func (s *suiteResult) ratios(of suite) {
 	s.Ratios = nil
-	for _, t := range targets {
-		of, beside, m := s.row(t.Of.label), s.row(t.Beside.label), s.metric(t.Metric)
-		switch {
-		case of == nil || of.median(t.Metric) == 0:
-		case t.Beside.label == "":
-			s.Ratios = append(s.Ratios, ratio{m.Title, t.Of.label, "", t.Want, of.median(t.Metric), m.Less})
-		case beside != nil && beside.median(t.Metric) != 0:
-			s.Ratios = append(s.Ratios, ratio{m.Title, t.Of.label, t.Beside.label, t.Want, of.median(t.Metric) / beside.median(t.Metric), m.Less})
+	asked := func(label string) bool {
+		return slices.ContainsFunc(of.contenders, func(c contender) bool { return c.label == label })
+	}
+	figure := func(label, metric string) float64 {
+		if r := s.row(label); r != nil {
+			return r.median(metric)
 		}
+		return 0
+	}
+	for _, t := range of.targets {
+		m, alone := s.metric(t.Metric), t.Beside.label == ""
+		if !asked(t.Of.label) || !alone && !asked(t.Beside.label) {
+			continue
+		}
+		r := ratio{Metric: m.Title, Of: t.Of.label, Beside: t.Beside.label, Want: t.Want, Less: m.Less}
+		got, beside := figure(t.Of.label, t.Metric), figure(t.Beside.label, t.Metric)
+		if alone {
+			beside = 1
+		}
+		if r.Unmeasured = got == 0 || beside == 0; !r.Unmeasured {
+			r.Got = got / beside
+		}
+		s.Ratios = append(s.Ratios, r)
 	}
 }
 
@@ -176,11 +193,14 @@ func (r *report) better() (out []string) {
 	return out
 }
 
-// missed lists the targets that a run did not reach.
+// missed lists the targets that a run did not reach, or not measure.
 func (r *report) missed() (out []string) {
 	for _, s := range r.Suites {
 		for _, x := range s.Ratios {
-			if !x.reached() {
+			switch {
+			case x.Unmeasured:
+				out = append(out, fmt.Sprintf("%s, %s: not measured, %s is the target.", s.Title, x.what(), x.wanted()))
+			case !x.reached():
 				out = append(out, fmt.Sprintf("%s, %s: %.2f, where %s is the target.", s.Title, x.what(), x.Got, x.wanted()))
 			}
 		}
@@ -192,7 +212,7 @@ func (r *report) missed() (out []string) {
 func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 	for _, s := range chosen {
 		at := r.suite(s)
-		at.ratios(s.targets)
+		at.ratios(s)
 		if s.derived != nil {
 			at.Ratios = append(at.Ratios, s.derived(at)...)
 		}
@@ -302,11 +322,14 @@ func (s *suiteResult) markdown(p func(string, ...any), plots string) {
 	if len(s.Ratios) > 0 {
 		p("| figure or ratio, of medians | | target | |\n|---|---:|---:|---|")
 		for _, r := range s.Ratios {
-			verdict := "reached"
-			if !r.reached() {
+			verdict, got := "reached", fmt.Sprintf("%.2f", r.Got)
+			switch {
+			case r.Unmeasured:
+				verdict, got = "**not measured**", "–"
+			case !r.reached():
 				verdict = "**missed**"
 			}
-			p("| %s | %.2f | %s | %s |", r.what(), r.Got, r.wanted(), verdict)
+			p("| %s | %s | %s | %s |", r.what(), got, r.wanted(), verdict)
 		}
 		p("")
 	}

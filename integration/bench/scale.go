@@ -198,6 +198,9 @@ func (b *bench) processes(ctx context.Context, c contender, j job, parts int) (a
 	for i := range c.at {
 		mine := j
 		mine.Instance, mine.Dir = fmt.Sprintf("%s-%d", j.Name, i), fmt.Sprintf("%s-%d", j.Dir, i)
+		if j.Profile != "" {
+			mine.Profile = fmt.Sprintf("%s-%d", j.Profile, i)
+		}
 		r, err := b.programs.start(c, mine)
 		if err != nil {
 			return all, err

@@ -205,6 +205,18 @@ func answer(why string) *looked {
 	}}}}}
 }
 
+// TestStatusSaysWhichClient: a node that cannot use the batched client is said to be slower, and why.
+func TestStatusSaysWhichClient(t *testing.T) {
+	t.Parallel()
+	of := answer("")
+	node := &of.answer.Nodes[0]
+	node.Client = "batched"
+	require.NotContains(t, of.text(paint{}), "is not the batched one")
+	node.Client, node.ClientWhy = "public", "the librdkafka of this program has no rd_kafka_queue_forward"
+	require.Contains(t, of.text(paint{}), "a: its Kafka client is not the batched one: the librdkafka of this program has no rd_kafka_queue_forward\n")
+	require.Contains(t, of.text(paint{}), "public")
+}
+
 // What --watch shows on a terminal fills the screen, scrolls, keeps what it knows while nobody answers, and ends with q.
 func TestWatchScreen(t *testing.T) {
 	t.Parallel()

@@ -201,6 +201,10 @@ int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
 void trp_done(trp_intake *in) {
 	for (int32_t i = 0; i < in->runs_n; i++) rd_kafka_message_destroy(in->runs[i].message);
 	in->n = in->runs_n = 0;
+#ifdef TRP_POISON // nobody may look at it any more
+	if (in->arena) memset(in->arena, 0xdb, in->arena_cap);
+	memset(in->records, 0xdb, in->max * sizeof(*in->records));
+#endif
 	if (in->arena_cap > ARENA_KEPT) { // of a few large ones
 		free(in->arena);
 		in->arena = NULL;

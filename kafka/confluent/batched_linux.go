@@ -33,11 +33,18 @@ func batchedFault() error { return libraryFault(C.trp_missing()) }
 
 // libraryFault says why the librdkafka that is linked cannot serve what needs a function that it lacks, or another version; NULL: it lacks none.
 func libraryFault(missing *C.char) error {
-	if missing != nil {
-		return fmt.Errorf("the librdkafka of this program has no %s", C.GoString(missing))
+	if missing != nil { // perhaps the version's, too
+		return faultOf(C.GoString(missing), 0)
 	}
-	if v := C.rd_kafka_version(); v < oldestVersion || v >= beforeVersion {
-		return fmt.Errorf("the librdkafka of this program has the version %#08x: it must be %#08x or later, and before %#08x", int(v), oldestVersion, beforeVersion)
+	return faultOf("", int(C.rd_kafka_version()))
+}
+
+func faultOf(missing string, version int) error {
+	if missing != "" {
+		return fmt.Errorf("the librdkafka of this program has no %s", missing)
+	}
+	if version < oldestVersion || version >= beforeVersion {
+		return fmt.Errorf("the librdkafka of this program has the version %#08x: it must be %#08x or later, and before %#08x", version, oldestVersion, beforeVersion)
 	}
 	return nil
 }

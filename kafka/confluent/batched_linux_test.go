@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,16 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/kafka/confluent/internal/cmem"
 )
+
+func TestALibraryThatLacksSomethingIsRefused(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, faultOf("", oldestVersion))
+	require.NoError(t, faultOf("", beforeVersion-1))
+	require.EqualError(t, faultOf("rd_kafka_queue_forward", 0), "the librdkafka of this program has no rd_kafka_queue_forward")
+	for _, version := range []int{oldestVersion - 1, beforeVersion} {
+		require.ErrorContains(t, faultOf("", version), fmt.Sprintf("has the version %#08x: it must be 0x020d02ff or later, and before 0x03000000", version))
+	}
+}
 
 // Whatever else a client of another version looks like, nothing is called with a pointer that is none.
 func TestAHandleIsFoundOrRefused(t *testing.T) {
@@ -82,14 +93,132 @@ func TestMemoryOfCStays(t *testing.T) {
 	for range 5 {
 		round()
 	}
-	before, most := cmem.InUse(), int64(0)
 	rounds := (total + each - 1) / each
-	for range rounds {
+	var most [2]int64 // of either half
+	for i := range rounds {
 		round()
-		most = max(most, cmem.InUse())
+		half := &most[2*i/rounds]
+		*half = max(*half, cmem.InUse())
 	}
-	t.Logf("%d records read in %d assignments, %d written: C had %d bytes, and has %d, at most %d", rounds*each, rounds, 1000*rounds, before, cmem.InUse(), most)
-	// What librdkafka holds at a moment goes up and down by what it has fetched, some MB here; a leak of one byte per record would show in
-	// the long run only, of one message per thousand records here.
-	require.Less(t, most, before+16<<20)
+	t.Logf("%d records read in %d assignments, %d written: C had at most %d bytes in the first half, and %d in the second", rounds*each, 2*rounds, 1000*rounds, most[0], most[1])
+	// What librdkafka holds at a moment goes up and down by what it has fetched, some MB here. A leak of 20 bytes for a record is more than
+	// that with 400,000 records, one of a byte with 10 million.
+	require.Less(t, most[1], most[0]+4<<20)
+}
+
+// TestMemoryOfCStaysInRebalances has a second node come and go while records pass, and looks at what C's heap holds: half of the partitions move each
+// time, there and back. With TROUPE_LONG they do so 500 times. It is not parallel: others' clients would be counted.
+func TestMemoryOfCStaysInRebalances(t *testing.T) {
+	if cmem.InUse() < 0 {
+		t.Skip("this C library does not tell")
+	}
+	const each, warm = 100, 2
+	rounds := 8
+	if os.Getenv("TROUPE_LONG") != "" {
+		rounds = 500
+	}
+	c := cluster(t, 4)
+	d, cl := driver(t, c), kafkaClient(t, c)
+	a := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
+	a.await("A owns all", a.owns(0, 1, 2, 3))
+	var most [2]int64 // of either half
+	for i := range warm + rounds {
+		b := open(t, d, kafka.GroupConfig{Instance: "B", Nonce: strconv.Itoa(i)}, oneSource).start()
+		b.await("B owns two", func() bool { return len(b.slots) == 2 })
+		fillBy(t, cl, "a", 4, i*each, each)
+		b.stop()
+		a.await("A owns all again", a.owns(0, 1, 2, 3))
+		if i >= warm {
+			half := &most[2*(i-warm)/rounds]
+			*half = max(*half, cmem.InUse())
+		}
+	}
+	t.Logf("%d rebalances: C had at most %d bytes in the first half, and %d in the second", 2*rounds, most[0], most[1])
+	require.Less(t, most[1], most[0]+1<<20)
+	exactly(t, c, 4, (warm+rounds)*each)
+}
+
+// TestAllocationsOfTheBatchedClient: what a thousand records cost on their way into librdkafka and out of it, besides the batch that they are put into. The
+// broker is librdkafka's own, whose memory is C's. It is not parallel: the counters are of the whole process.
+func TestAllocationsOfTheBatchedClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector, which short tests are run with, allocates")
+	}
+	const each, times = 1000, 40
+	c, err := rdk.NewConsumer(&rdk.ConfigMap{"test.mock.num.brokers": 1, "group.id": trialTopic, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 5, "log_level": 0})
+	require.NoError(t, err)
+	defer closesInTime(func() { _ = c.Close() })
+	topic := trialTopic
+	m, err := c.GetMetadata(&topic, false, int(trialTimeout.Milliseconds()))
+	require.NoError(t, err)
+	p, err := rdk.NewProducer(&rdk.ConfigMap{"bootstrap.servers": fmt.Sprintf("%s:%d", m.Brokers[0].Host, m.Brokers[0].Port), "log_level": 0, "go.delivery.reports": false})
+	require.NoError(t, err)
+	defer closesInTime(p.Close)
+	out, err := openOutlet(p, []string{trialTopic})
+	require.NoError(t, err)
+	defer out.close()
+	o := new(kafka.Outputs)
+	for i := range each {
+		o.Append(0, 0, 0, fmt.Appendf(nil, "key-%016d", i), []byte("12345678"), nil)
+	}
+	written := testing.AllocsPerRun(times, func() {
+		for from := 0; from < each; {
+			n, err := out.produce(o, from)
+			require.NoError(t, err)
+			from += n
+		}
+	})
+	require.Zero(t, p.Flush(int(trialTimeout.Milliseconds())))
+
+	in, err := openIntake(c)
+	require.NoError(t, err)
+	defer in.close()
+	tp := kafka.TopicPartition{Topic: trialTopic}
+	require.NoError(t, in.take(tp))
+	require.NoError(t, c.Assign([]rdk.TopicPartition{{Topic: &tp.Topic}}))
+	b := &kafka.Batch{Topic: trialTopic, Records: make([]kafka.Record, 0, maxGather), Arena: make([]byte, 0, 28*maxGather)}
+	read := testing.AllocsPerRun(times, func() {
+		for n := 0; n < each; {
+			runs := in.fetch(time.Second, each-n)
+			for _, r := range runs {
+				require.Equal(t, rdk.ErrNoError, r.err)
+				for b.Records, b.Arena = b.Records[:0], b.Arena[:0]; r.n > 0; {
+					in.fill(&r, b, 0, maxBatchRecords, maxBatchBytes)
+				}
+				n += b.Len()
+			}
+			in.done()
+		}
+	})
+	t.Logf("a thousand records: %g allocations to write them, %g to read them", written, read)
+	require.LessOrEqual(t, written, 1.0)
+	require.LessOrEqual(t, read, 10.0)
+}
+
+// TestMemoryOfCStaysOverCommits commits again and again and looks at what C's heap holds. With TROUPE_LONG it commits 20,000 times. It is not parallel:
+// others' clients would be counted.
+func TestMemoryOfCStaysOverCommits(t *testing.T) {
+	if cmem.InUse() < 0 {
+		t.Skip("this C library does not tell")
+	}
+	const warm = 100
+	commits := 400
+	if os.Getenv("TROUPE_LONG") != "" {
+		commits = 20_000
+	}
+	c := cluster(t, 1)
+	d, cl := driver(t, c), kafkaClient(t, c)
+	a := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
+	a.await("A owns it", a.owns(0))
+	var most [2]int64 // of either half
+	for i := range warm + commits {
+		fillBy(t, cl, "a", 1, i, 1)
+		a.await("it is committed", func() bool { return a.outcomes[kafka.Committed] > i })
+		if i >= warm {
+			half := &most[2*(i-warm)/commits]
+			*half = max(*half, cmem.InUse())
+		}
+	}
+	t.Logf("%d commits: C had at most %d bytes in the first half, and %d in the second", commits, most[0], most[1])
+	require.Less(t, most[1], most[0]+1<<20)
 }

@@ -1,10 +1,13 @@
 package confluent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -45,6 +48,65 @@ func TestTheClientThatIsAskedForIsUsed(t *testing.T) {
 	require.ErrorContains(t, err, `client "fast": use public or batched`)
 	require.NoError(t, impossible(nil))
 	require.EqualError(t, impossible(fmt.Errorf("why")), "the batched client cannot be used: why; leave out --client, or use --client public")
+}
+
+// TestWithoutTheBatchedClient: what the trial finds is told once, and the public client used; who asked for the batched one is refused.
+func TestWithoutTheBatchedClient(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	fails := func() error { return errors.New("record 0 of a trial was not read as it was written") }
+	d, err := New(Config{Brokers: []string{"127.0.0.1:1"}, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	require.NoError(t, err)
+	d.trial = fails
+	client, why := d.Client()
+	require.Equal(t, Public, client)
+	require.Equal(t, fails(), why)
+	for range 2 {
+		batched, err := d.batched()
+		require.NoError(t, err)
+		require.False(t, batched)
+	}
+	require.Equal(t, 1, strings.Count(said.String(), `level=WARN msg="the batched Kafka client cannot be used;`))
+	require.Contains(t, said.String(), fails().Error())
+	if runtime.GOOS != "linux" {
+		return // New refuses it
+	}
+	d, err = New(Config{Brokers: []string{"127.0.0.1:1"}, Client: Batched})
+	require.NoError(t, err)
+	d.trial = fails
+	_, err = d.batched()
+	require.EqualError(t, err, "the batched client cannot be used: record 0 of a trial was not read as it was written; leave out --client, or use --client public")
+}
+
+// TestATrialSeesWhatDiffers: a record that was read in another way than it was written is named, whatever is different.
+func TestATrialSeesWhatDiffers(t *testing.T) {
+	t.Parallel()
+	want := trialRecords()
+	read := func(change func(i int, offset *int64, value, headers *[]byte)) *kafka.Batch {
+		b := new(kafka.Batch)
+		for i := range 2 * want.Len() {
+			w := i % want.Len()
+			offset, value, headers := int64(i), want.Value(w), want.RawHeaders(w)
+			change(i, &offset, &value, &headers)
+			b.Append(offset, want.Records[w].Timestamp, want.Key(w), value, headers)
+		}
+		return b
+	}
+	require.NoError(t, compareTrial(read(func(int, *int64, *[]byte, *[]byte) {}), want))
+	for at := range 2 * want.Len() {
+		for what, change := range map[string]func(offset *int64, value, headers *[]byte){
+			"offset":  func(offset *int64, _, _ *[]byte) { *offset++ },
+			"value":   func(_ *int64, value, _ *[]byte) { *value = append([]byte("x"), *value...) },
+			"headers": func(_ *int64, _, headers *[]byte) { *headers = append([]byte("x"), *headers...) },
+		} {
+			b := read(func(i int, offset *int64, value, headers *[]byte) {
+				if i == at {
+					change(offset, value, headers)
+				}
+			})
+			require.EqualError(t, compareTrial(b, want), fmt.Sprintf("record %d of a trial was not read as it was written", at), what)
+		}
+	}
 }
 
 // What a broker refuses is counted to the record, with either client, and blamed on nothing that comes later.

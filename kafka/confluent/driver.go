@@ -54,8 +54,9 @@ type Driver struct {
 	who     identity
 	log     *slog.Logger
 	figures figures
-	said    sync.Once // which client is used
-	timed   bool      // connections that are closed are not counted, as where that cannot be
+	said    sync.Once    // which client is used
+	trial   func() error // whether the batched client works here; it may wait
+	timed   bool         // connections that are closed are not counted, as where that cannot be
 }
 
 var _ kafka.Driver = (*Driver)(nil)
@@ -74,7 +75,7 @@ func New(cfg Config) (*Driver, error) {
 	if err := errors.Join(Validate(cfg.Settings), checkClient(cfg.Client)); err != nil {
 		return nil, err
 	}
-	d := &Driver{cfg: cfg, who: identityOf(cfg), log: cfg.Logger}
+	d := &Driver{cfg: cfg, who: identityOf(cfg), log: cfg.Logger, trial: trial}
 	for _, role := range []string{roleGroup, roleProducer} {
 		if _, err := d.config(role); err != nil {
 			return nil, err

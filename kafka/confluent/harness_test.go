@@ -92,7 +92,11 @@ func kafkaClient(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 // fill produces records 0…n-1 to each partition of a topic: the value is the number.
 func fill(t *testing.T, c *kfake.Cluster, topic string, partitions int32, from, n int) {
 	t.Helper()
-	cl := kafkaClient(t, c)
+	fillBy(t, kafkaClient(t, c), topic, partitions, from, n)
+}
+
+func fillBy(t *testing.T, cl *kgo.Client, topic string, partitions int32, from, n int) {
+	t.Helper()
 	var rs []*kgo.Record
 	for i := from; i < from+n; i++ {
 		for p := range partitions {

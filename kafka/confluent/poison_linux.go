@@ -1,0 +1,6 @@
+//go:build poison
+
+package confluent
+
+// #cgo CFLAGS: -DTRP_POISON
+import "C"
