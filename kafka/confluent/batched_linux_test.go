@@ -113,7 +113,7 @@ func TestMemoryOfCStaysInRebalances(t *testing.T) {
 		t.Skip("this C library does not tell")
 	}
 	const each, warm = 100, 2
-	rounds := 8
+	rounds := 4
 	if os.Getenv("TROUPE_LONG") != "" {
 		rounds = 500
 	}
