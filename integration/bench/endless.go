@@ -205,9 +205,9 @@ func (b *bench) recovery(ctx context.Context, c contender, j job, elsewhere bool
 	if err := r.knows(ctx); err != nil {
 		return nil, err
 	}
-	sent := in.stop()
-	if in.err != nil {
-		return nil, in.err
+	sent, err := in.all()
+	if err != nil {
+		return nil, err
 	}
 	drain, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
@@ -276,6 +276,12 @@ func (c *cluster) load(ctx context.Context, topic string, rate, keys int) (*load
 	l := &loader{p: p, w: w, keys: keys, quit: make(chan struct{}), done: make(chan struct{})}
 	go l.run(ctx, rate)
 	return l, nil
+}
+
+// all stops, and says how many records were sent if the client has taken them all.
+func (l *loader) all() (sent int, err error) {
+	sent = l.stop()
+	return sent, l.err
 }
 
 func (l *loader) run(ctx context.Context, rate int) {

@@ -64,9 +64,9 @@ func (b *bench) endure(ctx context.Context, s suite, c contender, j job) (sample
 	if err != nil {
 		return nil, err
 	}
-	sent := in.stop()
-	if in.err != nil {
-		return nil, in.err
+	sent, err := in.all()
+	if err != nil {
+		return nil, err
 	}
 	drain, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()

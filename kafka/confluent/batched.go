@@ -124,26 +124,36 @@ const (
 	trialTimeout = 10 * time.Second
 )
 
-// tryBatched sends records through the batched client to a broker of librdkafka's own, inside this process, and reads them back.
-func tryBatched() error {
-	c, err := rdk.NewConsumer(&rdk.ConfigMap{
+// openTrial opens a consumer with a broker of librdkafka's own, inside this process, that has the topic of the trial. It returns the broker's address.
+func openTrial() (c *rdk.Consumer, broker string, err error) {
+	c, err = rdk.NewConsumer(&rdk.ConfigMap{
 		"test.mock.num.brokers": 1, "group.id": trialTopic, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 5, "log_level": 0,
 	})
 	if err != nil {
-		return fmt.Errorf("open a consumer for a trial: %w", err)
+		return nil, "", fmt.Errorf("open a consumer for a trial: %w", err)
 	}
-	defer closesInTime(func() { _ = c.Close() })
 	topic := trialTopic // which that broker makes when it is asked about it
 	m, err := c.GetMetadata(&topic, false, int(trialTimeout.Milliseconds()))
 	if err == nil && len(m.Brokers) == 0 {
 		err = errors.New("it tells of no broker")
 	}
 	if err != nil {
-		return fmt.Errorf("reach the broker of a trial: %w", err)
+		closesInTime(func() { _ = c.Close() })
+		return nil, "", fmt.Errorf("reach the broker of a trial: %w", err)
 	}
+	return c, fmt.Sprintf("%s:%d", m.Brokers[0].Host, m.Brokers[0].Port), nil
+}
+
+// tryBatched sends records through the batched client to the broker of a trial, and reads them back.
+func tryBatched() error {
+	c, broker, err := openTrial()
+	if err != nil {
+		return err
+	}
+	defer closesInTime(func() { _ = c.Close() })
 	want, codecs := trialRecords(), []string{"none", "lz4"} // librdkafka has what was compressed elsewhere than what was not
 	for _, codec := range codecs {
-		if err := trialWrite(fmt.Sprintf("%s:%d", m.Brokers[0].Host, m.Brokers[0].Port), codec, want); err != nil {
+		if err := trialWrite(broker, codec, want); err != nil {
 			return fmt.Errorf("write in a trial: %w", err)
 		}
 	}
