@@ -13,15 +13,15 @@ import (
 	"github.com/troupe-stream/troupe/kafka"
 )
 
-// shelf is a cluster with one changelog of three records, and a clock that goes on when it is asked where that ends, and with each record that is
-// read. Its reader hands out a record only when it is told to.
+// shelf is a cluster with one changelog of three records a partition, and a clock that goes on when it is asked where that ends, and with each record that is
+// read. Its reader hands out a record only when it is told to, of the partition that is least far.
 type shelf struct {
 	Ground
 	mu       sync.Mutex
 	now      time.Time
 	locating time.Duration
 	takes    time.Duration
-	position int64
+	position map[int32]int64 // by partition, of those that are read
 	ready    chan struct{} // nil: at once
 	held     map[int]chan struct{}
 	asked    int
@@ -59,13 +59,17 @@ func (s shelfAdmin) Ends(_ context.Context, _ kafka.Isolation, tps ...kafka.Topi
 	return map[kafka.TopicPartition]int64{tps[0]: 3}, nil
 }
 
-func (s shelfReader) Assign(_ kafka.TopicPartition, from int64) error {
+func (s shelfReader) Assign(tp kafka.TopicPartition, from int64) error {
 	defer s.shelf.locked()()
-	s.shelf.position = from
+	s.shelf.position[tp.Partition] = from
 	return nil
 }
 
-func (shelfReader) Remove(kafka.TopicPartition) error { return nil }
+func (s shelfReader) Remove(tp kafka.TopicPartition) error {
+	defer s.shelf.locked()()
+	delete(s.shelf.position, tp.Partition)
+	return nil
+}
 
 func (s shelfReader) Poll(wait time.Duration) (*kafka.Batch, error) {
 	if s.shelf.ready != nil {
@@ -76,10 +80,20 @@ func (s shelfReader) Poll(wait time.Duration) (*kafka.Batch, error) {
 		}
 	}
 	defer s.shelf.locked()()
+	least := int32(-1)
+	for p, at := range s.shelf.position {
+		if least < 0 || at < s.shelf.position[least] || at == s.shelf.position[least] && p < least {
+			least = p
+		}
+	}
+	if least < 0 {
+		return nil, nil //nolint:nilnil // as kafka.Reader says
+	}
 	s.shelf.now = s.shelf.now.Add(s.shelf.takes)
-	b := &kafka.Batch{Topic: "t", Next: s.shelf.position + 1}
-	b.Append(s.shelf.position, 0, []byte("k"), []byte("v"), nil)
-	s.shelf.position++
+	at := s.shelf.position[least]
+	b := &kafka.Batch{Topic: "t", Partition: least, Next: at + 1}
+	b.Append(at, 0, []byte("k"), []byte("v"), nil)
+	s.shelf.position[least]++
 	return b, nil
 }
 
@@ -103,7 +117,7 @@ func openRestorer(t *testing.T, s *shelf) *desk {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	g := &realGround{log: log}
-	s.Ground, s.now = g, time.UnixMilli(1_000_000_000)
+	s.Ground, s.now, s.position = g, time.UnixMilli(1_000_000_000), map[int32]int64{}
 	x := &desk{shelf: s, deletions: newDeletions(), ground: g, out: make(chan told, 100), shards: map[string]*actor.PID{}}
 	x.pid = g.Root(&restorer{
 		ground: s, reader: shelfReader{shelf: s}, admin: shelfAdmin{shelf: s}, deletions: x.deletions, log: log,
@@ -113,8 +127,12 @@ func openRestorer(t *testing.T, s *shelf) *desk {
 	return x
 }
 
-// ask asks for a shard.
+// ask asks for a shard of partition 0.
 func (x *desk) ask(shard string, from int64, written time.Time, kept time.Duration) {
+	x.askFor(0, shard, from, written, kept)
+}
+
+func (x *desk) askFor(partition int32, shard string, from int64, written time.Time, kept time.Duration) {
 	if x.shards[shard] == nil {
 		x.shards[shard] = x.ground.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
 			switch m := c.Message().(type) {
@@ -123,7 +141,7 @@ func (x *desk) ask(shard string, from int64, written time.Time, kept time.Durati
 			}
 		}))
 	}
-	x.ground.Send(x.pid, restore{tp: kafka.TopicPartition{Topic: "t"}, table: "x", from: from, written: written, kept: kept, shard: shardRef{x.shards[shard], -1}, gauge: new(shardGauge)})
+	x.ground.Send(x.pid, restore{tp: kafka.TopicPartition{Topic: "t", Partition: partition}, table: "x", from: from, written: written, kept: kept, shard: shardRef{x.shards[shard], -1}, gauge: new(shardGauge)})
 }
 
 // next is the next thing that a shard is told.
@@ -239,6 +257,31 @@ func (x *desk) asking(t *testing.T, n int) {
 
 // A shard that is gone has asked, and been forgotten before that. Its successor asks while that question, or its read, is under way: the successor is restored,
 // and the old question, or read, comes to nothing.
+// Partitions are restored side by side: all are read from before any has ended, and each shard gets what is read of its own.
+func TestRestoresOfPartitionsAreUnderWayAtOnce(t *testing.T) {
+	r := openRestorer(t, &shelf{ready: make(chan struct{})})
+	shards := []string{"a", "b", "c"}
+	for i, s := range shards {
+		r.askFor(int32(i), s, -1, time.Time{}, day)
+	}
+	require.Eventually(t, func() bool { defer r.locked()(); return len(r.position) == len(shards) }, 30*time.Second, time.Millisecond)
+	close(r.ready)
+	got, over := map[string][]int64{}, map[string]bool{}
+	for len(over) < len(shards) {
+		switch m := r.next(t); what := m.what.(type) {
+		case Replay:
+			require.Equal(t, shards[what.Batch.Partition], m.shard)
+			got[m.shard] = append(got[m.shard], what.Batch.Next-1)
+		case Restored:
+			require.NoError(t, what.Err)
+			over[m.shard] = true
+		}
+	}
+	for _, s := range shards {
+		require.Equal(t, []int64{0, 1, 2}, got[s], s)
+	}
+}
+
 func TestRestoreIsOfTheLastWhoAsked(t *testing.T) {
 	t.Parallel()
 	restored := func(t *testing.T, r *desk) {

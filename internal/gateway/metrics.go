@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/troupe-stream/troupe/internal/cmem"
 	"github.com/troupe-stream/troupe/internal/status"
 	"github.com/troupe-stream/troupe/kafka"
 )
@@ -30,6 +31,8 @@ var (
 	ofShard     = []string{"table", "partition"}
 
 	buildInfo    = prometheus.NewDesc("troupe_build_info", "1, with the version and the identity of the node.", []string{"version", "instance"}, nil)
+	nativeUsed   = prometheus.NewDesc("troupe_native_memory_used_bytes", "Bytes of C's heap that librdkafka uses. Absent where the C library does not tell.", nil, nil)
+	nativeKept   = prometheus.NewDesc("troupe_native_memory_free_bytes", "Bytes of C's heap that are free and kept for later. Absent where the C library does not tell.", nil, nil)
 	nodeReady    = desc("node_ready", "1 if the node has its partitions, and their tables.")
 	hooksDropped = desc("hook_events_dropped_total", "Events that hooks were not told of, since one was too slow.")
 
@@ -74,6 +77,10 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	defer cancel()
 	x := exposition{to: to}
 	to <- prometheus.MustNewConstMetric(buildInfo, prometheus.GaugeValue, 1, c.g.cfg.Version, c.g.cfg.Instance)
+	if f, ok := cmem.Read(); ok {
+		to <- prometheus.MustNewConstMetric(nativeUsed, prometheus.GaugeValue, float64(f.Used))
+		to <- prometheus.MustNewConstMetric(nativeKept, prometheus.GaugeValue, float64(f.Kept))
+	}
 	for _, f := range c.g.clients() {
 		client(to, f)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/troupe-stream/troupe/kafka"
-	"github.com/troupe-stream/troupe/kafka/confluent/internal/cmem"
+	"github.com/troupe-stream/troupe/internal/cmem"
 )
 
 func TestALibraryThatLacksSomethingIsRefused(t *testing.T) {
@@ -56,9 +56,7 @@ func (h *renamed) String() string     { return "another" }
 // TestMemoryOfCStays reads, assigns anew and writes again and again and looks at what C's heap holds. TROUPE_LONG is how many records
 // are read, at least; 10000000 takes some twenty seconds. It is not parallel: others' clients would be counted.
 func TestMemoryOfCStays(t *testing.T) {
-	if cmem.InUse() < 0 {
-		t.Skip("this C library does not tell")
-	}
+	inUse(t)
 	const each = 20_000
 	total := 400_000
 	if s := os.Getenv("TROUPE_LONG"); s != "" {
@@ -97,6 +95,16 @@ func TestMemoryOfCStays(t *testing.T) {
 	memoryStays(t, 5, rounds, 4<<20, func(int) { round() })
 }
 
+// inUse is what C has in use, in bytes. It skips the test where the C library does not tell.
+func inUse(t *testing.T) int64 {
+	t.Helper()
+	f, ok := cmem.Read()
+	if !ok {
+		t.Skip("this C library does not tell")
+	}
+	return f.Used
+}
+
 // memoryStays does something so many times and looks at C's heap after each, once it has been done some times to begin with: from the first half to the
 // second the most that C has in use grows by less than slack bytes, and by less than 16 MiB from before.
 func memoryStays(t *testing.T, warm, rounds int, slack int64, round func(i int)) {
@@ -104,12 +112,12 @@ func memoryStays(t *testing.T, warm, rounds int, slack int64, round func(i int))
 	for i := range warm {
 		round(i)
 	}
-	before := cmem.InUse()
+	before := inUse(t)
 	var most [2]int64
 	for i := range rounds {
 		round(warm + i)
 		half := &most[2*i/rounds]
-		*half = max(*half, cmem.InUse())
+		*half = max(*half, inUse(t))
 	}
 	t.Logf("C had %d bytes, at most %d in the first half and %d in the second", before, most[0], most[1])
 	require.Less(t, most[1], most[0]+slack)
@@ -119,9 +127,7 @@ func memoryStays(t *testing.T, warm, rounds int, slack int64, round func(i int))
 // TestMemoryOfCStaysInRebalances has a second node come and go while records pass, and looks at what C's heap holds: half of the partitions move each
 // time, there and back. With TROUPE_LONG they do so 500 times, in some twenty minutes. It is not parallel: others' clients would be counted.
 func TestMemoryOfCStaysInRebalances(t *testing.T) {
-	if cmem.InUse() < 0 {
-		t.Skip("this C library does not tell")
-	}
+	inUse(t)
 	const each, warm = 100, 2
 	rounds := 4
 	if os.Getenv("TROUPE_LONG") != "" {
@@ -198,9 +204,7 @@ func TestAllocationsOfTheBatchedClient(t *testing.T) {
 // TestMemoryOfCStaysOverCommits commits again and again and looks at what C's heap holds. With TROUPE_LONG it commits 20,000 times. It is not parallel:
 // others' clients would be counted.
 func TestMemoryOfCStaysOverCommits(t *testing.T) {
-	if cmem.InUse() < 0 {
-		t.Skip("this C library does not tell")
-	}
+	inUse(t)
 	commits := 400
 	if os.Getenv("TROUPE_LONG") != "" {
 		commits = 20_000
