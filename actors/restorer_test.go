@@ -22,7 +22,7 @@ type shelf struct {
 	locating time.Duration
 	takes    time.Duration
 	position map[int32]int64 // by partition, of those that are read
-	ready    chan struct{} // nil: at once
+	ready    chan struct{}   // nil: at once
 	held     map[int]chan struct{}
 	asked    int
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/internal/cmem"
+	"github.com/troupe-stream/troupe/kafka"
 )
 
 func TestALibraryThatLacksSomethingIsRefused(t *testing.T) {
