@@ -95,6 +95,7 @@ var (
 	bareLimit    = contender{kind: kindBare, variant: exactlyOnce, client: confluent.Batched, label: "bare loop, batched, exactly-once", share: 1}
 	memoryMap    = contender{kind: kindBare, variant: plainMap, client: "none", label: "a map of Go's alone, without Kafka", share: 1, task: taskPlain}
 	memoryTable  = contender{kind: kindBare, variant: plainTable, client: "none", label: "the engine's table alone, without Kafka", share: 1, task: taskPlain}
+	brokerAlone  = contender{kind: kindBare, client: "none", label: "nothing between: source and output are one topic", share: 1, task: taskNothing}
 	streamsPlain = contender{kind: kindStreams, variant: "defaults", client: "kafka-streams", label: "Kafka Streams, defaults (at-least-once, 30 s)", share: 3}
 	streamsALO   = contender{kind: kindStreams, variant: atLeastOnce, client: "kafka-streams", label: "Kafka Streams, at-least-once, 100 ms", share: 3}
 	streamsEOS   = contender{kind: kindStreams, variant: exactlyOnce, client: "kafka-streams", label: "Kafka Streams, exactly-once, 100 ms", share: 3}

@@ -163,7 +163,7 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 		rep.note("%s is missing from this run: %v", k, why)
 	}
 	if s.brokers == "" {
-		k, err := realkafka.Start(ctx, b.dir+"/kafka")
+		k, err := realkafka.StartConfig(ctx, b.dir+"/kafka", realkafka.Config{Java: realkafka.JavaOfKafka()})
 		if err != nil {
 			return err
 		}
@@ -174,6 +174,9 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 		return err
 	}
 	defer b.cluster.admin.Close() //nolint:errcheck // nothing is lost by that
+	if err := b.warm(ctx); err != nil {
+		return err
+	}
 	failed := b.rounds(ctx, chosen)
 	if ctx.Err() != nil {
 		return failed

@@ -78,6 +78,12 @@ func (r *running) knows(ctx context.Context) error {
 	return err
 }
 
+// cpu is the processor time that it has used, in seconds.
+func (r *running) cpu() (float64, error) { return cpuOf(r.Pid()) }
+
+// lines are the last that it has printed.
+func (r *running) lines() string { return r.Tail(20) }
+
 // end lets the process go, and kills it if it does not.
 func (r *running) end() {
 	_ = r.stdin.Close()

@@ -276,7 +276,7 @@ func (r *report) markdown(plots string) string {
 	}
 	p("\n## How it was measured\n")
 	p("%s\n", r.Machine)
-	p("Contenders take turns, each in a process of its own beside the one broker on the same cores; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
+	p("Contenders take turns, each in a process of its own beside the one broker on the same cores, which runs with the options that Kafka's own scripts give it, and was warmed up before unless the run is a quick one; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
 		"Slow contenders were given fewer records, so that each run takes seconds. CPU-seconds are those of the contender's own process, user and system, as the "+
 		"operating system counts them; they and the clock run from the first record that is handled to the last result that is committed, so that nobody's start counts. "+
 		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", r.Rounds, r.Records)

@@ -97,7 +97,8 @@ func (b *bench) restore(ctx context.Context, c contender, j job, src source) (sa
 	if err != nil {
 		return nil, err
 	}
-	if n, ok := m.Figures["restored"]; ok && int(n) != src.keys {
+	// Kafka Streams counts what it reads, and a batch twice that it reads again after a rebalance.
+	if n, ok := m.Figures["restored"]; ok && (int(n) < src.keys || int(n) > src.keys && c.kind != kindStreams) {
 		return nil, fmt.Errorf("wrong result: %.0f entries are restored of %d", n, src.keys)
 	}
 	x := m.sample(0)

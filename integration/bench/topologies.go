@@ -22,6 +22,7 @@ const (
 	taskPass      = "pass"      // count by key and pass the record on, without end
 	taskRestore   = "restore"   // nothing but to bring back the table of count
 	taskEndless   = "endless"   // count by key, without end
+	taskNothing   = "nothing"   // nothing is started: what the source has is the output
 	taskPlain     = "plain"     // count by key in memory and nothing else, without Kafka
 )
 

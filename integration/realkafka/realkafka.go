@@ -53,6 +53,14 @@ type Config struct {
 	Listeners []Listener
 	// Properties are set over those of the package, the same for each broker. Defaults to none.
 	Properties map[string]string
+	// Java are the options of the brokers' Java. Defaults to a small heap that is collected by one thread, and to code that is compiled once and quickly: what
+	// starts fast and leaves the cores to tests. Use JavaOfKafka to measure.
+	Java []string
+}
+
+// JavaOfKafka are the options that Kafka's own scripts start a broker with.
+func JavaOfKafka() []string {
+	return []string{"-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent"}
 }
 
 // Validate returns every fault of the configuration.
@@ -272,7 +280,11 @@ func (k *Kafka) config(b *broker) string { return filepath.Join(b.dir, "server.p
 
 func (k *Kafka) launch(i int) error {
 	b := k.nodes[i]
-	cmd := exec.Command("java", "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(k.lib, "*"), "kafka.Kafka", k.config(b)) //nolint:noctx // it outlives the call; Stop ends it
+	options := k.cfg.Java
+	if options == nil {
+		options = []string{"-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
+	}
+	cmd := exec.Command("java", slices.Concat(options, []string{"-cp", filepath.Join(k.lib, "*"), "kafka.Kafka", k.config(b)})...) //nolint:noctx // it outlives the call; Stop ends it
 	cmd.Dir = b.dir
 	var err error
 	b.process, err = proc.Start(fmt.Sprintf("kafka-%d", b.id), cmd, nil)
