@@ -18,13 +18,14 @@ const module = "github.com/troupe-stream/troupe"
 // layers says which parts of this module a part may import. A part is a folder with everything below it; the most specific
 // one counts. Tests may import whatever their package may, and what is in testLayers.
 var layers = map[string][]string{
+	"internal/cmem":         {},
 	"internal/crashpoint":   {},
 	"internal/plant":        {},
 	"internal/poison":       {},
 	"internal/redact":       {},
 	"kafka":                 {"internal/crashpoint", "internal/poison"},
 	"kafka/protocol":        {"kafka", "internal/crashpoint", "internal/plant"},
-	"kafka/confluent":       {"kafka", "kafka/protocol"},
+	"kafka/confluent":       {"kafka", "kafka/protocol", "internal/cmem"},
 	"kafka/embedded":        {"kafka"},
 	"topology/codec":        {},
 	"tables":                {"internal/crashpoint", "internal/plant", "internal/poison", "internal/redact", "kafka", "topology/codec"},
@@ -34,7 +35,7 @@ var layers = map[string][]string{
 	"internal/status":       {},
 	"actors":                {"internal/crashpoint", "internal/status", "internal/plant", "internal/poison", "internal/redact", "kafka", "kafka/protocol", "tables", "topology", "topology/codec", "topology/plan"},
 	"licenses":              {},
-	"internal/gateway":      {"internal/status", "kafka"},
+	"internal/gateway":      {"internal/cmem", "internal/status", "kafka"},
 	"internal/host":         {"actors", "internal/gateway", "kafka", "kafka/confluent", "kafka/embedded", "tables", "topology", "topology/plan", "internal/status"},
 	"internal/ask":          {"internal/gateway", "kafka", "topology", "topology/plan"},
 	"internal/builder":      {},
