@@ -16,18 +16,20 @@ import (
 )
 
 // TestTheClientOnKafka counts with each Kafka client, or the one that TROUPE_CLIENT names, while nodes come and go, and while the broker is
-// stopped and started again.
+// stopped and started again. The nodes look for data races, and at what becomes of pointers.
 func TestTheClientOnKafka(t *testing.T) {
+	raced, err := nodes.BuildPackage(t.Context(), t.TempDir(), "cmd/node", "-race", "-tags", "crashpoints")
+	require.NoError(t, err)
 	clients := []string{"batched", "public"}
 	if one := os.Getenv("TROUPE_CLIENT"); one != "" {
 		clients = []string{one}
 	}
 	for _, client := range clients {
-		t.Run(client, func(t *testing.T) { onKafka(t, client) })
+		t.Run(client, func(t *testing.T) { onKafka(t, client, raced) })
 	}
 }
 
-func onKafka(t *testing.T, client string) {
+func onKafka(t *testing.T, client, program string) {
 	t.Helper()
 	k, err := realkafka.Start(t.Context(), t.TempDir())
 	require.NoError(t, err)
@@ -39,9 +41,10 @@ func onKafka(t *testing.T, client string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	start := func() *nodes.Node {
-		n, err := nodes.Start(binary, nil, args(brokers, t.TempDir(), "--client", client)...)
+		n, err := nodes.Start(program, nil, args(brokers, t.TempDir(), "--client", client)...)
 		require.NoError(t, err)
 		t.Cleanup(n.Kill)
+		t.Cleanup(func() { require.NotContains(t, n.Output(), "DATA RACE") })
 		require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Contains(out, "partition running") }))
 		require.NoError(t, n.Await(ctx, func(out string) bool { return strings.Contains(out, "client="+client) }))
 		return n

@@ -31,6 +31,8 @@ type intake interface {
 	// lets them come, in order. Some that were on their way come after hold, too.
 	hold(tp kafka.TopicPartition)
 	release(tp kafka.TopicPartition)
+	// leave expects nothing of a partition any more: it is taken away.
+	leave(tp kafka.TopicPartition)
 	// fetch waits up to the given time for records and takes so many at most. What it returns is good until done, which must follow.
 	fetch(wait time.Duration, most int) []catch
 	// fill moves records of a run to a batch, until that has so many records or bytes. Those below offset next are skipped; it

@@ -120,6 +120,9 @@ func (in *batchedIntake) release(tp kafka.TopicPartition) {
 	}
 }
 
+// leave implements intake. The queue is kept: what comes of it still is seen to be late.
+func (in *batchedIntake) leave(tp kafka.TopicPartition) { delete(in.young, tp) }
+
 // fetch implements intake.
 func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
 	in.runs = in.runs[:0]

@@ -218,3 +218,18 @@ func TestMemoryOfCStaysOverCommits(t *testing.T) {
 		a.await("it is committed", func() bool { return a.outcomes[kafka.Committed] > i })
 	})
 }
+
+// A partition that is taken away is not looked after any more, even if nothing has come of it.
+func TestAPartitionThatWasTakenAwayIsLeft(t *testing.T) {
+	t.Parallel()
+	_, d := adminOf(t, kfake.SeedTopics(2, "a"))
+	r, is := readerOf(t, d).(*reader)
+	require.True(t, is)
+	in, is := r.in.(*batchedIntake)
+	require.True(t, is)
+	require.NoError(t, r.Assign(tpOf("a", 0), 0))
+	require.NoError(t, r.Assign(tpOf("a", 1), 0))
+	require.Len(t, in.young, 2)
+	require.NoError(t, r.Remove(tpOf("a", 0)))
+	require.NotContains(t, in.young, tpOf("a", 0))
+}

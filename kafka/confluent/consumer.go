@@ -196,6 +196,9 @@ func (c *consumer) Assign(from []kafka.Position) error {
 func (c *consumer) Unassign(tps []kafka.TopicPartition) error {
 	for _, tp := range tps {
 		c.release(tp) // what librdkafka has of it comes, and is seen to be late
+		if c.in != nil {
+			c.in.leave(tp)
+		}
 		delete(c.parts, tp)
 	}
 	c.last = nil

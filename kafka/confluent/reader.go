@@ -139,6 +139,9 @@ func (r *reader) remove(tp kafka.TopicPartition) error {
 		return nil
 	}
 	delete(r.parts, tp)
+	if r.in != nil {
+		r.in.leave(tp)
+	}
 	p.batch, r.last = nil, nil // a place in ready without a batch is skipped
 	r.full = slices.DeleteFunc(r.full, func(b *kafka.Batch) bool { return b.Topic == tp.Topic && b.Partition == tp.Partition })
 	if err := r.consumer.IncrementalUnassign([]rdk.TopicPartition{{Topic: &tp.Topic, Partition: tp.Partition}}); err != nil {
