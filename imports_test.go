@@ -25,7 +25,7 @@ var layers = map[string][]string{
 	"internal/redact":       {},
 	"kafka":                 {"internal/crashpoint", "internal/poison"},
 	"kafka/protocol":        {"kafka", "internal/crashpoint", "internal/plant"},
-	"kafka/confluent":       {"kafka", "kafka/protocol", "internal/cmem"},
+	"kafka/confluent":       {"kafka", "kafka/protocol"},
 	"kafka/embedded":        {"kafka"},
 	"topology/codec":        {},
 	"tables":                {"internal/crashpoint", "internal/plant", "internal/poison", "internal/redact", "kafka", "topology/codec"},
@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"internal/ask":          {"internal/gateway", "kafka", "topology", "topology/plan"},
 	"internal/builder":      {},
 	"internal/scaffold":     {},
-	"internal/command":      {"actors", "internal/ask", "internal/builder", "internal/gateway", "internal/host", "internal/scaffold", "internal/status", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
+	"internal/command":      {"actors", "internal/ask", "internal/builder", "internal/cmem", "internal/gateway", "internal/host", "internal/scaffold", "internal/status", "kafka", "kafka/embedded", "licenses", "tables", "topology", "topology/codec", "topology/plan"},
 	"":                      {"actors", "internal/ask", "internal/command", "internal/gateway", "internal/host", "kafka/protocol", "tables", "topology", "topology/plan"},
 	"examples":              {"", "topology", "topology/codec"},
 	"cmd":                   {"", "examples"},
@@ -55,7 +55,7 @@ var layers = map[string][]string{
 // testLayers are what the tests of a part may import beyond that.
 var testLayers = map[string][]string{
 	"actors":           {"kafka/confluent", "kafka/embedded", "topology/topologytest", "examples", "internal/host"},
-	"kafka/confluent":  {"kafka/embedded"},
+	"kafka/confluent":  {"internal/cmem", "kafka/embedded"},
 	"kafka/embedded":   {"kafka/confluent"},
 	"topology":         {"topology/topologytest"},
 	"topology/codec":   {"topology", "topology/plan"},

@@ -255,10 +255,9 @@ func (x *desk) asking(t *testing.T, n int) {
 	require.Eventually(t, func() bool { defer x.locked()(); return x.asked == n }, 30*time.Second, time.Millisecond)
 }
 
-// A shard that is gone has asked, and been forgotten before that. Its successor asks while that question, or its read, is under way: the successor is restored,
-// and the old question, or read, comes to nothing.
-// Partitions are restored side by side: all are read from before any has ended, and each shard gets what is read of its own.
+// Partitions are restored side by side: the reader has all of them before anything is read, and each shard gets what is read of its own.
 func TestRestoresOfPartitionsAreUnderWayAtOnce(t *testing.T) {
+	t.Parallel()
 	r := openRestorer(t, &shelf{ready: make(chan struct{})})
 	shards := []string{"a", "b", "c"}
 	for i, s := range shards {
@@ -282,6 +281,8 @@ func TestRestoresOfPartitionsAreUnderWayAtOnce(t *testing.T) {
 	}
 }
 
+// A shard that is gone has asked, and been forgotten before that. Its successor asks while that question, or its read, is under way: the successor is restored,
+// and the old question, or read, comes to nothing.
 func TestRestoreIsOfTheLastWhoAsked(t *testing.T) {
 	t.Parallel()
 	restored := func(t *testing.T, r *desk) {

@@ -142,7 +142,11 @@ func TestReport(t *testing.T) {
 	require.NotContains(t, text, "2.40, where")
 	require.Less(t, strings.Index(text, "Where others are better"), strings.Index(text, "How it was measured"))
 	r.skipped(s)
-	require.Contains(t, r.markdown("plots"), "1 runs were left out")
+	r.Why, r.Brokers = "It is slow.\n", "elsewhere:9092"
+	text = r.markdown("plots")
+	require.Contains(t, text, "1 runs were left out")
+	require.Contains(t, text, "is the target.\n\nIt is slow.\n\n## How it was measured")
+	require.Contains(t, text, "on the same cores, which the run was given; ")
 }
 
 func TestPlotsAreImages(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/troupe-stream/troupe/integration/realkafka"
+	"github.com/troupe-stream/troupe/internal/cmem"
 )
 
 // settings of a run.
@@ -66,6 +67,7 @@ func contend(ctx context.Context, k kind, args []string) error {
 	if err := j.flags().Parse(args); err != nil {
 		return err
 	}
+	cmem.Bound() // as in a node, and alike for all
 	run := ours
 	switch {
 	case j.Task == taskPlain:
@@ -177,6 +179,7 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 	if err := b.warm(ctx); err != nil {
 		return err
 	}
+	b.began = time.Now()
 	failed := b.rounds(ctx, chosen)
 	if ctx.Err() != nil {
 		return failed
@@ -230,7 +233,7 @@ func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 					failed = errors.Join(failed, fmt.Errorf("suite %s, %s: %w", t.name, c.label, err))
 				}
 				first, _, _ := strings.Cut(err.Error(), "\n")
-				b.report.note("%s failed in the suite %s and is left out of it: %s", c.label, t.name, first)
+				b.report.note("%s failed in the suite %s in round %d and is left out of it from then on: %s", c.label, t.name, t.round+1, first)
 				continue
 			}
 			took[id] = time.Since(began)

@@ -18,6 +18,9 @@ type report struct {
 	Command string
 	Records int
 	Rounds  int
+	Quick   bool   // the broker was not warmed up
+	Brokers string // that the run was given; empty: it has started one
+	Why     string `json:"-"` // what is known of targets that are missed, as Markdown; kept by hand
 	Notes   []string
 	Suites  []*suiteResult
 }
@@ -71,7 +74,7 @@ func (r ratio) wanted() string {
 }
 
 func newReport(args []string, s settings) *report {
-	return &report{Machine: thisMachine(), When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Records: s.records, Rounds: s.rounds}
+	return &report{Machine: thisMachine(), When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Records: s.records, Rounds: s.rounds, Quick: s.quick, Brokers: s.brokers}
 }
 
 func (r *report) note(format string, args ...any) {
@@ -218,6 +221,13 @@ func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 		}
 	}
 	r.Machine.Versions = versions(ctx, b)
+	if b.docs {
+		why, err := os.ReadFile(filepath.Join(b.programs.root, "docs", "benchmarks", "not-reached.md"))
+		if err != nil {
+			return fmt.Errorf("read what is known of missed targets: %w", err)
+		}
+		r.Why = string(why)
+	}
 	text := r.markdown("benchmarks")
 	if b.docs {
 		b.out = filepath.Join(b.programs.root, "docs")
@@ -251,6 +261,17 @@ func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 	return err
 }
 
+// broker says how the broker was run.
+func (r *report) broker() string {
+	switch {
+	case r.Brokers != "":
+		return ", which the run was given"
+	case r.Quick:
+		return ", which runs with the options that Kafka's own scripts give it, and was not warmed up"
+	}
+	return ", which runs with the options that Kafka's own scripts give it, and was warmed up with 50000 records a second for 40 seconds"
+}
+
 // markdown is the report as a page; plots are in the folder named.
 func (r *report) markdown(plots string) string {
 	var w strings.Builder
@@ -270,16 +291,18 @@ func (r *report) markdown(plots string) string {
 		for _, l := range missed {
 			p("- %s", l)
 		}
-		p("\nWhy, with the profiles that show it, and what would change it: [What was not reached](performance.md#what-was-not-reached).")
+		if r.Why != "" {
+			p("\n%s", strings.TrimSpace(r.Why))
+		}
 	} else {
 		p("None in this run.")
 	}
 	p("\n## How it was measured\n")
 	p("%s\n", r.Machine)
-	p("Contenders take turns, each in a process of its own beside the one broker on the same cores, which runs with the options that Kafka's own scripts give it, and was warmed up before unless the run is a quick one; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
+	p("Contenders take turns, each in a process of its own beside the one broker on the same cores%s; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
 		"Slow contenders were given fewer records, so that each run takes seconds. CPU-seconds are those of the contender's own process, user and system, as the "+
 		"operating system counts them; they and the clock run from the first record that is handled to the last result that is committed, so that nobody's start counts. "+
-		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", r.Rounds, r.Records)
+		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", r.broker(), r.Rounds, r.Records)
 	for _, n := range r.Notes {
 		p("- %s", n)
 	}

@@ -1,11 +1,37 @@
+//go:build linux && cgo
+
 package cmem
 
 /*
+#define _GNU_SOURCE
 #include <malloc.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #ifdef __GLIBC__
-struct mallinfo2 mallinfo2(void) __attribute__((weak));
+static int few(int arenas) { return mallopt(M_ARENA_MAX, arenas); }
+
+static int arenas(void) {
+	char *text = NULL;
+	size_t size = 0;
+	int n = 0;
+	FILE *f = open_memstream(&text, &size);
+	if (!f) return 0;
+	malloc_info(0, f);
+	if (fclose(f) == 0)
+		for (const char *p = text; (p = strstr(p, "<heap nr=")); p++) n++;
+	free(text);
+	return n;
+}
+#else
+static int few(int arenas) { return 0; }
+static int arenas(void) { return 0; }
+#endif
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+struct mallinfo2 mallinfo2(void) __attribute__((weak)); // the one that is there at run time may be older
 static int figures(size_t *used, size_t *kept) {
 	if (!mallinfo2) return 0;
 	struct mallinfo2 m = mallinfo2();
@@ -13,16 +39,15 @@ static int figures(size_t *used, size_t *kept) {
 	*kept = m.fordblks;
 	return 1;
 }
-static int few(int arenas) { return mallopt(M_ARENA_MAX, arenas); }
 #else
 static int figures(size_t *used, size_t *kept) { return 0; }
-static int few(int arenas) { return 0; }
 #endif
 */
 import "C"
 
 import (
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 )
@@ -33,15 +58,16 @@ func read() (f Figures, ok bool) {
 	return Figures{Used: int64(used), Kept: int64(kept)}, ok
 }
 
-// arenas is how many of them threads share.
-const arenas = 2
+func arenas() int { return int(C.arenas()) }
 
 var once sync.Once
 
 func bound() {
 	once.Do(func() {
 		if os.Getenv("MALLOC_ARENA_MAX") == "" && !strings.Contains(os.Getenv("GLIBC_TUNABLES"), "arena_max") {
-			C.few(arenas)
+			C.few(C.int(Most()))
 		}
 	})
 }
+
+func most() int { return max(2, runtime.NumCPU()/4) }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/troupe-stream/troupe/internal/cmem"
 	"github.com/troupe-stream/troupe/internal/gateway"
 	"github.com/troupe-stream/troupe/internal/host"
 	"github.com/troupe-stream/troupe/internal/status"
@@ -77,6 +78,7 @@ type running struct {
 }
 
 func (c *cli) runNode(cmd *cobra.Command, _ []string) (err error) {
+	cmem.Bound() // before librdkafka has threads
 	r, err := c.prepare()
 	if err != nil {
 		return err

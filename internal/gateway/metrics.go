@@ -31,7 +31,7 @@ var (
 	ofShard     = []string{"table", "partition"}
 
 	buildInfo    = prometheus.NewDesc("troupe_build_info", "1, with the version and the identity of the node.", []string{"version", "instance"}, nil)
-	nativeUsed   = prometheus.NewDesc("troupe_native_memory_used_bytes", "Bytes of C's heap that librdkafka uses. Absent where the C library does not tell.", nil, nil)
+	nativeUsed   = prometheus.NewDesc("troupe_native_memory_used_bytes", "Bytes of C's heap that are in use, of which a node has librdkafka's only. Absent where the C library does not tell.", nil, nil)
 	nativeKept   = prometheus.NewDesc("troupe_native_memory_free_bytes", "Bytes of C's heap that are free and kept for later. Absent where the C library does not tell.", nil, nil)
 	nodeReady    = desc("node_ready", "1 if the node has its partitions, and their tables.")
 	hooksDropped = desc("hook_events_dropped_total", "Events that hooks were not told of, since one was too slow.")

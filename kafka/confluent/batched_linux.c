@@ -19,6 +19,7 @@ enum { // of rdkafka.h
 enum {
 	CHUNK = 256,              // messages that are taken from librdkafka before they are packed, while the caches still have them
 	LARGE = 4096,             // bytes of a key and value that are not copied twice
+	FETCH_MOST = 16 * 1024 * 1024, // bytes that one fetch takes, more or less: headers of any size are among them
 	ARENA_KEPT = 8 * 1024 * 1024, // for the next fetch
 	PLAIN_LEAST = 4,          // records that are worth a call of rd_kafka_produce_batch
 	PLAIN_MOST = 128,
@@ -107,6 +108,7 @@ static uint8_t *put_varint(uint8_t *p, uint64_t n) {
 // room makes room for so many more bytes in the arena and returns where they go.
 static uint8_t *room(trp_intake *in, size_t more) {
 	size_t need = in->arena_len + more;
+	if (need > UINT32_MAX) abort(); // where records are is told in 32 bits, and FETCH_MOST is much less
 	if (need > in->arena_cap) {
 		in->arena_cap = need + need / 2 + 4096;
 		in->arena = must(realloc(in->arena, in->arena_cap));
@@ -115,8 +117,9 @@ static uint8_t *room(trp_intake *in, size_t more) {
 }
 
 // bears says whether a message may have headers: rd_kafka_message_headers makes a buffer, and frees it again, to find that there are none. In Kafka's
-// second format of records, which alone have a leader epoch, the number of headers follows the value, and librdkafka leaves both where they have
-// come; that it does is seen in the trial. An empty value is elsewhere.
+// second format of records the number of headers follows the value, and librdkafka leaves both where they have come; that it does is seen in the trial.
+// An empty value is elsewhere. Older formats know no headers. Their messages have no leader epoch, but for those behind newer ones in one answer, which get
+// theirs: of these the byte behind the value is the next message's, and whatever it says is right.
 static int bears(const rd_kafka_message_t *m) {
 	return !m->payload || !m->len || rd_kafka_message_leader_epoch(m) < 0 || ((const uint8_t *)m->payload)[m->len] != 0;
 }
@@ -192,8 +195,10 @@ int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
 		ssize_t n = rd_kafka_consume_batch_queue(in->queue, in->n ? 0 : timeout_ms, in->messages, most);
 		if (n <= 0) break;
 		take(in, (int32_t)n);
-		if (n < most) break;
+		if (n < most || in->arena_len >= FETCH_MOST) break;
 		most = max - in->n < CHUNK ? max - in->n : CHUNK;
+		int32_t fit = (FETCH_MOST - in->arena_len) / (in->arena_len / in->n + 1) + 1; // if they are as large as those before
+		if (fit < most) most = fit;
 	}
 	return in->n;
 }

@@ -3,13 +3,17 @@ package confluent
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/internal/cmem"
 	"github.com/troupe-stream/troupe/kafka"
@@ -219,17 +223,118 @@ func TestMemoryOfCStaysOverCommits(t *testing.T) {
 	})
 }
 
-// A partition that is taken away is not looked after any more, even if nothing has come of it.
+// A partition that is taken away is not looked after any more, even if nothing has come of it, or it was held back.
 func TestAPartitionThatWasTakenAwayIsLeft(t *testing.T) {
 	t.Parallel()
-	_, d := adminOf(t, kfake.SeedTopics(2, "a"))
+	d, err := New(Config{Brokers: cluster(t, 2).ListenAddrs(), Client: Batched})
+	require.NoError(t, err)
+	young := func(in intake) map[kafka.TopicPartition]bool {
+		b, is := in.(*batchedIntake)
+		require.True(t, is)
+		all := map[kafka.TopicPartition]bool{}
+		for tp := range b.young {
+			all[tp] = true
+		}
+		return all
+	}
+	r, is := readerOf(t, d).(*reader)
+	require.True(t, is)
+	require.NoError(t, r.Assign(tpOf("a", 0), 0))
+	require.NoError(t, r.Assign(tpOf("a", 1), 0))
+	require.Len(t, young(r.in), 2)
+	require.NoError(t, r.Remove(tpOf("a", 0)))
+	require.NotContains(t, young(r.in), tpOf("a", 0))
+
+	c, err := openConsumer(d, kafka.GroupConfig{Group: "g", Instance: "A", Nonce: "1"}, d.log, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	a0, a1 := tpOf("a", 0), tpOf("a", 1)
+	require.NoError(t, c.Assign([]kafka.Position{{TopicPartition: a0}, {TopicPartition: a1}}))
+	require.Len(t, young(c.in), 2)
+	require.NoError(t, c.Pause([]kafka.TopicPartition{a0}))
+	require.True(t, c.parts[a0].held)
+	require.NoError(t, c.Unassign([]kafka.TopicPartition{a0, a1}))
+	require.Empty(t, young(c.in))
+}
+
+// TestArenasAreFew: with cmem.Bound the clients of a process make hardly any arenas beyond those that are there, without it as many as glibc allows. Each case has a process of its own, this test itself.
+func TestArenasAreFew(t *testing.T) {
+	const role = "TROUPE_TEST_ARENAS"
+	if cmem.Arenas() == 0 {
+		t.Skip("the C library is not glibc")
+	}
+	switch os.Getenv(role) {
+	case "":
+		t.Parallel()
+		for _, which := range []string{"bound", "free"} {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestArenasAreFew$", "-test.count=1")
+			cmd.Env = append(os.Environ(), role+"="+which, "TROUPE_CLIENT="+Batched)
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s", out)
+		}
+		return
+	case "bound":
+		cmem.Bound()
+	}
+	allowed := max(cmem.Arenas(), cmem.Most()) + 2 // those that are there stay, and threads may be about to make some
+	d, err := New(Config{Brokers: cluster(t, 4).ListenAddrs(), Client: Batched})
+	require.NoError(t, err)
+	for range 4 {
+		r := readerOf(t, d)
+		for p := range int32(4) {
+			require.NoError(t, r.Assign(tpOf("a", p), 0))
+		}
+		ends := map[int32]bool{}
+		pollUntil(t, r, func(b *kafka.Batch) bool { ends[b.Partition] = true; return len(ends) == 4 })
+	}
+	t.Logf("%d arenas, %d allowed", cmem.Arenas(), allowed)
+	if os.Getenv(role) == "bound" {
+		require.LessOrEqual(t, cmem.Arenas(), allowed)
+	} else {
+		require.Greater(t, cmem.Arenas(), allowed)
+	}
+}
+
+// TestAFetchIsBoundedInBytes: what one fetch brings is bounded by its bytes, too, those of headers included.
+func TestAFetchIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	const records, size, most = 600, 100_000, 16 << 20 // of the C code
+	c := cluster(t, 1)
+	d, err := New(Config{Brokers: c.ListenAddrs(), Client: Batched})
+	require.NoError(t, err)
+	cl := kafkaClient(t, c)
+	for i := range records {
+		r := &kgo.Record{Topic: "a", Value: fmt.Appendf(nil, "%d", i), Headers: []kgo.RecordHeader{{Key: "h", Value: make([]byte, size)}}}
+		require.NoError(t, cl.ProduceSync(t.Context(), r).FirstErr())
+	}
+	var asked atomic.Int64 // from which offset on
+	c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if f, is := req.(*kmsg.FetchRequest); is && len(f.Topics) > 0 {
+			asked.Store(f.Topics[0].Partitions[0].FetchOffset)
+		}
+		return nil, nil, false
+	})
 	r, is := readerOf(t, d).(*reader)
 	require.True(t, is)
 	in, is := r.in.(*batchedIntake)
 	require.True(t, is)
 	require.NoError(t, r.Assign(tpOf("a", 0), 0))
-	require.NoError(t, r.Assign(tpOf("a", 1), 0))
-	require.Len(t, in.young, 2)
-	require.NoError(t, r.Remove(tpOf("a", 0)))
-	require.NotContains(t, in.young, tpOf("a", 0))
+	n, fetches := 0, 0
+	for end := time.Now().Add(patience); n < records; {
+		require.True(t, time.Now().Before(end))
+		for _, run := range in.fetch(100*time.Millisecond, maxGather) {
+			if run.err == rdk.ErrNoError {
+				n += run.n
+			}
+		}
+		if n > 0 {
+			fetches++
+			require.Less(t, int(in.c.arena_len), most+2*size)
+			require.Eventually(t, func() bool { return asked.Load() == records }, patience, time.Millisecond) // all the rest waits in librdkafka
+		}
+		in.done()
+	}
+	require.Equal(t, records, n)
+	require.GreaterOrEqual(t, fetches, records*size/most)
 }

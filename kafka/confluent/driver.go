@@ -14,7 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/troupe-stream/troupe/internal/cmem"
 	"github.com/troupe-stream/troupe/kafka"
 )
 
@@ -82,7 +81,6 @@ func New(cfg Config) (*Driver, error) {
 			return nil, err
 		}
 	}
-	cmem.Bound() // before librdkafka's threads begin
 	if cfg.Client != Public {
 		go func() { _ = trial() }() // whoever opens a client waits for it
 	}

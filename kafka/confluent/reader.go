@@ -116,6 +116,9 @@ func (r *reader) Assign(tp kafka.TopicPartition, from int64) error {
 		err = r.consumer.IncrementalAssign(tps)
 	}
 	if err != nil {
+		if r.in != nil {
+			r.in.leave(tp)
+		}
 		return fmt.Errorf("read %s/%d from offset %d: %w", tp.Topic, tp.Partition, from, err)
 	}
 	r.met.with(tps)
