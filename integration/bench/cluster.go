@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -35,6 +37,19 @@ func newCluster(brokers string) (*cluster, error) {
 // topic makes a topic.
 func (c *cluster) topic(ctx context.Context, name string, parts int, config map[string]string) error {
 	return c.admin.Create(ctx, kafka.TopicSpec{Name: name, Partitions: int32(parts), Config: config})
+}
+
+// drop deletes the topics whose names begin so.
+func (c *cluster) drop(ctx context.Context, prefix string) error {
+	all, err := c.admin.AllTopics(ctx)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return !strings.HasPrefix(name, prefix) })
+	if len(all) == 0 {
+		return nil
+	}
+	return c.admin.Delete(ctx, all...)
 }
 
 // allOf are the partitions of a topic.

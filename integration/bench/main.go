@@ -227,7 +227,9 @@ func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 				continue
 			}
 			began := time.Now()
-			x, err := t.run(ctx, b, c, b.job(t.suite, c, t.round))
+			j := b.job(t.suite, c, t.round)
+			x, err := t.run(ctx, b, c, j)
+			failed = errors.Join(failed, b.tidy(ctx, j.Name))
 			if err != nil {
 				if out[id] = true; !errors.Is(err, errLate) || c.kind == kindOurs { // a peer's is a result
 					failed = errors.Join(failed, fmt.Errorf("suite %s, %s: %w", t.name, c.label, err))
@@ -242,6 +244,16 @@ func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 		}
 	}
 	return failed
+}
+
+// tidy deletes what a job has written to Kafka, but what can be restored from again: all of it together may be more than the disk has room for.
+func (b *bench) tidy(ctx context.Context, job string) error {
+	for _, name := range b.counted {
+		if name == job {
+			return nil
+		}
+	}
+	return b.cluster.drop(ctx, job+"-")
 }
 
 // progress prints a result on standard error.
