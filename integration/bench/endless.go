@@ -111,11 +111,11 @@ func (b *bench) endless(ctx context.Context, c contender, j *job) (*running, err
 }
 
 func (b *bench) latency(ctx context.Context, c contender, j job, rate int) (sample, error) {
-	span := 8 * time.Second
+	warm, span := 8*time.Second, 10*time.Second
 	if b.quick {
-		span = 4 * time.Second
+		warm, span = 4*time.Second, 5*time.Second
 	}
-	return b.latencyOver(ctx, c, j, rate, span, span+span/4)
+	return b.latencyOver(ctx, c, j, rate, warm, span)
 }
 
 // latencyOver measures for a span, after some time of warming up.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -248,10 +249,8 @@ func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 
 // tidy deletes what a job has written to Kafka, but what can be restored from again: all of it together may be more than the disk has room for.
 func (b *bench) tidy(ctx context.Context, job string) error {
-	for _, name := range b.counted {
-		if name == job {
-			return nil
-		}
+	if slices.Contains(slices.Collect(maps.Values(b.counted)), job) {
+		return nil
 	}
 	return b.cluster.drop(ctx, job+"-")
 }

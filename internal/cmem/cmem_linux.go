@@ -30,7 +30,12 @@ static int few(int arenas) { return 0; }
 static int arenas(void) { return 0; }
 #endif
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
+#define TELLS
+#endif
+#endif
+#ifdef TELLS
 struct mallinfo2 mallinfo2(void) __attribute__((weak)); // the one that is there at run time may be older
 static int figures(size_t *used, size_t *kept) {
 	if (!mallinfo2) return 0;
@@ -49,7 +54,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 )
 
 func read() (f Figures, ok bool) {
@@ -60,14 +64,10 @@ func read() (f Figures, ok bool) {
 
 func arenas() int { return int(C.arenas()) }
 
-var once sync.Once
-
 func bound() {
-	once.Do(func() {
-		if os.Getenv("MALLOC_ARENA_MAX") == "" && !strings.Contains(os.Getenv("GLIBC_TUNABLES"), "arena_max") {
-			C.few(C.int(Most()))
-		}
-	})
+	if os.Getenv("MALLOC_ARENA_MAX") == "" && !strings.Contains(os.Getenv("GLIBC_TUNABLES"), "arena_max") {
+		C.few(C.int(most()))
+	}
 }
 
 func most() int { return max(2, runtime.NumCPU()/4) }

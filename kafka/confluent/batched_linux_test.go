@@ -223,38 +223,44 @@ func TestMemoryOfCStaysOverCommits(t *testing.T) {
 	})
 }
 
+func batchedOf(t *testing.T, in intake) *batchedIntake {
+	t.Helper()
+	b, is := in.(*batchedIntake)
+	require.True(t, is)
+	return b
+}
+
+// batchedReaderOf is a reader of a driver with the batched client, and its intake.
+func batchedReaderOf(t *testing.T, d *Driver) (*reader, *batchedIntake) {
+	t.Helper()
+	r, is := readerOf(t, d).(*reader)
+	require.True(t, is)
+	return r, batchedOf(t, r.in)
+}
+
 // A partition that is taken away is not looked after any more, even if nothing has come of it, or it was held back.
 func TestAPartitionThatWasTakenAwayIsLeft(t *testing.T) {
 	t.Parallel()
 	d, err := New(Config{Brokers: cluster(t, 2).ListenAddrs(), Client: Batched})
 	require.NoError(t, err)
-	young := func(in intake) map[kafka.TopicPartition]bool {
-		b, is := in.(*batchedIntake)
-		require.True(t, is)
-		all := map[kafka.TopicPartition]bool{}
-		for tp := range b.young {
-			all[tp] = true
-		}
-		return all
-	}
-	r, is := readerOf(t, d).(*reader)
-	require.True(t, is)
+	r, read := batchedReaderOf(t, d)
 	require.NoError(t, r.Assign(tpOf("a", 0), 0))
 	require.NoError(t, r.Assign(tpOf("a", 1), 0))
-	require.Len(t, young(r.in), 2)
+	require.Len(t, read.young, 2)
 	require.NoError(t, r.Remove(tpOf("a", 0)))
-	require.NotContains(t, young(r.in), tpOf("a", 0))
+	require.NotContains(t, read.young, tpOf("a", 0))
 
 	c, err := openConsumer(d, kafka.GroupConfig{Group: "g", Instance: "A", Nonce: "1"}, d.log, nil)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	a0, a1 := tpOf("a", 0), tpOf("a", 1)
 	require.NoError(t, c.Assign([]kafka.Position{{TopicPartition: a0}, {TopicPartition: a1}}))
-	require.Len(t, young(c.in), 2)
+	taken := batchedOf(t, c.in)
+	require.Len(t, taken.young, 2)
 	require.NoError(t, c.Pause([]kafka.TopicPartition{a0}))
 	require.True(t, c.parts[a0].held)
 	require.NoError(t, c.Unassign([]kafka.TopicPartition{a0, a1}))
-	require.Empty(t, young(c.in))
+	require.Empty(t, taken.young)
 }
 
 // TestArenasAreFew: with cmem.Bound the clients of a process make hardly any arenas beyond those that are there, without it as many as glibc allows. Each case has a process of its own, this test itself.
@@ -315,10 +321,7 @@ func TestAFetchIsBoundedInBytes(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	r, is := readerOf(t, d).(*reader)
-	require.True(t, is)
-	in, is := r.in.(*batchedIntake)
-	require.True(t, is)
+	r, in := batchedReaderOf(t, d)
 	require.NoError(t, r.Assign(tpOf("a", 0), 0))
 	n, fetches := 0, 0
 	for end := time.Now().Add(patience); n < records; {
