@@ -4,7 +4,11 @@ package integration
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +17,7 @@ import (
 
 	"github.com/troupe-stream/troupe/integration/nodes"
 	"github.com/troupe-stream/troupe/integration/realkafka"
+	"github.com/troupe-stream/troupe/internal/cmem"
 )
 
 // TestTheClientOnKafka counts with each Kafka client, or the one that TROUPE_CLIENT names, while nodes come and go, and while the broker is
@@ -64,6 +69,7 @@ func onKafka(t *testing.T, client, program string) {
 	f := feed(t, brokers, lines, 20*time.Second)
 	a := start()
 	commits(a)
+	few(ctx, t, a)
 	b := start() // half of the partitions move
 	commits(a, b)
 	// In order: the only broker, killed within milliseconds of a commit and started again at once, may leave the transaction open for ever
@@ -83,6 +89,30 @@ func onKafka(t *testing.T, client, program string) {
 	}
 	same(t, want, wordsOf(t, brokers, sum(want)), "topic words")
 	same(t, want, tableOf(t, brokers), "table counts")
+}
+
+// few looks how many arenas a node has for C's heap, whose clients have all their threads: it bounds them, before there are any.
+func few(ctx context.Context, t *testing.T, n *nodes.Node) {
+	t.Helper()
+	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+\b`)
+	require.NoError(t, n.Await(ctx, address.MatchString))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.FindString(n.Output())+"/metrics", http.NoBody)
+	require.NoError(t, err)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close() //nolint:errcheck // it is read
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	told := regexp.MustCompile(`(?m)^troupe_native_memory_arenas (\d+)$`).FindSubmatch(body)
+	if cmem.Arenas() == 0 {
+		require.Nil(t, told, "the C library is not glibc")
+		return
+	}
+	require.NotNil(t, told)
+	arenas, err := strconv.Atoi(string(told[1]))
+	require.NoError(t, err)
+	t.Logf("%d arenas", arenas)
+	require.LessOrEqual(t, arenas, cmem.Most()+4) // eight for each core without the bound
 }
 
 // TestTheClientOfANode: the batched client is the one that is chosen where nothing is said, here.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,35 +22,36 @@ type ShardOf[V any] struct {
 	cfg     Config
 	encoded bool
 
-	finder  finder
-	keys    keys
-	entries column[entry]
-	vals    column[V]      // of entries, unless values are kept encoded
-	encs    column[string] // of entries, if they are
-	free    []int32
-	tidied  int32 // where tidy goes on
-	order   *btree.Map[string, int32]
-	due     *btree.BTreeG[pending] // of a table of timers; nil otherwise
-	logs    []epochLog[V]          // oldest first
-	spare   []epochLog[V]          // empty lists that were used before
-	failed  bool
-	bytes   int64
-	live    int
-	undos   int
-	ttl     *expiry         // nil: entries do not expire
-	indexes []*side[string] // as Spec.Indexes
-	group   *Group          // of shards that functions may go on to; nil: it is alone
-	buckets buckets
-	loading bool   // pages are being loaded: their number is given
-	header  []byte // of changelog records
-	marked  []byte // the same with more
-	scratch []byte
-	sealed  int // bytes that the last epoch had to journal, and some more
+	finder   finder
+	keys     keys
+	entries  column[entry]
+	vals     column[V]      // of entries, unless values are kept encoded
+	encs     column[string] // of entries, if they are
+	free     []int32
+	tidied   int32 // where tidy goes on
+	order    *btree.Map[string, int32]
+	due      *btree.BTreeG[pending] // of a table of timers; nil otherwise
+	logs     []epochLog[V]          // oldest first
+	spare    []epochLog[V]          // empty lists that were used before
+	lastList int32                  // the greatest number of one
+	failed   bool
+	bytes    int64
+	live     int
+	undos    int
+	ttl      *expiry         // nil: entries do not expire
+	indexes  []*side[string] // as Spec.Indexes
+	group    *Group          // of shards that functions may go on to; nil: it is alone
+	buckets  buckets
+	loading  bool   // pages are being loaded: their number is given
+	header   []byte // of changelog records
+	marked   []byte // the same with more
+	scratch  []byte
+	sealed   int // bytes that the last epoch had to journal, and some more
 }
 
 // New makes an empty shard.
 func New[V any](s *Spec[V], cfg Config) *ShardOf[V] {
-	x := &ShardOf[V]{spec: s, cfg: cfg, encoded: s.encoded()}
+	x := &ShardOf[V]{spec: s, cfg: cfg, encoded: s.encoded(), lastList: math.MaxInt32}
 	if s.Version > 0 {
 		x.header = kafka.AppendHeaders(nil, kafka.Header{Key: versionHeader, Value: binary.AppendUvarint(nil, s.Version)})
 	}

@@ -54,11 +54,36 @@ func (s *ShardOf[V]) log(epoch int64) *epochLog[V] {
 		}
 		log.epoch, log.number = epoch, 1 // where there is no list, nothing refers to one
 		if n > 0 {
+			if s.logs[n-1].number >= s.lastList {
+				s.renumber()
+			}
 			log.number += s.logs[n-1].number
 		}
 		s.logs = append(s.logs, log)
 	}
 	return &s.logs[len(s.logs)-1]
+}
+
+// renumber has the oldest list begin with 1 again. Where an epoch is always open, numbers come to an end.
+func (s *ShardOf[V]) renumber() {
+	gone := s.logs[0].number - 1
+	since := func(r ref) ref {
+		if r.log <= gone {
+			return ref{}
+		}
+		return ref{r.log - gone, r.at}
+	}
+	for i := range s.logs {
+		log := &s.logs[i]
+		for j := range log.undos {
+			u := &log.undos[j]
+			u.prev = since(u.prev)
+			if e := s.entries.at(u.entry); e.last.log == log.number { // else it is that of a newer one
+				e.last = since(e.last)
+			}
+		}
+		log.number -= gone
+	}
 }
 
 // Undo lists are used again: so many of them, and none that is much larger than what it was used for.

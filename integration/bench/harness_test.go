@@ -24,6 +24,7 @@ func TestHarnessOnKafka(t *testing.T) {
 		client string
 	}{
 		{[]string{"count-100k", "count-zipf", "keys", "restore", "processes", "map"}, ""},
+		{[]string{"endurance"}, "batched"},
 		{[]string{"wordcount", "json", "state", "partitions", "latency-1k", "recovery", "recovery-other", "values"}, "batched"},
 	} {
 		reports(t, program, dir, x.suites, x.client)
@@ -36,14 +37,14 @@ func TestHarnessOnKafka(t *testing.T) {
 // reports runs suites, and looks at the report.
 func reports(t *testing.T, program, dir string, suites []string, client string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program, "--quick", "--budget", "10m", "--rounds", "1", "--records", "20000", "--suites", strings.Join(suites, ","), "--peers", "bare",
+	out, err := exec.CommandContext(t.Context(), program, "--quick", "--budget", "10m", "--rounds", "1", "--records", "20000", "--suites", strings.Join(suites, ","), "--peers", "bare", "--minutes", "1", "--rate", "5000",
 		"--client", client, "--profiles", filepath.Join(dir, "profiles"), "--out", dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
 	report, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
 	require.NoError(t, err)
 	require.NotContains(t, string(report), "**not measured**")
-	chosen, err := choose(settings{records: 20_000, suites: strings.Join(suites, ","), peers: "bare", client: client})
+	chosen, err := choose(settings{records: 20_000, suites: strings.Join(suites, ","), peers: "bare", client: client, minutes: 1})
 	require.NoError(t, err)
 	require.Len(t, chosen, len(suites))
 	for _, s := range chosen {

@@ -1,6 +1,6 @@
 // Command bench measures the engine beside what it could be compared with, all in one run on one machine, on a real Kafka:
 //
-//	go run ./integration/bench                     everything, half an hour
+//	go run ./integration/bench                     everything, for some hours
 //	go run ./integration/bench --quick             fewer records, some five minutes
 //	go run ./integration/bench --budget 30m --docs as much as fits, written to docs/benchmarks.md
 //	go run ./integration/bench --suites endurance  an hour at a constant rate; --minutes, --rate

@@ -33,6 +33,7 @@ var (
 	buildInfo    = prometheus.NewDesc("troupe_build_info", "1, with the version and the identity of the node.", []string{"version", "instance"}, nil)
 	nativeUsed   = prometheus.NewDesc("troupe_native_memory_used_bytes", "Bytes of C's heap that are in use, of which a node has librdkafka's only. Absent where the C library does not tell.", nil, nil)
 	nativeKept   = prometheus.NewDesc("troupe_native_memory_free_bytes", "Bytes of C's heap that are free and kept for later. Absent where the C library does not tell.", nil, nil)
+	nativeArenas = prometheus.NewDesc("troupe_native_memory_arenas", "Arenas of C's heap. Absent where the C library does not tell.", nil, nil)
 	nodeReady    = desc("node_ready", "1 if the node has its partitions, and their tables.")
 	hooksDropped = desc("hook_events_dropped_total", "Events that hooks were not told of, since one was too slow.")
 
@@ -80,6 +81,9 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	if f, ok := cmem.Read(); ok {
 		to <- prometheus.MustNewConstMetric(nativeUsed, prometheus.GaugeValue, float64(f.Used))
 		to <- prometheus.MustNewConstMetric(nativeKept, prometheus.GaugeValue, float64(f.Kept))
+	}
+	if n := cmem.Arenas(); n > 0 {
+		to <- prometheus.MustNewConstMetric(nativeArenas, prometheus.GaugeValue, float64(n))
 	}
 	for _, f := range c.g.clients() {
 		client(to, f)

@@ -17,7 +17,7 @@ import (
 const (
 	// Public is through the public API of confluent-kafka-go: one call, and several allocations, for each record.
 	Public = "public"
-	// Batched is beside that API, on the same handles: a call for some thousand records, whose bytes are copied once. It is there on
+	// Batched is beside that API, on the same handles: a call for some thousand records. It is there on
 	// Linux. All but records in and out goes through the public API here, too.
 	Batched = "batched"
 )
@@ -91,7 +91,7 @@ func impossible(why error) error {
 }
 
 // trial is tryBatched, once in a process: the library that is linked stays what it is.
-var trial = sync.OnceValue(tryBatched)
+var trial = sync.OnceValue(func() error { return tryBatched(batchedFault()) })
 
 // Client returns which client is used, Public or Batched, and, where it is not the batched one though nothing was said against that, why.
 // It may be called from any goroutine, and waits for the end of the trial: some 100 ms after New, as a rule.
@@ -146,8 +146,11 @@ func openTrial() (c *rdk.Consumer, broker string, err error) {
 	return c, fmt.Sprintf("%s:%d", m.Brokers[0].Host, m.Brokers[0].Port), nil
 }
 
-// tryBatched sends records through the batched client to the broker of a trial, and reads them back.
-func tryBatched() error {
+// tryBatched sends records through the batched client to the broker of a trial, and reads them back. If a look at librdkafka has found a fault already, nothing of it is called.
+func tryBatched(fault error) error {
+	if fault != nil {
+		return fault
+	}
 	c, broker, err := openTrial()
 	if err != nil {
 		return err

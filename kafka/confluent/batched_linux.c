@@ -19,11 +19,13 @@ enum { // of rdkafka.h
 enum {
 	CHUNK = 256,              // messages that are taken from librdkafka before they are packed, while the caches still have them
 	LARGE = 4096,             // bytes of a key and value that are not copied twice
-	FETCH_MOST = 16 * 1024 * 1024, // bytes that one fetch takes, more or less: headers of any size are among them
+	FETCH_MOST = 16 * 1024 * 1024, // bytes that one fetch takes, more or less: those of large records and of headers are among them
 	ARENA_KEPT = 8 * 1024 * 1024, // for the next fetch
 	PLAIN_LEAST = 4,          // records that are worth a call of rd_kafka_produce_batch
 	PLAIN_MOST = 128,
 };
+
+int trp_tells(void) { return !trp_nowhere; }
 
 const char *trp_missing(void) {
 	TRP_NEEDS(rd_kafka_version);
@@ -162,6 +164,7 @@ static void pack(trp_intake *in, trp_record_in *x, const rd_kafka_message_t *m, 
 		if (m->payload) p += m->len;
 		in->arena_len = p - in->arena;
 	}
+	if (large) in->large_len += m->key_len + m->len;
 	x->headers_len = put_headers(in, m);
 }
 
@@ -190,14 +193,15 @@ static void take(trp_intake *in, int32_t n) {
 int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
 	if (max > in->max) max = in->max;
 	in->n = in->runs_n = 0;
-	in->arena_len = 0;
+	in->arena_len = in->large_len = 0;
 	for (int32_t most = 1; in->n < max;) {
 		ssize_t n = rd_kafka_consume_batch_queue(in->queue, in->n ? 0 : timeout_ms, in->messages, most);
 		if (n <= 0) break;
 		take(in, (int32_t)n);
-		if (n < most || in->arena_len >= FETCH_MOST) break;
+		size_t bytes = in->arena_len + in->large_len;
+		if (n < most || bytes >= FETCH_MOST) break;
 		most = max - in->n < CHUNK ? max - in->n : CHUNK;
-		int32_t fit = (FETCH_MOST - in->arena_len) / (in->arena_len / in->n + 1) + 1; // if they are as large as those before
+		int32_t fit = (FETCH_MOST - bytes) / (bytes / in->n + 1) + 1; // if they are as large as those before
 		if (fit < most) most = fit;
 	}
 	return in->n;

@@ -33,11 +33,17 @@ func batchedFault() error { return libraryFault(C.trp_missing()) }
 
 // libraryFault says why the librdkafka that is linked cannot serve what needs a function that it lacks, or another version; NULL: it lacks none.
 func libraryFault(missing *C.char) error {
+	if !tells() {
+		return errors.New("this program does not tell what its librdkafka lacks")
+	}
 	if missing != nil { // perhaps the version's, too
 		return faultOf(C.GoString(missing), 0)
 	}
 	return faultOf("", int(C.rd_kafka_version()))
 }
+
+// tells says whether a function that is missing reads as NULL, as it does where weak symbols are linked as ELF has them.
+func tells() bool { return C.trp_tells() != 0 }
 
 func faultOf(missing string, version int) error {
 	if missing != "" {
@@ -75,7 +81,8 @@ type batchedIntake struct {
 	c      *C.trp_intake
 	queues map[kafka.TopicPartition]*C.rd_kafka_queue_t
 	// young are partitions of which nothing has come since they were taken: librdkafka may still have to end an assignment before,
-	// which clears what their queue is forwarded to (rd_kafka_toppar_fetch_stop). Whatever comes is of the new one, which begins after that.
+	// which clears what their queue is forwarded to (rd_kafka_toppar_fetch_stop). Records and
+	// ends that come are of the new one, which begins after that; an error may be of the topic.
 	young map[kafka.TopicPartition]*C.rd_kafka_queue_t
 	runs  []catch
 }
@@ -143,7 +150,7 @@ func (in *batchedIntake) fetch(wait time.Duration, most int) []catch {
 		if r.err != 0 {
 			c.offset, c.text = int64(r.message.offset), string(bytesOf(r.message.payload, r.message.len))
 		}
-		if len(in.young) > 0 {
+		if len(in.young) > 0 && (c.err == rdk.ErrNoError || c.err == rdk.ErrPartitionEOF) {
 			delete(in.young, kafka.TopicPartition{Topic: c.topic, Partition: c.partition})
 		}
 		in.runs = append(in.runs, c)

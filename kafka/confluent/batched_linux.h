@@ -33,6 +33,7 @@ typedef struct rd_kafka_message_s {
 	void *_private;
 } rd_kafka_message_t;
 
+TRP_WEAK int trp_nowhere(void); // there is none
 TRP_WEAK int rd_kafka_version(void);
 TRP_WEAK const char *rd_kafka_name(const rd_kafka_t *rk);
 TRP_WEAK const rd_kafka_conf_t *rd_kafka_conf(rd_kafka_t *rk);
@@ -56,6 +57,9 @@ TRP_WEAK int rd_kafka_header_add(rd_kafka_headers_t *hdrs, const char *name, ssi
 TRP_WEAK void rd_kafka_headers_destroy(rd_kafka_headers_t *hdrs);
 TRP_WEAK int rd_kafka_producev(rd_kafka_t *rk, ...);
 TRP_WEAK int rd_kafka_produce_batch(rd_kafka_topic_t *rkt, int32_t partition, int msgflags, rd_kafka_message_t *rkmessages, int message_cnt);
+
+// trp_tells says whether a function that is missing reads as NULL.
+int trp_tells(void);
 
 // trp_missing names a function that the linked librdkafka lacks; NULL if there is none.
 const char *trp_missing(void);
@@ -93,6 +97,7 @@ typedef struct {
 	trp_run *runs;
 	uint8_t *arena;
 	size_t arena_len, arena_cap;
+	size_t large_len; // bytes of keys and values that are not in the arena
 } trp_intake;
 
 trp_intake *trp_intake_new(rd_kafka_t *rk, int32_t max);

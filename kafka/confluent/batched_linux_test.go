@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -27,6 +29,27 @@ func TestALibraryThatLacksSomethingIsRefused(t *testing.T) {
 	for _, version := range []int{oldestVersion - 1, beforeVersion} {
 		require.ErrorContains(t, faultOf("", version), fmt.Sprintf("has the version %#08x: it must be 0x020d02ff or later, and before 0x03000000", version))
 	}
+}
+
+// TestAllThatIsAskedForIsLookedFor: no function is declared that a look at librdkafka leaves out, nor called without being declared.
+func TestAllThatIsAskedForIsLookedFor(t *testing.T) {
+	t.Parallel()
+	names := func(pattern string, files ...string) (all []string) {
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			require.NoError(t, err)
+			for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
+				all = append(all, string(m[1]))
+			}
+		}
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	declared := names(`(?m)^TRP_WEAK .*?\b(rd_kafka_\w+)\(`, "batched_linux.h", "closings_linux.h")
+	require.Greater(t, len(declared), 20)
+	require.Equal(t, declared, names(`(?m)^\tTRP_NEEDS\((\w+)\);$`, "batched_linux.c", "closings_linux.c"))
+	require.Subset(t, declared, names(`C\.(rd_kafka_\w+)\(`, "batched_linux.go", "closings_linux.go"))
+	require.True(t, tells(), "what is missing reads as NULL")
 }
 
 // Whatever else a client of another version looks like, nothing is called with a pointer that is none.
@@ -301,17 +324,27 @@ func TestArenasAreFew(t *testing.T) {
 	}
 }
 
-// TestAFetchIsBoundedInBytes: what one fetch brings is bounded by its bytes, too, those of headers included.
+// TestAFetchIsBoundedInBytes: what one fetch brings is bounded by its bytes, too, those of headers and of large values included.
 func TestAFetchIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
+	long := make([]byte, 100_000)
+	t.Run("headers", func(t *testing.T) {
+		boundedInBytes(t, &kgo.Record{Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "h", Value: long}}})
+	})
+	t.Run("values", func(t *testing.T) { boundedInBytes(t, &kgo.Record{Value: long}) })
+}
+
+func boundedInBytes(t *testing.T, x *kgo.Record) {
+	t.Helper()
 	const records, size, most = 600, 100_000, 16 << 20 // of the C code
 	c := cluster(t, 1)
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: Batched})
 	require.NoError(t, err)
 	cl := kafkaClient(t, c)
-	for i := range records {
-		r := &kgo.Record{Topic: "a", Value: fmt.Appendf(nil, "%d", i), Headers: []kgo.RecordHeader{{Key: "h", Value: make([]byte, size)}}}
-		require.NoError(t, cl.ProduceSync(t.Context(), r).FirstErr())
+	for range records {
+		r := *x
+		r.Topic = "a"
+		require.NoError(t, cl.ProduceSync(t.Context(), &r).FirstErr())
 	}
 	var asked atomic.Int64 // from which offset on
 	c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -326,6 +359,7 @@ func TestAFetchIsBoundedInBytes(t *testing.T) {
 	n, fetches := 0, 0
 	for end := time.Now().Add(patience); n < records; {
 		require.True(t, time.Now().Before(end))
+		before := n
 		for _, run := range in.fetch(100*time.Millisecond, maxGather) {
 			if run.err == rdk.ErrNoError {
 				n += run.n
@@ -333,7 +367,7 @@ func TestAFetchIsBoundedInBytes(t *testing.T) {
 		}
 		if n > 0 {
 			fetches++
-			require.Less(t, int(in.c.arena_len), most+2*size)
+			require.Less(t, (n-before)*size, most+2*size)
 			require.Eventually(t, func() bool { return asked.Load() == records }, patience, time.Millisecond) // all the rest waits in librdkafka
 		}
 		in.done()

@@ -50,6 +50,17 @@ func TestTheClientThatIsAskedForIsUsed(t *testing.T) {
 	require.EqualError(t, impossible(fmt.Errorf("why")), "the batched client cannot be used: why; leave out --client, or use --client public")
 }
 
+// TestATrialBeginsWithALook: nothing is called of a library that lacks something or has another version.
+func TestATrialBeginsWithALook(t *testing.T) {
+	t.Parallel()
+	fault := errors.New("the librdkafka of this program has no rd_kafka_name")
+	require.Equal(t, fault, tryBatched(fault))
+	if runtime.GOOS == "linux" {
+		require.NoError(t, batchedFault())
+		require.NoError(t, closingsFault())
+	}
+}
+
 // TestWithoutTheBatchedClient: what the trial finds is told once, and the public client used; who asked for the batched one is refused.
 func TestWithoutTheBatchedClient(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import "C"
 
 import (
 	"errors"
+	"sync"
 	"unsafe"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -16,8 +17,19 @@ import (
 // closings counts the connections that a producer has closed after it had sent something on them.
 type closings struct{ c *C.trp_closings }
 
-// closingsFault says why closings cannot be counted; nil if they can.
-func closingsFault() error { return libraryFault(C.trp_closings_missing()) }
+// closingsFault says why closings cannot be counted; nil if they can. It looks once in a process, with a producer that is closed again.
+var closingsFault = sync.OnceValue(func() error {
+	if err := libraryFault(C.trp_closings_missing()); err != nil {
+		return err
+	}
+	p, err := rdk.NewProducer(&rdk.ConfigMap{"log_level": 0})
+	if err != nil {
+		return err
+	}
+	defer closesInTime(p.Close)
+	_, err = handleOf(p)
+	return err
+})
 
 // countClosings gives a producer that was made without brokers its brokers, and counts from then on.
 func countClosings(p *rdk.Producer, brokers string) (*closings, error) {
