@@ -81,8 +81,8 @@ type batchedIntake struct {
 	c      *C.trp_intake
 	queues map[kafka.TopicPartition]*C.rd_kafka_queue_t
 	// young are partitions of which nothing has come since they were taken: librdkafka may still have to end an assignment before,
-	// which clears what their queue is forwarded to (rd_kafka_toppar_fetch_stop). Records and
-	// ends that come are of the new one, which begins after that; an error may be of the topic.
+	// which clears what their queue is forwarded to (rd_kafka_toppar_fetch_stop). Records and ends
+	// that come are of the new one, which begins after that; an error may be of the topic.
 	young map[kafka.TopicPartition]*C.rd_kafka_queue_t
 	runs  []catch
 }

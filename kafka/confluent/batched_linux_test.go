@@ -367,6 +367,7 @@ func boundedInBytes(t *testing.T, x *kgo.Record) {
 		}
 		if n > 0 {
 			fetches++
+			require.Less(t, int(in.c.arena_len), most+2*size)
 			require.Less(t, (n-before)*size, most+2*size)
 			require.Eventually(t, func() bool { return asked.Load() == records }, patience, time.Millisecond) // all the rest waits in librdkafka
 		}

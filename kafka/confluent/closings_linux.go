@@ -17,11 +17,16 @@ import (
 // closings counts the connections that a producer has closed after it had sent something on them.
 type closings struct{ c *C.trp_closings }
 
-// closingsFault says why closings cannot be counted; nil if they can. It looks once in a process, with a producer that is closed again.
-var closingsFault = sync.OnceValue(func() error {
-	if err := libraryFault(C.trp_closings_missing()); err != nil {
+// closingsFault says why closings cannot be counted; nil if they can. Where the trial has found a producer's handle, it need not be looked for.
+func closingsFault(found bool) error {
+	if err := libraryFault(C.trp_closings_missing()); err != nil || found {
 		return err
 	}
+	return handleFault()
+}
+
+// handleFault says why a producer's handle is not found; nil if it is. It looks once in a process, with a producer that is closed again.
+var handleFault = sync.OnceValue(func() error {
 	p, err := rdk.NewProducer(&rdk.ConfigMap{"log_level": 0})
 	if err != nil {
 		return err

@@ -163,7 +163,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	})
 	own(cm, mine)
 	_, transactional := (*cm)["transactional.id"]
-	counted := transactional && !d.timed && closingsFault() == nil
+	counted := transactional && !d.timed && closingsFault(batched) == nil
 	switch {
 	case counted:
 		delete(*cm, "bootstrap.servers") // countClosings gives them
