@@ -26,13 +26,17 @@ import (
 func TestTheClientOnKafka(t *testing.T) {
 	raced, err := nodes.BuildPackage(t.Context(), t.TempDir(), "cmd/node", "-race", "-tags", "crashpoints")
 	require.NoError(t, err)
-	clients := []string{"batched", "public"}
-	if one := os.Getenv("TROUPE_CLIENT"); one != "" {
-		clients = []string{one}
-	}
-	for _, client := range clients {
+	for _, client := range clients() {
 		t.Run(client, func(t *testing.T) { onKafka(t, client, raced) })
 	}
+}
+
+// clients are the Kafka clients to test.
+func clients() []string {
+	if one := os.Getenv("TROUPE_CLIENT"); one != "" {
+		return []string{one}
+	}
+	return []string{"batched", "public"}
 }
 
 func onKafka(t *testing.T, client, program string) {

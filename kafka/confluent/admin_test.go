@@ -24,6 +24,12 @@ func adminOf(t *testing.T, opts ...kfake.Opt) (kafka.Operator, *Driver) {
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
+	return adminAt(t, c)
+}
+
+// adminAt opens an admin for a broker.
+func adminAt(t *testing.T, c hasAddrs) (kafka.Operator, *Driver) {
+	t.Helper()
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t)})
 	require.NoError(t, err)
 	a, err := d.OpenOperator(t.Context())

@@ -14,7 +14,6 @@ import (
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -175,7 +174,7 @@ func TestFailedDeliveriesAreCounted(t *testing.T) {
 // A full queue is waited for, and nothing is left out or turned round.
 func TestAFullQueueIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 1)
+	c := copying(t, 1)
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{"queue.buffering.max.messages": "100"}})
 	require.NoError(t, err)
 	p := plainOf(t, d, "out")
@@ -192,7 +191,7 @@ func TestAFullQueueIsWaitedFor(t *testing.T) {
 // Records larger than a batch, and batches of many small ones, come whole and split where they should be.
 func TestLargeAndSmallRecordsInOneTopic(t *testing.T) {
 	t.Parallel()
-	a, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	a, d := adminAt(t, anyBroker(t, 1, "a"))
 	out := new(kafka.Outputs)
 	large := make([]byte, 900_000)
 	for i := range 4000 {

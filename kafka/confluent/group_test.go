@@ -25,7 +25,7 @@ func marksOf(t *testing.T, d *Driver, slots ...int32) map[int32]string {
 
 func TestTakesSlotsAndMarksThem(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 3)
+	c := copying(t, 3)
 	d := driver(t, c)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, func(slot int32) []kafka.TopicPartition {
 		if slot == 2 {
@@ -52,7 +52,7 @@ func TestTakesSlotsAndMarksThem(t *testing.T) {
 
 func TestASecondMemberGetsItsShareInOrder(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 4)
+	c := copying(t, 4)
 	d := driver(t, c)
 	a := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
 	a.await("A owns all", a.owns(0, 1, 2, 3))
@@ -74,7 +74,7 @@ func TestASecondMemberGetsItsShareInOrder(t *testing.T) {
 }
 
 // exactly checks that "out" holds the first n records of "a", once each and in order.
-func exactly(t *testing.T, c interface{ ListenAddrs() []string }, partitions int32, n int) {
+func exactly(t *testing.T, c hasAddrs, partitions int32, n int) {
 	t.Helper()
 	got := readAll(t, c, partitions, n)
 	for p := range partitions {
@@ -87,7 +87,7 @@ func exactly(t *testing.T, c interface{ ListenAddrs() []string }, partitions int
 
 func TestAMemberThatDiedIsFencedAndItsSlotsResumedCarefully(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 2)
+	c := copying(t, 2)
 	d := driver(t, c)
 	fill(t, c, "a", 2, 0, 50)
 	a := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
@@ -118,7 +118,7 @@ func TestAMemberThatDiedIsFencedAndItsSlotsResumedCarefully(t *testing.T) {
 
 func TestRecordsArriveAsTheyWere(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 1)
+	c := copying(t, 1)
 	d := driver(t, c)
 	type rec struct {
 		offset, ts int64
@@ -171,7 +171,7 @@ func TestRecordsArriveAsTheyWere(t *testing.T) {
 
 func TestTheEndOfATransactionalTopicIsReached(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 1)
+	c := copying(t, 1)
 	d := driver(t, c)
 	tx := kafkaClient(t, c, kgo.TransactionalID("t"))
 	for _, try := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
@@ -191,7 +191,7 @@ func TestTheEndOfATransactionalTopicIsReached(t *testing.T) {
 
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 2)
+	c := copying(t, 2)
 	d := driver(t, c)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource)
 	seen, next := map[int32]int{}, int64(0)
@@ -223,7 +223,7 @@ func TestPauseAndResume(t *testing.T) {
 func TestPausesLoseNothing(t *testing.T) {
 	t.Parallel()
 	const partitions, records = 6, 20_000
-	c := cluster(t, partitions)
+	c := copying(t, partitions)
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{"queued.min.messages": "1000", "fetch.message.max.bytes": "20000"}})
 	require.NoError(t, err)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource)
@@ -271,7 +271,7 @@ func TestPausesLoseNothing(t *testing.T) {
 
 func TestKeptSlotsStayWithTheInstance(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 2)
+	c := copying(t, 2)
 	d := driver(t, c)
 	a := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1", KeepSlots: true}, oneSource).start()
 	a.await("owns both", a.owns(0, 1))
@@ -287,7 +287,7 @@ func TestKeptSlotsStayWithTheInstance(t *testing.T) {
 
 func TestAnOffsetThatIsGoneIsFatal(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 1)
+	c := copying(t, 1)
 	d := driver(t, c)
 	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
@@ -322,7 +322,7 @@ func TestGroupConfigIsChecked(t *testing.T) {
 
 func TestSlotsThatAreNotReleasedInTimeAreLost(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 2)
+	c := copying(t, 2)
 	d := driver(t, c)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1", ReleaseTimeout: 200 * time.Millisecond}, oneSource)
 	stuck := make(chan struct{})

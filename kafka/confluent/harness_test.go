@@ -71,7 +71,7 @@ func logger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func driver(t *testing.T, c *kfake.Cluster) *Driver {
+func driver(t *testing.T, c hasAddrs) *Driver {
 	t.Helper()
 	d, err := New(Config{Brokers: c.ListenAddrs(), Client: underTest, Logger: logger(t), Settings: map[string]string{
 		"session.timeout.ms": "6000", "heartbeat.interval.ms": "100", "fetch.wait.max.ms": "10",
@@ -81,7 +81,7 @@ func driver(t *testing.T, c *kfake.Cluster) *Driver {
 }
 
 // kafkaClient is a client of another kind, to look from outside.
-func kafkaClient(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+func kafkaClient(t *testing.T, c hasAddrs, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func kafkaClient(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 }
 
 // fill produces records 0…n-1 to each partition of a topic: the value is the number.
-func fill(t *testing.T, c *kfake.Cluster, topic string, partitions int32, from, n int) {
+func fill(t *testing.T, c hasAddrs, topic string, partitions int32, from, n int) {
 	t.Helper()
 	fillBy(t, kafkaClient(t, c), topic, partitions, from, n)
 }
@@ -107,7 +107,7 @@ func fillBy(t *testing.T, cl *kgo.Client, topic string, partitions int32, from, 
 }
 
 // committed reads n records of each partition of a topic, read committed, and whatever is behind them.
-func committed(t *testing.T, c *kfake.Cluster, topic string, enough func(map[int32][]*kgo.Record) bool) map[int32][]*kgo.Record {
+func committed(t *testing.T, c hasAddrs, topic string, enough func(map[int32][]*kgo.Record) bool) map[int32][]*kgo.Record {
 	t.Helper()
 	cl := kafkaClient(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	got := map[int32][]*kgo.Record{}

@@ -19,9 +19,9 @@ import (
 func itoa(i int) string { return strconv.Itoa(i) }
 
 // readAll reads "out", read committed, until each partition has n records.
-func readAll(t *testing.T, c interface{ ListenAddrs() []string }, partitions int32, n int) map[int32][]*kgo.Record {
+func readAll(t *testing.T, c hasAddrs, partitions int32, n int) map[int32][]*kgo.Record {
 	t.Helper()
-	return committed(t, c.(*kfake.Cluster), "out", func(got map[int32][]*kgo.Record) bool {
+	return committed(t, c, "out", func(got map[int32][]*kgo.Record) bool {
 		for p := range partitions {
 			if len(got[p]) < n {
 				return false
@@ -122,7 +122,7 @@ func TestUnknownOutcomesAreSettled(t *testing.T) {
 
 func TestATransactionThatWasFencedIsSettled(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 2)
+	c := copying(t, 2)
 	d := driver(t, c)
 	raw, err := d.openRaw(t.Context())
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func TestATransactionThatWasFencedIsSettled(t *testing.T) {
 
 func TestTwoProcessesOfOneIdentity(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 1)
+	c := copying(t, 1)
 	d := driver(t, c)
 	a := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1"}, oneSource).start()
 	a.await("owns", a.owns(0))
@@ -164,14 +164,13 @@ func TestASickBundleIsToldApart(t *testing.T) {
 	for name, atLeastOnce := range map[string]bool{"exactly once": false, "at least once": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sickBundles(t, atLeastOnce)
+			sickBundles(t, copying(t, 1), atLeastOnce)
 		})
 	}
 }
 
-func sickBundles(t *testing.T, atLeastOnce bool) {
+func sickBundles(t *testing.T, c broker, atLeastOnce bool) {
 	t.Helper()
-	c := cluster(t, 1)
 	d := driver(t, c)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1", AtLeastOnce: atLeastOnce}, oneSource).start()
 	n.await("owns", n.owns(0))
@@ -257,7 +256,7 @@ func TestATransactionThatIsDeniedSaysSo(t *testing.T) {
 
 func TestAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	c := cluster(t, 2)
+	c := copying(t, 2)
 	d := driver(t, c)
 	n := open(t, d, kafka.GroupConfig{Instance: "A", Nonce: "1", AtLeastOnce: true}, twoSources).start()
 	n.await("owns both", n.owns(0, 1))

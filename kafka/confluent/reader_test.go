@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-stream/troupe/kafka"
@@ -43,7 +42,7 @@ func pollUntil(t *testing.T, r kafka.Reader, done func(*kafka.Batch) bool) (batc
 
 func TestReaderGivesEachRecordOnceInOrder(t *testing.T) {
 	t.Parallel()
-	a, d := adminOf(t, kfake.SeedTopics(3, "a"))
+	a, d := adminAt(t, anyBroker(t, 3, "a"))
 	out := new(kafka.Outputs)
 	const each = 5000
 	for i := range 3 * each {
@@ -81,7 +80,7 @@ func TestReaderGivesEachRecordOnceInOrder(t *testing.T) {
 
 func TestReaderSkipsAbortedRecordsAndMovesOverMarkers(t *testing.T) {
 	t.Parallel()
-	_, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	_, d := adminAt(t, anyBroker(t, 1, "a"))
 	cl, err := kgo.NewClient(kgo.SeedBrokers(d.cfg.Brokers...), kgo.TransactionalID("x"), kgo.DefaultProduceTopic("a"))
 	require.NoError(t, err)
 	defer cl.Close()
@@ -110,7 +109,7 @@ func TestReaderSkipsAbortedRecordsAndMovesOverMarkers(t *testing.T) {
 
 func TestReaderTellsTheEndOfAnEmptyPartition(t *testing.T) {
 	t.Parallel()
-	_, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	_, d := adminAt(t, anyBroker(t, 1, "a"))
 	r := readerOf(t, d)
 	require.NoError(t, r.Assign(tpOf("a", 0), 0))
 	bs := pollUntil(t, r, func(*kafka.Batch) bool { return true })
@@ -120,7 +119,7 @@ func TestReaderTellsTheEndOfAnEmptyPartition(t *testing.T) {
 
 func TestReaderAssignsAnewAndRemoves(t *testing.T) {
 	t.Parallel()
-	a, d := adminOf(t, kfake.SeedTopics(2, "a"))
+	a, d := adminAt(t, anyBroker(t, 2, "a"))
 	out := new(kafka.Outputs)
 	for i := range 20000 {
 		out.Append(0, int32(i%2), 0, nil, fmt.Appendf(nil, "%d", i/2), nil)
@@ -152,7 +151,7 @@ func TestReaderAssignsAnewAndRemoves(t *testing.T) {
 
 func TestReaderNamesAnOffsetOutOfRange(t *testing.T) {
 	t.Parallel()
-	_, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	_, d := adminAt(t, anyBroker(t, 1, "a"))
 	r := readerOf(t, d)
 	require.NoError(t, r.Assign(tpOf("a", 0), 77))
 	require.ErrorContains(t, r.Assign(tpOf("a", 0), -1), "must not be below 0")
@@ -167,7 +166,7 @@ func TestReaderNamesAnOffsetOutOfRange(t *testing.T) {
 
 func TestReaderAfterCloseAndUnderIt(t *testing.T) {
 	t.Parallel()
-	_, d := adminOf(t, kfake.SeedTopics(4, "a"))
+	_, d := adminAt(t, anyBroker(t, 4, "a"))
 	for range 5 {
 		r := readerOf(t, d)
 		var all sync.WaitGroup
@@ -194,7 +193,7 @@ func TestReaderAfterCloseAndUnderIt(t *testing.T) {
 
 func TestReadAll(t *testing.T) {
 	t.Parallel()
-	a, d := adminOf(t, kfake.SeedTopics(1, "a"))
+	a, d := adminAt(t, anyBroker(t, 1, "a"))
 	out := new(kafka.Outputs)
 	for i := range 2500 {
 		out.Append(0, 0, 0, nil, fmt.Appendf(nil, "%d", i), nil)
