@@ -18,6 +18,7 @@ const module = "github.com/troupe-stream/troupe"
 // layers says which parts of this module a part may import. A part is a folder with everything below it; the most specific
 // one counts. Tests may import whatever their package may, and what is in testLayers.
 var layers = map[string][]string{
+	"internal/allocs":       {},
 	"internal/cmem":         {},
 	"internal/crashpoint":   {},
 	"internal/plant":        {},
@@ -55,8 +56,9 @@ var layers = map[string][]string{
 // testLayers are what the tests of a part may import beyond that.
 var testLayers = map[string][]string{
 	"actors":           {"kafka/confluent", "kafka/embedded", "topology/topologytest", "examples", "internal/host"},
-	"kafka/confluent":  {"internal/cmem", "kafka/embedded"},
+	"kafka/confluent":  {"internal/allocs", "internal/cmem", "kafka/embedded"},
 	"kafka/embedded":   {"kafka/confluent"},
+	"tables":           {"internal/allocs"},
 	"topology":         {"topology/topologytest"},
 	"topology/codec":   {"topology", "topology/plan"},
 	"internal/host":    {"examples", "topology/codec"},

@@ -23,8 +23,10 @@ type line struct {
 	workers  []*worker
 	programs []plan.Program
 	works    [][]*Work
+	drives   []bool // whether the agent's program runs, and perhaps waits
 	shards   []*shardState
-	queue    []any
+	queue    []any // from at on, to be carried out
+	at       int
 	round    int64
 	offset   int64
 	bundles  int
@@ -60,7 +62,13 @@ func newLine(tb testing.TB, topo *topology.Topology) *line {
 			l.works[i] = l.works[i][1:]
 			return x, true
 		}
-		l.workers, l.programs, l.works = append(l.workers, w), append(l.programs, a.Program()), append(l.works, nil)
+		w.queued = func() []*Work { return l.works[i] }
+		w.wait = func(done <-chan struct{}) error { // for a reply: it comes while all else goes on
+			l.settle()
+			<-done
+			return nil
+		}
+		l.workers, l.programs, l.works, l.drives = append(l.workers, w), append(l.programs, a.Program()), append(l.works, nil), append(l.drives, false)
 	}
 	l.do(l.state.start())
 	for i := range stage.Tables {
@@ -74,13 +82,12 @@ func (l *line) do(todo []any) { l.queue = append(l.queue, todo...) }
 
 // settle carries out all that is asked for.
 func (l *line) settle() {
-	for len(l.queue) > 0 {
-		todo := l.queue
-		l.queue = nil
-		for _, x := range todo {
-			l.one(x)
-		}
+	for l.at < len(l.queue) {
+		l.at++
+		l.one(l.queue[l.at-1])
 	}
+	clear(l.queue)
+	l.queue, l.at = l.queue[:0], 0
 }
 
 func (l *line) one(x any) {
@@ -94,7 +101,11 @@ func (l *line) one(x any) {
 			w.incarnation = m.Incarnation
 		case Work:
 			l.works[x.agent] = append(l.works[x.agent], &m)
-			require.NoError(l.tb, w.drive(l.programs[x.agent]))
+			if !l.drives[x.agent] { // else it takes the work when it has done what is at hand
+				l.drives[x.agent] = true
+				require.NoError(l.tb, w.drive(l.programs[x.agent]))
+				l.drives[x.agent] = false
+			}
 		case Flush:
 			w.flush(m.Round, m.Final)
 		case Expire, crashed: // nothing hangs or crashes here
@@ -160,6 +171,30 @@ var steps = []struct {
 			return nil
 		})
 	}},
+	{"get-set", func(t *topology.Topology, in *topology.Topic[string, []byte]) { // which is asked ahead
+		counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+		topology.Each(t, "count", in, getSet(counts), topology.Reads(counts), topology.Writes(counts))
+	}},
+	{"get-set-shared", func(t *topology.Topology, in *topology.Topic[string, []byte]) { // which is not: another may write, too
+		counts := topology.NewTable(t, "counts", codec.String, codec.Int64)
+		topology.Each(t, "count", in, getSet(counts), topology.Reads(counts), topology.Writes(counts))
+		topology.Each(t, "reset", in, func(*topology.Context, topology.Event[string, []byte]) error { return nil }, topology.Writes(counts))
+	}},
+	{"ttl", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
+		seen := topology.NewTable(t, "seen", codec.String, codec.Int64, topology.TTL(time.Hour, topology.EventTime))
+		topology.Each(t, "see", in, func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+			seen.Set(ctx, ev.Key, ev.Offset())
+			return nil
+		}, topology.Writes(seen))
+	}},
+	{"channel", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
+		parts := topology.NewChannel[string, []byte](t, "parts")
+		topology.Each(t, "split", in, func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+			parts.Send(ctx, ev.Key, ev.Value)
+			return nil
+		}, topology.Sends(parts))
+		topology.Count(topology.GroupByKey(topology.From(parts)), topology.NewTable(t, "counts", codec.String, codec.Int64))
+	}},
 	{"count", func(t *topology.Topology, in *topology.Topic[string, []byte]) {
 		f := topology.Filter(topology.From(in), func(e topology.Event[string, []byte]) bool { return len(e.Value) > 0 })
 		topology.Count(topology.GroupByKey(f), topology.NewTable(t, "counts", codec.String, codec.Int64))
@@ -183,6 +218,17 @@ var steps = []struct {
 		joined := topology.Join(topology.From(in), counts, func(v []byte, _ int64) []byte { return v })
 		topology.To(joined, topology.NewTopic(t, "out", codec.String, codec.Bytes))
 	}},
+}
+
+// getSet counts as a handler does that knows of nothing better than Get and Set.
+func getSet(counts *topology.Table[string, int64]) func(*topology.Context, topology.Event[string, []byte]) error {
+	return func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+		n, _, err := counts.Get(ctx, ev.Key)
+		if err == nil {
+			counts.Set(ctx, ev.Key, n+1)
+		}
+		return err
+	}
 }
 
 // sum is a value of JSON.

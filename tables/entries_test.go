@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-stream/troupe/internal/allocs"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology/codec"
 )
@@ -137,7 +138,7 @@ func TestAllocationsOfReplay(t *testing.T) { //nolint:paralleltest // it counts 
 	const each, times = 1000, 50
 	s := New(&Spec[int64]{Name: "t", Codec: codec.Int64}, Config{})
 	var batches []*kafka.Batch
-	for i := range times + 1 { // AllocsPerRun begins with one more
+	for i := range times + 1 { // PerRun begins with one more
 		b := new(kafka.Batch)
 		for j := range each {
 			b.Append(int64(j), 1, fmt.Appendf(nil, "key-%016d", i*each+j), codec8(int64(j)), nil)
@@ -149,10 +150,12 @@ func TestAllocationsOfReplay(t *testing.T) { //nolint:paralleltest // it counts 
 		require.NoError(t, s.Replay(batches[at%len(batches)]))
 		at++
 	}
-	fresh := testing.AllocsPerRun(times, replay)
-	again := testing.AllocsPerRun(times, replay)
-	t.Logf("%g allocations for a thousand records of new keys, %g for those of keys that are there", fresh, again)
+	fresh, size := allocs.PerRun(times, replay)
+	again, sizeAgain := allocs.PerRun(times, replay)
+	t.Logf("%g allocations, %g bytes for a thousand records of new keys, %g and %g for those of keys that are there", fresh, size, again, sizeAgain)
 	require.LessOrEqual(t, fresh, 95.0) // pages and slabs
+	require.LessOrEqual(t, size, 130_000.0)
 	require.LessOrEqual(t, again, 1.0)
+	require.LessOrEqual(t, sizeAgain, 500.0)
 	require.Equal(t, len(batches)*each, s.Stats().Entries)
 }

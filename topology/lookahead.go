@@ -68,7 +68,7 @@ func (s *scope) isAlone(d *tableDef) bool {
 	})
 }
 
-// getAhead answers a Get by what was asked for ahead, or asks ahead. done is false if it has to be asked for the key alone.
+// getAhead answers a Get by what was asked for ahead, or asks ahead. key is the caller's. done is false if it has to be asked for the key alone.
 func (t *Table[K, V]) getAhead(s *scope, p *plan.Table, own tables.Ops, key []byte) (value V, ok, done bool, err error) {
 	x := s.ahead[t.def]
 	if x == nil {
@@ -95,7 +95,7 @@ func (t *Table[K, V]) getAhead(s *scope, p *plan.Table, own tables.Ops, key []by
 	if x.hits++; x.hits < lookLeast || !async {
 		return value, false, false, nil
 	}
-	rows := &rowsAhead[V]{GetMany: tables.GetMany[V]{Own: own, Keys: [][]byte{key}}}
+	rows := &rowsAhead[V]{GetMany: tables.GetMany[V]{Own: own, Keys: [][]byte{bytes.Clone(key)}}}
 	for _, rec := range in.Ahead(lookFar) {
 		if k := rec.B.Key(rec.I); k != nil && rows.find(k) < 0 {
 			rows.Keys = append(rows.Keys, k)

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"reflect"
@@ -266,39 +267,38 @@ func (t *Table[K, V]) read(s *scope) (*plan.Table, tables.Ops, bool, error) {
 func (t *Table[K, V]) Get(ctx Reader, key K) (value V, ok bool, err error) {
 	s := ctx.turn()
 	e := s.effects()
-	q, err := t.get(s, key)
+	value, ok, err = t.get(s, key)
 	if err != nil {
 		e.Fail(err)
 		return value, false, err
 	}
-	if !q.OK && t.spec.Default != nil {
+	if !ok && t.spec.Default != nil {
 		return t.spec.Default(), false, nil
 	}
-	return q.Value, q.OK, nil
+	return value, ok, nil
 }
 
-func (t *Table[K, V]) get(s *scope, key K) (*tables.Get[V], error) {
+func (t *Table[K, V]) get(s *scope, key K) (value V, ok bool, err error) {
 	p, own, committed, err := t.read(s)
 	if err != nil {
-		return nil, err
+		return value, false, err
 	}
-	k, err := t.kc.Append(nil, key)
-	if err != nil {
-		return nil, lasting("table %s: encode the key: %w", t.def.name, redact.Of(err))
+	if s.asked, err = t.kc.Append(s.asked[:0], key); err != nil {
+		return value, false, lasting("table %s: encode the key: %w", t.def.name, redact.Of(err))
 	}
-	if err := t.def.here(s, k); err != nil {
-		return nil, err
+	if err := t.def.here(s, s.asked); err != nil {
+		return value, false, err
 	}
 	if !committed {
-		if v, ok, done, err := t.getAhead(s, p, own, k); done {
-			return &tables.Get[V]{Value: v, OK: ok}, err
+		if v, ok, done, err := t.getAhead(s, p, own, s.asked); done {
+			return v, ok, err
 		}
 	}
-	q := &tables.Get[V]{Key: k, Own: own, Committed: committed}
+	q := &tables.Get[V]{Key: bytes.Clone(s.asked), Own: own, Committed: committed}
 	if err := s.in.Ask(p, q); err != nil {
-		return nil, err
+		return value, false, err
 	}
-	return q, q.Err
+	return q.Value, q.OK, q.Err
 }
 
 // Len returns how many entries the partition's shard has, with what the turn at hand has written. An error fails the record at

@@ -1,5 +1,6 @@
 #include "batched_linux.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,19 +71,35 @@ static void *must(void *p) {
 	return p;
 }
 
+static _Atomic int64_t held;
+
+int64_t trp_held(void) { return atomic_load(&held); }
+
+static void *hold(void *handle) {
+	if (handle) atomic_fetch_add(&held, 1);
+	return handle;
+}
+
+rd_kafka_topic_t *trp_topic(rd_kafka_t *rk, const char *name) { return hold(rd_kafka_topic_new(rk, name, NULL)); }
+
+void trp_topic_free(rd_kafka_topic_t *topic) {
+	rd_kafka_topic_destroy(topic);
+	atomic_fetch_sub(&held, 1);
+}
+
 trp_intake *trp_intake_new(rd_kafka_t *rk, int32_t max) {
 	trp_intake *in = must(calloc(1, sizeof(*in)));
 	in->max = max;
 	in->messages = must(calloc(CHUNK, sizeof(*in->messages)));
 	in->records = must(calloc(max, sizeof(*in->records)));
 	in->runs = must(calloc(max, sizeof(*in->runs)));
-	in->queue = rd_kafka_queue_new(rk);
+	in->queue = hold(rd_kafka_queue_new(rk));
 	return in;
 }
 
 void trp_intake_free(trp_intake *in) {
 	trp_done(in);
-	rd_kafka_queue_destroy(in->queue);
+	trp_drop(in->queue);
 	free(in->messages);
 	free(in->records);
 	free(in->runs);
@@ -91,14 +108,19 @@ void trp_intake_free(trp_intake *in) {
 }
 
 rd_kafka_queue_t *trp_take(trp_intake *in, rd_kafka_t *rk, const char *topic, int32_t partition) {
-	rd_kafka_queue_t *q = rd_kafka_queue_get_partition(rk, topic, partition);
+	rd_kafka_queue_t *q = hold(rd_kafka_queue_get_partition(rk, topic, partition));
 	if (q) rd_kafka_queue_forward(q, in->queue);
 	return q;
 }
 
 void trp_let_go(rd_kafka_queue_t *partition) {
 	rd_kafka_queue_forward(partition, NULL);
+	trp_drop(partition);
+}
+
+void trp_drop(rd_kafka_queue_t *partition) {
 	rd_kafka_queue_destroy(partition);
+	atomic_fetch_sub(&held, 1);
 }
 
 static uint8_t *put_varint(uint8_t *p, uint64_t n) {
@@ -204,11 +226,13 @@ int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
 		int32_t fit = (FETCH_MOST - bytes) / (bytes / in->n + 1) + 1; // if they are as large as those before
 		if (fit < most) most = fit;
 	}
+	atomic_fetch_add(&held, in->runs_n);
 	return in->n;
 }
 
 void trp_done(trp_intake *in) {
 	for (int32_t i = 0; i < in->runs_n; i++) rd_kafka_message_destroy(in->runs[i].message);
+	atomic_fetch_sub(&held, in->runs_n);
 	in->n = in->runs_n = 0;
 #ifdef TRP_POISON // nobody may look at it any more
 	if (in->arena) memset(in->arena, 0xdb, in->arena_cap);

@@ -45,6 +45,9 @@ func libraryFault(missing *C.char) error {
 // tells says whether a function that is missing reads as NULL, as it does where weak symbols are linked as ELF has them.
 func tells() bool { return C.trp_tells() != 0 }
 
+// held is how many handles of librdkafka the batched clients of this process hold.
+func held() int64 { return int64(C.trp_held()) }
+
 func faultOf(missing string, version int) error {
 	if missing != "" {
 		return fmt.Errorf("the librdkafka of this program has no %s", missing)
@@ -105,7 +108,7 @@ func (in *batchedIntake) take(tp kafka.TopicPartition) error {
 		return fmt.Errorf("librdkafka has no queue for %s/%d", tp.Topic, tp.Partition)
 	}
 	if old := in.queues[tp]; old != nil {
-		C.rd_kafka_queue_destroy(old)
+		C.trp_drop(old)
 	}
 	in.queues[tp], in.young[tp] = q, q
 	return nil
@@ -262,7 +265,7 @@ func (out *batchedOutlet) open(id int32) error {
 	}
 	name := C.CString(out.names[id])
 	defer C.free(unsafe.Pointer(name))
-	if out.topics[id] = C.rd_kafka_topic_new(out.rk, name, nil); out.topics[id] == nil {
+	if out.topics[id] = C.trp_topic(out.rk, name); out.topics[id] == nil {
 		return fmt.Errorf("librdkafka makes no handle for topic %q", out.names[id])
 	}
 	return nil
@@ -272,7 +275,7 @@ func (out *batchedOutlet) open(id int32) error {
 func (out *batchedOutlet) close() {
 	for i, t := range out.topics {
 		if t != nil {
-			C.rd_kafka_topic_destroy(t)
+			C.trp_topic_free(t)
 			out.topics[i] = nil
 		}
 	}

@@ -67,6 +67,13 @@ const char *trp_missing(void);
 // trp_errors_only has a producer report only deliveries that failed, and says whether it now does.
 int trp_errors_only(rd_kafka_t *rk);
 
+// trp_held is how many handles of librdkafka the batched clients of this process hold: queues, topics, and messages that are kept. Each one is to be given
+// back before its client is closed.
+int64_t trp_held(void);
+
+rd_kafka_topic_t *trp_topic(rd_kafka_t *rk, const char *name); // NULL if librdkafka makes none
+void trp_topic_free(rd_kafka_topic_t *topic);
+
 // trp_record_in is a record whose bytes are in the fetch's arena: key, value and headers follow each other from pos on, and those of a run's
 // records, too. It is laid out as kafka.Record.
 typedef struct {
@@ -106,6 +113,9 @@ void trp_intake_free(trp_intake *in);
 // trp_take has the records of a partition go to the intake. It returns the partition's queue, which is to be let go of; NULL if it has none.
 rd_kafka_queue_t *trp_take(trp_intake *in, rd_kafka_t *rk, const char *topic, int32_t partition);
 void trp_let_go(rd_kafka_queue_t *partition);
+
+// trp_drop is trp_let_go for a handle of a queue that another handle is held of: where it is forwarded to stays.
+void trp_drop(rd_kafka_queue_t *partition);
 
 // trp_fetch waits for the first message, takes as many others as are there, and returns how many there are. They stay until trp_done.
 int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max);

@@ -166,7 +166,9 @@ func (b realBroker) create(t *testing.T, partitions int32, topics ...string) {
 	t.Helper()
 	a, _ := adminAt(t, b)
 	for _, topic := range topics {
-		b.until(t, func(ctx context.Context) error { return a.Create(ctx, kafka.TopicSpec{Name: topic, Partitions: partitions}) })
+		b.until(t, func(ctx context.Context) error {
+			return a.Create(ctx, kafka.TopicSpec{Name: topic, Partitions: partitions})
+		})
 	}
 }
 

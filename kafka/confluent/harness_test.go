@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 // underTest is the client that all tests of a run use, where they do not say another.
 var underTest string
 
+// handles is how many handles of librdkafka the batched client holds, where there is one.
+var handles = func() int64 { return 0 }
+
 // suite runs all tests with either client, or with the one that TROUPE_CLIENT names.
 type suite struct{ *testing.M }
 
@@ -44,6 +47,10 @@ func (s suite) Run() int {
 		_, _ = fmt.Fprintln(os.Stdout, "with the client:", underTest)
 		if code := s.M.Run(); code != 0 {
 			return code
+		}
+		if n := handles(); n != 0 {
+			_, _ = fmt.Fprintf(os.Stdout, "%d handles of librdkafka are held when all tests are over\n", n)
+			return 1
 		}
 	}
 	return 0
