@@ -55,7 +55,7 @@ var layers = map[string][]string{
 
 // testLayers are what the tests of a part may import beyond that.
 var testLayers = map[string][]string{
-	"actors":           {"kafka/confluent", "kafka/embedded", "topology/topologytest", "examples", "internal/host"},
+	"actors":           {"internal/allocs", "kafka/confluent", "kafka/embedded", "topology/topologytest", "examples", "internal/host"},
 	"kafka/confluent":  {"internal/allocs", "internal/cmem", "kafka/embedded"},
 	"kafka/embedded":   {"kafka/confluent"},
 	"tables":           {"internal/allocs"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/troupe-stream/troupe/internal/allocs"
 	"github.com/troupe-stream/troupe/internal/poison"
 	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
@@ -33,7 +34,7 @@ var allocations = map[string]struct{ count, bytes uint64 }{
 
 // TestAllocations fails when the hot path allocates more than it did. It runs alone: the counters are of the whole process.
 func TestAllocations(t *testing.T) { //nolint:paralleltest // see above
-	if raced || poison.On {
+	if allocs.Raced || poison.On {
 		t.Skip("the race detector allocates, and what is poisoned is not measured")
 	}
 	const keys, batches = 25_000, 100

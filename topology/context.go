@@ -18,7 +18,7 @@ type scope struct {
 	rec     plan.Rec
 	key     []byte // scratch
 	value   []byte
-	asked   []byte                    // scratch for the key of a Get: a follower may make one while key is in use
+	asked   []byte                    // scratch, for the key of a Get
 	turns   map[*tableDef]*turnInside // of functions that run inside shards, by the table whose
 	watches map[*tableDef]*following  // programs of those that follow a table's changes
 	shard   bool                      // it is the turn of a function inside a shard

@@ -68,7 +68,7 @@ func (s *scope) isAlone(d *tableDef) bool {
 	})
 }
 
-// getAhead answers a Get by what was asked for ahead, or asks ahead. key is the caller's. done is false if it has to be asked for the key alone.
+// getAhead answers a Get by what was asked for ahead, or asks ahead. key is scratch: what is kept of it is copied. done is false if it has to be asked for the key alone.
 func (t *Table[K, V]) getAhead(s *scope, p *plan.Table, own tables.Ops, key []byte) (value V, ok, done bool, err error) {
 	x := s.ahead[t.def]
 	if x == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/troupe-stream/troupe/kafka"
 	"github.com/troupe-stream/troupe/topology"
 	"github.com/troupe-stream/troupe/topology/codec"
 	"github.com/troupe-stream/troupe/topology/plan"
@@ -116,6 +117,29 @@ func TestGetDoesNotAskAheadInVain(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, node.many, 20)
 	require.Equal(t, 1000, node.queries)
+}
+
+// TestGetOfAValueThatDoesNotDecode gives out nothing of it, and fails the record.
+func TestGetOfAValueThatDoesNotDecode(t *testing.T) {
+	t.Parallel()
+	type pair struct{ A, B []string }
+	topo := topology.New("t")
+	in := topology.NewTopic(topo, "in", codec.String, codec.String)
+	pairs := topology.NewTable(topo, "pairs", codec.String, codec.JSON[pair]())
+	var got pair
+	topology.Each(topo, "get", in, func(ctx *topology.Context, e topology.Event[string, string]) error {
+		v, ok, err := pairs.Get(ctx, e.Key)
+		require.False(t, ok)
+		got = v
+		return err
+	}, topology.Writes(pairs))
+	n := newNode(t, topo, 1, 0)
+	b := new(kafka.Batch)
+	b.Append(0, 1, []byte("k"), []byte(`{"A":["a"],"B":7}`), nil)
+	require.NoError(t, n.shards[0].Replay(b))
+	_, err := n.run("get", record{key: "k"})
+	require.ErrorContains(t, err, "pairs")
+	require.Equal(t, pair{}, got)
 }
 
 // TestGetAheadIsWhatGetIs lets a handler do anything at all with the rows of its record's key and others, fail now and then, and compares each row that it is

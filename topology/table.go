@@ -283,22 +283,31 @@ func (t *Table[K, V]) get(s *scope, key K) (value V, ok bool, err error) {
 	if err != nil {
 		return value, false, err
 	}
-	if s.asked, err = t.kc.Append(s.asked[:0], key); err != nil {
+	var k []byte
+	if !committed { // of an agent, in its one goroutine
+		k = s.asked[:0]
+	}
+	if k, err = t.kc.Append(k, key); err != nil {
 		return value, false, lasting("table %s: encode the key: %w", t.def.name, redact.Of(err))
 	}
-	if err := t.def.here(s, s.asked); err != nil {
+	if err := t.def.here(s, k); err != nil {
 		return value, false, err
 	}
 	if !committed {
-		if v, ok, done, err := t.getAhead(s, p, own, s.asked); done {
+		s.asked = k
+		if v, ok, done, err := t.getAhead(s, p, own, k); done {
 			return v, ok, err
 		}
+		k = bytes.Clone(k)
 	}
-	q := &tables.Get[V]{Key: bytes.Clone(s.asked), Own: own, Committed: committed}
-	if err := s.in.Ask(p, q); err != nil {
+	q := &tables.Get[V]{Key: k, Own: own, Committed: committed}
+	if err = s.in.Ask(p, q); err == nil {
+		err = q.Err
+	}
+	if err != nil {
 		return value, false, err
 	}
-	return q.Value, q.OK, q.Err
+	return q.Value, q.OK, nil
 }
 
 // Len returns how many entries the partition's shard has, with what the turn at hand has written. An error fails the record at

@@ -226,13 +226,11 @@ int32_t trp_fetch(trp_intake *in, int timeout_ms, int32_t max) {
 		int32_t fit = (FETCH_MOST - bytes) / (bytes / in->n + 1) + 1; // if they are as large as those before
 		if (fit < most) most = fit;
 	}
-	atomic_fetch_add(&held, in->runs_n);
 	return in->n;
 }
 
 void trp_done(trp_intake *in) {
 	for (int32_t i = 0; i < in->runs_n; i++) rd_kafka_message_destroy(in->runs[i].message);
-	atomic_fetch_sub(&held, in->runs_n);
 	in->n = in->runs_n = 0;
 #ifdef TRP_POISON // nobody may look at it any more
 	if (in->arena) memset(in->arena, 0xdb, in->arena_cap);

@@ -67,7 +67,7 @@ const char *trp_missing(void);
 // trp_errors_only has a producer report only deliveries that failed, and says whether it now does.
 int trp_errors_only(rd_kafka_t *rk);
 
-// trp_held is how many handles of librdkafka the batched clients of this process hold: queues, topics, and messages that are kept. Each one is to be given
+// trp_held is how many handles of librdkafka the batched clients of this process hold: of queues and of topics. Each one is to be given
 // back before its client is closed.
 int64_t trp_held(void);
 

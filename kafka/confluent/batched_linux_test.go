@@ -3,7 +3,6 @@ package confluent
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,8 +21,6 @@ import (
 	"github.com/troupe-stream/troupe/internal/cmem"
 	"github.com/troupe-stream/troupe/kafka"
 )
-
-func init() { handles = held }
 
 func TestALibraryThatLacksSomethingIsRefused(t *testing.T) {
 	t.Parallel()
@@ -136,19 +133,19 @@ func TestMemoryOfCStays(t *testing.T) {
 // themselves (tcache): it says true there. It skips the test where the C library does not tell what it has in use.
 func alone(t *testing.T) bool {
 	t.Helper()
-	const role, tuned = "TROUPE_TEST_ALONE", "GLIBC_TUNABLES=glibc.malloc.tcache_count=0"
 	if _, ok := cmem.Read(); !ok {
 		t.Skip("this C library does not tell")
 	}
-	if os.Getenv(role) != "" {
+	if os.Getenv(aloneVar) != "" {
+		handles = held
 		return true
 	}
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$", "-test.count=1", fmt.Sprintf("-test.short=%t", testing.Short()))
-	cmd.Env = append(os.Environ(), role+"=1", tuned, "TROUPE_CLIENT="+underTest)
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Logf("%s", out)
+	tuned := "glibc.malloc.tcache_count=0"
+	if set := os.Getenv("GLIBC_TUNABLES"); set != "" {
+		tuned = set + ":" + tuned
+	}
+	t.Logf("%s", again(t, "GLIBC_TUNABLES="+tuned))
 	return false
 }
 
@@ -184,7 +181,7 @@ func TestMemoryOfCStaysInRebalances(t *testing.T) {
 		return
 	}
 	const partitions, each, warm, perRound = 4, 100, 2, 3
-	groups, rounds := 1, 4
+	groups, rounds := 1, 6
 	if long() {
 		groups, rounds = 14, 24
 	}
@@ -208,6 +205,7 @@ func TestMemoryOfCStaysInRebalances(t *testing.T) {
 		fillBy(t, x.cl, "a", partitions, i*each, each)
 		b.stop()
 		x.a.await("A owns all again", x.a.owns(0, 1, 2, 3))
+		exactly(t, x.c, partitions, (i+1)*each) // nothing is under way
 	}
 	var kept int64
 	memoryStays(t, warm, rounds, func(i int) {
@@ -217,17 +215,12 @@ func TestMemoryOfCStaysInRebalances(t *testing.T) {
 		}
 		all.Wait()
 		if i < warm { // a topic's handle is made with the first record
-			for j := range casts {
-				exactly(t, casts[j].c, partitions, (i+1)*each)
-			}
 			kept = held()
-			return
 		}
-		require.Eventually(t, func() bool { return held() == kept }, patience, time.Millisecond, "%d handles of librdkafka were held", kept) // and those of a fetch
+		require.Equal(t, kept, held(), "handles of librdkafka")
 	})
 	t.Logf("%d rebalances", groups*rounds*perRound)
 	for j := range casts {
-		exactly(t, casts[j].c, partitions, (warm+rounds)*each)
 		casts[j].a.mu.Lock()
 		require.GreaterOrEqual(t, len(casts[j].a.grants), partitions+2*(warm+rounds))
 		casts[j].a.mu.Unlock()
@@ -237,8 +230,8 @@ func TestMemoryOfCStaysInRebalances(t *testing.T) {
 // TestAllocationsOfTheBatchedClient: what a thousand records cost on their way into librdkafka and out of it, besides the batch that they are put into. The
 // broker is librdkafka's own, whose memory is C's. It is not parallel: the counters are of the whole process.
 func TestAllocationsOfTheBatchedClient(t *testing.T) {
-	if testing.Short() {
-		t.Skip("the race detector, which short tests are run with, allocates")
+	if allocs.Raced {
+		t.Skip("the race detector allocates")
 	}
 	const each, times = 1000, 40
 	c, broker, err := openTrial()
@@ -270,8 +263,10 @@ func TestAllocationsOfTheBatchedClient(t *testing.T) {
 	require.NoError(t, in.take(tp))
 	require.NoError(t, c.Assign([]rdk.TopicPartition{{Topic: &tp.Topic}}))
 	b := &kafka.Batch{Topic: trialTopic, Records: make([]kafka.Record, 0, maxGather), Arena: make([]byte, 0, 28*maxGather)}
+	end := time.Now().Add(patience)
 	read, readSize := allocs.PerRun(times, func() {
 		for n := 0; n < each; {
+			require.True(t, time.Now().Before(end), "%d of %d records have come", n, each)
 			runs := in.fetch(time.Second, each-n)
 			for _, r := range runs {
 				require.Equal(t, rdk.ErrNoError, r.err)
@@ -359,10 +354,7 @@ func TestArenasAreFew(t *testing.T) {
 	case "":
 		t.Parallel()
 		for _, which := range []string{"bound", "free"} {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestArenasAreFew$", "-test.count=1")
-			cmd.Env = append(os.Environ(), role+"="+which, "TROUPE_CLIENT="+Batched)
-			out, err := cmd.CombinedOutput()
-			require.NoError(t, err, "%s", out)
+			again(t, role+"="+which, "TROUPE_CLIENT="+Batched)
 		}
 		return
 	case "bound":

@@ -3,6 +3,7 @@ package confluent
 import (
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"net/http"
 	"os"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	// brokersVar names brokers of a real Kafka that has nothing else to do: each test of the suite deletes all topics and groups there.
+	// brokersVar names brokers of a real Kafka on this machine that has nothing else to do: each test of the suite deletes all topics there, and group g.
 	brokersVar = "TROUPE_TEST_BROKERS"
 	// controlVar is the URL of who stops and starts these brokers: POST /stop and /start return when it is done.
 	controlVar = "TROUPE_TEST_CONTROL"
@@ -35,11 +36,15 @@ type broker interface {
 }
 
 // anyBroker has topics, and nothing else that a test before it has left: kfake in this process, or the brokers that brokersVar names, one test at a
-// time (go test -parallel 1). Who calls it belongs to the suite that integration/client_test.go runs on a real Kafka.
+// time (go test -parallel 1). A test that calls it belongs to the suite that integration/suite_test.go runs on a real Kafka.
 func anyBroker(t *testing.T, partitions int32, topics ...string) broker {
 	t.Helper()
 	if addrs := os.Getenv(brokersVar); addrs != "" {
 		b := realBroker(strings.Split(addrs, ","))
+		for _, addr := range b {
+			require.True(t, strings.HasPrefix(addr, "127.0.0.1:"), "%s has %s: all topics are deleted there, so it must be a broker of this machine's, 127.0.0.1", brokersVar, addr)
+		}
+		require.Equal(t, "1", flag.Lookup("test.parallel").Value.String(), "tests that share the brokers of %s go one by one: -parallel 1", brokersVar)
 		b.empty(t)
 		b.create(t, partitions, topics...)
 		return b

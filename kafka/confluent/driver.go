@@ -112,7 +112,10 @@ func (d *Driver) config(role string) (*rdk.ConfigMap, error) {
 		"bootstrap.servers":      strings.Join(d.cfg.Brokers, ","),
 		"go.logs.channel.enable": true,
 	})
-	unless(cm, map[string]rdk.ConfigValue{"client.id": d.cfg.ClientID, "enable.metrics.push": false})
+	unless(cm, map[string]rdk.ConfigValue{
+		"client.id": d.cfg.ClientID, "enable.metrics.push": false,
+		"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 1000, // librdkafka's ten seconds are how much later a broker that is back would be seen
+	})
 	return cm, nil
 }
 

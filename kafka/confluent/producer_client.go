@@ -173,7 +173,7 @@ func openClient(d *Driver, log *slog.Logger, id string, mine map[string]rdk.Conf
 	unless(cm, map[string]rdk.ConfigValue{
 		"linger.ms": "1", "compression.type": "lz4", "batch.num.messages": 10000, "queue.buffering.max.messages": 1000000,
 		"queue.buffering.max.kbytes": 1 << 20, "socket.timeout.ms": 10000, "retry.backoff.ms": 5, "retry.backoff.max.ms": 50,
-		"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 1000, "statistics.interval.ms": figuresEvery,
+		"statistics.interval.ms": figuresEvery,
 	})
 	if transactional {
 		unless(cm, map[string]rdk.ConfigValue{"transaction.timeout.ms": transactionTimeoutMs})
