@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -140,6 +141,36 @@ func TestWhatHandlersKeepStays(t *testing.T) {
 		k.value(ev.Value)
 		return profile{ev.Key, []string{string(ev.Value)}}
 	})
+	joined := topology.Join(topology.From(in), names, func(v []byte, name string) []byte {
+		k.value(v)
+		k.text(name)
+		return append([]byte(name), v...)
+	})
+	parts := topology.NewChannel[string, []byte](topo, "parts")
+	topology.To(topology.Peek(joined, func(ev topology.Event[string, []byte]) {
+		k.text(ev.Key)
+		k.value(ev.Value)
+	}), topology.NewTopic(topo, "joined", codec.String, codec.Bytes))
+	topology.Each(topo, "pass", in, func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+		parts.Send(ctx, ev.Key, ev.Value)
+		return nil
+	}, topology.Sends(parts))
+	last := topology.NewTable(topo, "last", codec.String, codec.String, topology.TTL(time.Second, topology.EventTime))
+	topology.Each(topo, "get", parts, func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+		k.text(ev.Key)
+		k.value(ev.Value)
+		old, _, err := last.Get(ctx, ev.Key)
+		k.text(old)
+		last.Set(ctx, ev.Key, string(ev.Value))
+		return err
+	}, topology.Reads(last), topology.Writes(last))
+	owned := topology.NewTable(topo, "owned", codec.String, codec.String)
+	topology.Each(topo, "ahead", in, func(ctx *topology.Context, ev topology.Event[string, []byte]) error {
+		old, _, err := owned.Get(ctx, ev.Key)
+		k.text(old)
+		owned.Set(ctx, ev.Key, ev.Key+old[:min(len(old), 5)])
+		return err
+	}, topology.Writes(owned), topology.Reads(owned))
 	l := newLine(t, topo)
 	for i := range 60 {
 		plain := l.records(50+i, 100)
