@@ -23,7 +23,7 @@ func TestHarnessOnKafka(t *testing.T) {
 		suites        []string
 		peers, client string
 	}{
-		{[]string{"count-100k", "count-1m", "count-zipf", "keys", "restore", "processes", "map"}, "bare", ""},
+		{[]string{"count-100k", "count-1m", "count-10m", "count-zipf", "keys", "restore", "processes", "map"}, "bare", ""},
 		{[]string{"endurance"}, "bare", "batched"},
 		{[]string{"wordcount", "json", "state", "partitions", "latency-1k", "recovery", "recovery-other", "values"}, "bare", "batched"},
 		{[]string{"count-100k"}, "streams,goka,faust", "batched"}, // built, or installed, as they are where speed is measured

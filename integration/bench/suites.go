@@ -64,7 +64,8 @@ var journaled = metric{Key: "journal", Title: "changelog records per record", Le
 func suites(s settings) []suite {
 	return []suite{
 		countSuite(s), latencySuite(s, 10_000), restoreSuite(s), partitionsSuite(s), keysSuite(s), largeSuite(s), wordcountSuite(s), jsonSuite(s), rowSuite(s), mapSuite(s),
-		millionSuite(s), zipfSuite(s), processesSuite(s), latencySuite(s, 1000), latencySuite(s, 100_000), recoverySuite(s, false), recoverySuite(s, true), valuesSuite(s), enduranceSuite(s),
+		manySuite(s, "count-1m", uniform, million), manySuite(s, "count-zipf", zipf, million), manySuite(s, "count-zipf-100k", zipf, 100_000),
+		manySuite(s, "count-10m", uniform, 10*million), manySuite(s, "count-zipf-10m", zipf, 10*million), processesSuite(s), latencySuite(s, 1000), latencySuite(s, 100_000), recoverySuite(s, false), recoverySuite(s, true), valuesSuite(s), enduranceSuite(s),
 	}
 }
 
@@ -82,15 +83,13 @@ func countSuite(s settings) suite {
 	return x
 }
 
-func millionSuite(s settings) suite {
-	x := countOf(s, source{kind: uniform, keys: 1_000_000}, ourVariants(s))
-	x.name, x.title, x.most = "count-1m", "Keyed count, 1000000 keys", 2
-	return x
-}
-
-func zipfSuite(s settings) suite {
-	x := countOf(s, source{kind: zipf, keys: 1_000_000}, ourVariants(s))
-	x.name, x.title, x.most = "count-zipf", "Keyed count, 1000000 keys, some of them often (Zipf)", 2
+// manySuite is countSuite with other keys, by the default client, and twice at the most.
+func manySuite(s settings, name, kind string, keys int) suite {
+	x := countOf(s, source{kind: kind, keys: keys}, ourVariants(s))
+	x.name, x.title, x.most = name, fmt.Sprintf("Keyed count, %d keys", keys), 2
+	if kind == zipf {
+		x.title += ", some of them often (Zipf)"
+	}
 	return x
 }
 
