@@ -50,17 +50,13 @@ func anyBroker(t *testing.T, partitions int32, topics ...string) broker {
 		return b
 	}
 	l := &doors{open: true}
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.ListenFn(l.listen),
-		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}), kfake.SeedTopics(partitions, topics...))
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return fakeBroker{c, l}
+	return fakeBroker{fakeCluster(t, kfake.ListenFn(l.listen), kfake.SeedTopics(partitions, topics...)), l}
 }
 
 // copying is anyBroker with the topics of a node: see cluster.
 func copying(t *testing.T, partitions int32) broker {
 	t.Helper()
-	return anyBroker(t, partitions, "g-slots", "a", "b", "out")
+	return anyBroker(t, partitions, topicsOfANode...)
 }
 
 type fakeBroker struct {

@@ -161,12 +161,10 @@ func TestTwoProcessesOfOneIdentity(t *testing.T) {
 
 func TestASickBundleIsToldApart(t *testing.T) {
 	t.Parallel()
-	for name, atLeastOnce := range map[string]bool{"exactly once": false, "at least once": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			sickBundles(t, copying(t, 1), atLeastOnce)
-		})
-	}
+	eachGuarantee(t, func(t *testing.T, atLeastOnce bool) {
+		t.Helper()
+		sickBundles(t, copying(t, 1), atLeastOnce)
+	})
 }
 
 func sickBundles(t *testing.T, c broker, atLeastOnce bool) {

@@ -13,12 +13,10 @@ import (
 // is copied once and in order; at least once, none is left out.
 func TestABrokerThatComesBack(t *testing.T) {
 	t.Parallel()
-	for name, atLeastOnce := range map[string]bool{"exactly once": false, "at least once": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			comesBack(t, copying(t, 4), atLeastOnce)
-		})
-	}
+	eachGuarantee(t, func(t *testing.T, atLeastOnce bool) {
+		t.Helper()
+		comesBack(t, copying(t, 4), atLeastOnce)
+	})
 }
 
 func comesBack(t *testing.T, c broker, atLeastOnce bool) {
