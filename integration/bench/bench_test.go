@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -74,7 +76,7 @@ func result() (*report, suite) {
 		metrics: []metric{{Key: "cpu", Title: "speed", Digits: 1}, {Key: "p99", Title: "latency", Less: true, Digits: 1}},
 		targets: []target{{"cpu", ours, peer, 2}, {"p99", ours, peer, 0.5}},
 	}
-	r := newReport(nil, settings{})
+	r := &report{Runs: []*run{{}}}
 	r.add(s, ours, sample{"cpu": 10, "p99": 5})
 	r.add(s, ours, sample{"cpu": 14, "p99": 7})
 	r.add(s, peer, sample{"cpu": 5, "p99": 4})
@@ -142,11 +144,59 @@ func TestReport(t *testing.T) {
 	require.NotContains(t, text, "2.40, where")
 	require.Less(t, strings.Index(text, "Where others are better"), strings.Index(text, "How it was measured"))
 	r.skipped(s)
-	r.Why, r.Brokers = "It is slow.\n", "elsewhere:9092"
+	r.Why, r.Runs[0].Brokers = "It is slow.\n", "elsewhere:9092"
 	text = r.markdown("plots")
 	require.Contains(t, text, "1 runs were left out")
 	require.Contains(t, text, "is the target.\n\nIt is slow.\n\n## How it was measured")
-	require.Contains(t, text, "on the same cores, which the run was given; ")
+	require.Contains(t, text, "The broker was given to the run; ")
+}
+
+// TestOtherSuitesStay: what a run has no figures of stays in the report, and each suite says of which run it is.
+func TestOtherSuitesStay(t *testing.T) {
+	t.Parallel()
+	order := []suite{{name: "w"}, {name: "x"}, {name: "y"}, {name: "z"}}
+	row := []*row{{Contender: "somebody", Samples: []sample{{"cpu": 1}}}}
+	earlier := &report{
+		Runs: []*run{{Command: "first"}, {Command: "second"}, {Command: "third"}},
+		Suites: []*suiteResult{
+			{Name: "w", Title: "W", Run: 2, Rows: row}, {Name: "x", Title: "X before", Run: 1, Rows: row}, {Name: "y", Title: "Y", Run: 2, Rows: row}, {Name: "z", Title: "Z", Run: 0, Rows: row},
+			{Name: "gone", Run: 1, Rows: row},
+		},
+	}
+	js, err := json.Marshal(earlier)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "benchmarks.json")
+	r, _ := result()
+	require.NoError(t, r.keepFrom(file, order), "there is none yet")
+	require.Contains(t, r.markdown("plots"), "All of it is from one run")
+	require.NoError(t, os.WriteFile(file, js, 0o600))
+	r.Suites = append(r.Suites, &suiteResult{Name: "y", Title: "Y, for which the time did not suffice"})
+	r.Runs[0].Command = "now"
+	require.NoError(t, r.keepFrom(file, order))
+	var titles []string
+	for _, s := range r.Suites {
+		titles = append(titles, fmt.Sprint(s.Title, ": ", r.Runs[s.Run].Command))
+	}
+	require.Equal(t, []string{"W: third", "A <suite>: now", "Y: third", "Z: first"}, titles)
+	require.Len(t, r.Runs, 3)
+	text := r.markdown("plots")
+	require.Contains(t, text, "Measured in 3 runs")
+	require.Contains(t, text, "**Run 2**, 1 January 0001: `third`\n")
+	require.Contains(t, text, "Text. From run 1.\n")
+	require.NotContains(t, text, "X before")
+	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
+	require.ErrorContains(t, r.keepFrom(file, order), "without that file, the report has this run only")
+}
+
+func TestBusyCores(t *testing.T) {
+	t.Parallel()
+	seconds, err := busy("cpu  100 20 30 4000 500 6 7 8 9 10\ncpu0 1")
+	require.NoError(t, err)
+	require.InEpsilon(t, 1.71, seconds, 1e-9)
+	for _, s := range []string{"", "cpu 1 2", "cpu 1 2 3 4 5 6 seven 8"} {
+		_, err := busy(s)
+		require.Error(t, err)
+	}
 }
 
 func TestPlotsAreImages(t *testing.T) {

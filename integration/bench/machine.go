@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	rdk "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -22,26 +23,63 @@ type machine struct {
 	Cores    int
 	MemoryGB float64
 	Kernel   string
-	Load     float64 // average of the minute before the run
+	Busy     float64 // cores that others took in some seconds before the run
 	Versions []string
 }
 
-func thisMachine() machine {
+// idleSpan is how long a run looks at what others take of the machine, before it begins.
+const idleSpan = 3 * time.Second
+
+// thisMachine blocks for idleSpan.
+func thisMachine(ctx context.Context) (machine, error) {
 	m := machine{Cores: runtime.NumCPU(), CPU: field(text("/proc/cpuinfo"), "model name"), Kernel: strings.TrimSpace(text("/proc/sys/kernel/osrelease"))}
 	if kb, err := strconv.ParseFloat(strings.TrimSuffix(field(text("/proc/meminfo"), "MemTotal"), " kB"), 64); err == nil {
 		m.MemoryGB = kb / (1 << 20)
 	}
-	if at := strings.Fields(text("/proc/loadavg")); len(at) > 0 {
-		m.Load, _ = strconv.ParseFloat(at[0], 64)
+	before, err := busy(text("/proc/stat"))
+	if err != nil {
+		return m, err
 	}
-	return m
+	began := time.Now()
+	if err := pause(ctx, idleSpan); err != nil {
+		return m, err
+	}
+	now, err := busy(text("/proc/stat"))
+	m.Busy = (now - before) / time.Since(began).Seconds()
+	return m, err
+}
+
+// busy is what all processes have taken of all cores since the machine was started, in seconds: the first line of /proc/stat (proc(5)).
+func busy(stat string) (seconds float64, err error) {
+	first, _, _ := strings.Cut(stat, "\n")
+	at := strings.Fields(first)
+	if len(at) < 9 || at[0] != "cpu" {
+		return 0, fmt.Errorf("/proc/stat begins with %q: the bench needs Linux", first)
+	}
+	for _, i := range []int{1, 2, 3, 6, 7, 8} { // not idle, nor waiting for a disk
+		ticks, err := strconv.ParseInt(at[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		seconds += float64(ticks) / clockTicks
+	}
+	return seconds, nil
+}
+
+// commit is what is checked out where the command runs, and whether files differ from it.
+func commit(ctx context.Context) string {
+	said, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty= with changes").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(said))
 }
 
 // String is a sentence or two for the report.
 func (m machine) String() string {
 	s := fmt.Sprintf("On %d cores (%s) with %.0f GiB of memory, Linux %s; %s.", m.Cores, m.CPU, m.MemoryGB, m.Kernel, strings.Join(m.Versions, ", "))
-	if m.Load > float64(m.Cores)/4 {
-		s += fmt.Sprintf(" **The machine was not idle when the run began (load %.1f): these figures are no more than a hint.**", m.Load)
+	if m.Busy > float64(m.Cores)/4 {
+		s += fmt.Sprintf(" **The machine was not idle when the run began (others took %.1f cores): these figures are no more than a hint.**", m.Busy)
 	}
 	return s
 }

@@ -91,7 +91,7 @@ func start(ctx context.Context, args []string) error {
 	f.StringVar(&s.peers, "peers", "", "run beside these only, comma-separated: bare, streams, goka, faust (default all that can be installed)")
 	f.StringVar(&s.client, "client", "", "the engine's clients to run, comma-separated: public, batched (default all)")
 	f.StringVar(&s.out, "out", "", "write benchmarks.md, benchmarks.json and plots to this directory (default: print a table only)")
-	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout")
+	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout, where suites that are not run stay as they are")
 	f.StringVar(&s.profile, "profiles", "", "write CPU and heap profiles of the engine and the bare loops to this directory, a file for each run")
 	f.StringVar(&s.before, "before", "", "an earlier build of this command: run its engine too, beside this one")
 	f.IntVar(&s.minutes, "minutes", 60, "how long the suite endurance takes; it runs only if it is named")
@@ -137,7 +137,10 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	rep := newReport(args, s)
+	rep, err := newReport(ctx, args, s)
+	if err != nil {
+		return err
+	}
 	b := &bench{settings: s, began: time.Now(), report: rep, counted: map[string]string{}}
 	if b.dir, err = os.MkdirTemp("", "troupe-bench"); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,23 +12,30 @@ import (
 	"time"
 )
 
-// report gathers results.
+// report gathers results: those of one run, or of that run and of others before it.
 type report struct {
+	Runs   []*run // the one that reports first
+	Why    string `json:"-"` // what is known of targets that are missed, as Markdown; kept by hand
+	Suites []*suiteResult
+}
+
+// run is one run of the command.
+type run struct {
 	Machine machine
 	When    time.Time
 	Command string
+	Commit  string // of the checkout
 	Records int
 	Rounds  int
 	Quick   bool   // the broker was not warmed up
 	Brokers string // that the run was given; empty: it has started one
-	Why     string `json:"-"` // what is known of targets that are missed, as Markdown; kept by hand
 	Notes   []string
-	Suites  []*suiteResult
 }
 
 // suiteResult is what a suite gave.
 type suiteResult struct {
 	Name, Title, Text string
+	Run               int // the number among the report's runs of the one that all of it is from
 	Metrics           []metric
 	Rows              []*row
 	Ratios            []ratio
@@ -73,12 +81,70 @@ func (r ratio) wanted() string {
 	return fmt.Sprintf("%s %.4g", sign, r.Want)
 }
 
-func newReport(args []string, s settings) *report {
-	return &report{Machine: thisMachine(), When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Records: s.records, Rounds: s.rounds, Quick: s.quick, Brokers: s.brokers}
+// newReport begins a report, before anything else of the run takes the machine's time.
+func newReport(ctx context.Context, args []string, s settings) (*report, error) {
+	m, err := thisMachine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &report{Runs: []*run{{
+		Machine: m, When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Commit: commit(ctx),
+		Records: s.records, Rounds: s.rounds, Quick: s.quick, Brokers: s.brokers,
+	}}}, nil
 }
 
 func (r *report) note(format string, args ...any) {
-	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+	r.Runs[0].Notes = append(r.Runs[0].Notes, fmt.Sprintf(format, args...))
+}
+
+// keep takes over what an earlier report has of suites that this run has no figures of. Every suite stays whole, so that ratios are of one run.
+func (r *report) keep(earlier *report, order []suite) error {
+	runs := map[int]int{} // numbers there and here
+	kept := slices.DeleteFunc(r.Suites, func(s *suiteResult) bool { return len(s.Rows) == 0 && earlier.has(s.Name) })
+	for _, s := range earlier.Suites {
+		if slices.ContainsFunc(kept, func(x *suiteResult) bool { return x.Name == s.Name }) || !slices.ContainsFunc(order, func(x suite) bool { return x.name == s.Name }) {
+			continue
+		}
+		if s.Run < 0 || s.Run >= len(earlier.Runs) {
+			return fmt.Errorf("the suite %s is of the run %d, and there are %d", s.Name, s.Run, len(earlier.Runs))
+		}
+		at, found := runs[s.Run]
+		if !found {
+			at = len(r.Runs)
+			runs[s.Run], r.Runs = at, append(r.Runs, earlier.Runs[s.Run])
+		}
+		s.Run = at
+		kept = append(kept, s)
+	}
+	place := func(s *suiteResult) int {
+		return slices.IndexFunc(order, func(x suite) bool { return x.name == s.Name })
+	}
+	slices.SortStableFunc(kept, func(a, b *suiteResult) int { return place(a) - place(b) })
+	r.Suites = kept
+	return nil
+}
+
+func (r *report) has(suite string) bool {
+	return slices.ContainsFunc(r.Suites, func(s *suiteResult) bool { return s.Name == suite })
+}
+
+// keepFrom is keep, from a file that an earlier run has written, if there is one.
+func (r *report) keepFrom(file string, order []suite) error {
+	js, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var earlier report
+	if err := json.Unmarshal(js, &earlier); err != nil {
+		return fmt.Errorf("%s: %w: without that file, the report has this run only", file, err)
+	}
+	if err := r.keep(&earlier, order); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }
 
 func (r *report) suite(s suite) *suiteResult {
@@ -220,8 +286,11 @@ func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 			at.Ratios = append(at.Ratios, s.derived(at)...)
 		}
 	}
-	r.Machine.Versions = versions(ctx, b)
+	r.Runs[0].Machine.Versions = versions(ctx, b)
 	if b.docs {
+		if err := r.keepFrom(filepath.Join(b.programs.root, "docs", "benchmarks", "benchmarks.json"), suites(b.settings)); err != nil {
+			return err
+		}
 		why, err := os.ReadFile(filepath.Join(b.programs.root, "docs", "benchmarks", "not-reached.md"))
 		if err != nil {
 			return fmt.Errorf("read what is known of missed targets: %w", err)
@@ -262,14 +331,14 @@ func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 }
 
 // broker says how the broker was run.
-func (r *report) broker() string {
+func (r *run) broker() string {
 	switch {
 	case r.Brokers != "":
-		return ", which the run was given"
+		return " was given to the run"
 	case r.Quick:
-		return ", which runs with the options that Kafka's own scripts give it, and was not warmed up"
+		return " ran with the options that Kafka's own scripts give it, and was not warmed up"
 	}
-	return ", which runs with the options that Kafka's own scripts give it, and was warmed up with 50000 records a second for 40 seconds"
+	return " ran with the options that Kafka's own scripts give it, and was warmed up with 50000 records a second for 40 seconds"
 }
 
 // markdown is the report as a page; plots are in the folder named.
@@ -277,7 +346,11 @@ func (r *report) markdown(plots string) string {
 	var w strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&w, format+"\n", args...) }
 	p("# Benchmarks\n")
-	p("Measured by `%s` on %s. All of it is from one run on one machine: compare figures with each other, not with other machines.\n", r.Command, r.When.Format("2 January 2006"))
+	if len(r.Runs) == 1 {
+		p("Measured by `%s` on %s. All of it is from one run on one machine: compare figures with each other, not with other machines.\n", r.Runs[0].Command, r.Runs[0].When.Format(day))
+	} else {
+		p("Measured in %d runs, of which \"How it was measured\" tells. Each suite is from one of them, on one machine: compare figures of one suite with each other, not with other machines.\n", len(r.Runs))
+	}
 	p("## Where others are better\n")
 	if better := r.better(); len(better) > 0 {
 		for _, l := range better {
@@ -298,26 +371,43 @@ func (r *report) markdown(plots string) string {
 		p("None in this run.")
 	}
 	p("\n## How it was measured\n")
-	p("%s\n", r.Machine)
-	p("Contenders take turns, each in a process of its own beside the one broker on the same cores%s; %d rounds at the most, %d records in sources where nothing else is said, 4 partitions where nothing else is said. "+
+	p("Contenders take turns, each in a process of its own beside the one broker on the same cores; %d partitions where nothing else is said. "+
 		"Slow contenders were given fewer records, so that each run takes seconds. CPU-seconds are those of the contender's own process, user and system, as the "+
 		"operating system counts them; they and the clock run from the first record that is handled to the last result that is committed, so that nobody's start counts. "+
-		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", r.broker(), r.Rounds, r.Records)
+		"A result counts after it was checked; a run on another client than the one asked for fails. Tables show the median and, in brackets, the least and the greatest.\n", partitions)
+	for i, x := range r.Runs {
+		if len(r.Runs) > 1 {
+			p("**Run %d**, %s: `%s`\n", i+1, x.When.Format(day), x.Command)
+		}
+		x.markdown(p)
+	}
+	for _, s := range r.Suites {
+		s.markdown(p, plots, len(r.Runs) > 1)
+	}
+	return w.String()
+}
+
+// day is how the report writes dates.
+const day = "2 January 2006"
+
+// markdown tells how a run was made.
+func (r *run) markdown(p func(string, ...any)) {
+	p("%s The broker%s; %d rounds at the most, %d records in sources where nothing else is said. Troupe was as of the commit %s.\n", r.Machine, r.broker(), r.Rounds, r.Records, r.Commit)
 	for _, n := range r.Notes {
 		p("- %s", n)
 	}
 	if len(r.Notes) > 0 {
 		p("")
 	}
-	for _, s := range r.Suites {
-		s.markdown(p, plots)
-	}
-	return w.String()
 }
 
-func (s *suiteResult) markdown(p func(string, ...any), plots string) {
+func (s *suiteResult) markdown(p func(string, ...any), plots string, several bool) {
 	p("## %s\n", s.Title)
-	p("%s\n", s.Text)
+	from := ""
+	if several {
+		from = fmt.Sprintf(" From run %d.", s.Run+1)
+	}
+	p("%s%s\n", s.Text, from)
 	if len(s.Rows) == 0 {
 		p("Not run: the time did not suffice.\n")
 		return
