@@ -1,5 +1,6 @@
 #include "batched_linux.h"
 
+#include <arpa/inet.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,10 +143,15 @@ static uint8_t *room(trp_intake *in, size_t more) {
 
 // bears says whether a message may have headers: rd_kafka_message_headers makes a buffer, and frees it again, to find that there are none. In Kafka's
 // second format of records the number of headers follows the value, and librdkafka leaves both where they have come; that it does is seen in the trial.
-// An empty value is elsewhere. Older formats know no headers. Their messages have no leader epoch, but for those behind newer ones in one answer, which get
-// theirs: of these the byte behind the value is the next message's, and whatever it says is right.
+// An empty value is elsewhere. Older formats know no headers, and the last message may end where its memory does. They have no leader epoch, but for those
+// behind newer ones in one answer, which get theirs; and the four bytes before the value say how long it is, where the second format has one to five with
+// seven bits in each. Of that format at least five bytes come before a value.
 static int bears(const rd_kafka_message_t *m) {
-	return !m->payload || !m->len || rd_kafka_message_leader_epoch(m) < 0 || ((const uint8_t *)m->payload)[m->len] != 0;
+	const uint8_t *value = m->payload;
+	if (!value || !m->len || rd_kafka_message_leader_epoch(m) < 0) return 1;
+	uint32_t before;
+	memcpy(&before, value - sizeof(before), sizeof(before));
+	return ntohl(before) == m->len || value[m->len] != 0;
 }
 
 // put_headers appends the headers of a message to the arena and returns how many bytes that took.

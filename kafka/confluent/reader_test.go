@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-stream/troupe/kafka"
 )
@@ -76,6 +78,53 @@ func TestReaderGivesEachRecordOnceInOrder(t *testing.T) {
 		require.Equal(t, next[b.Partition], b.Next)
 		return next[0] == each && next[1] == each && next[2] == each
 	})
+}
+
+// Messages of the format before Kafka's second, behind newer ones in one answer: they come as they were, and nothing behind the last, which ends where its memory does, is
+// looked at (the address sanitizer says so).
+func TestReaderOfMessagesInAnOlderFormat(t *testing.T) {
+	t.Parallel()
+	newer := []byte{0, 0, 0, 1, 2 * 3, 'n', 'e', 'w', 0} // attributes, times and offsets since the first, no key, a value, no headers; numbers are zigzag varints
+	batch := kmsg.RecordBatch{Magic: 2, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: 1, Records: append([]byte{byte(2 * len(newer))}, newer...)}
+	batch.Length = int32(len(batch.AppendTo(nil)) - 12) // what follows it
+	message := func(attributes int8, value []byte) []byte {
+		m := kmsg.MessageV1{Offset: 1, Magic: 1, Attributes: attributes, Timestamp: 7, Value: value}
+		m.MessageSize = int32(len(m.AppendTo(nil)) - 12)
+		return m.AppendTo(nil)
+	}
+	const snappy = 2
+	answer := append(batch.AppendTo(nil), message(snappy, s2.EncodeSnappy(nil, message(0, []byte("older"))))...)
+
+	c := cluster(t, 1)
+	c.ControlKey(kmsg.Fetch.Int16(), func(rq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		f, is := rq.(*kmsg.FetchRequest)
+		if !is || len(f.Topics) != 1 || f.Topics[0].Partitions[0].FetchOffset > 1 {
+			return nil, nil, false
+		}
+		out := kmsg.NewPtrFetchResponse()
+		out.Version = f.Version
+		part := kmsg.NewFetchResponseTopicPartition()
+		part.HighWatermark, part.LastStableOffset, part.RecordBatches = 2, 2, answer
+		topic := kmsg.NewFetchResponseTopic()
+		topic.Topic, topic.TopicID, topic.Partitions = f.Topics[0].Topic, f.Topics[0].TopicID, []kmsg.FetchResponseTopicPartition{part}
+		out.Topics = []kmsg.FetchResponseTopic{topic}
+		return out, nil, true
+	})
+	fill(t, c, "a", 1, 0, 2) // the broker's own; answers are made up
+	d, err := New(Config{Brokers: c.ListenAddrs()})
+	require.NoError(t, err)
+	r := readerOf(t, d)
+	require.NoError(t, r.Assign(tpOf("a", 0), 0))
+	var values []string
+	pollUntil(t, r, func(b *kafka.Batch) bool {
+		for i := range b.Records {
+			values = append(values, string(b.Value(i)))
+			require.Empty(t, slices.Collect(b.Headers(i)))
+		}
+		return b.Next == 2
+	})
+	require.Equal(t, []string{"new", "older"}, values)
 }
 
 func TestReaderSkipsAbortedRecordsAndMovesOverMarkers(t *testing.T) {
