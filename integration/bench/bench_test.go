@@ -304,6 +304,15 @@ func TestTurns(t *testing.T) {
 	require.Equal(t, []string{"a0", "b0", "c0", "a1", "a2", "b1", "a3", "b2", "b3"}, got)
 }
 
+func TestEveryOtherRoundGoesTheOtherWay(t *testing.T) {
+	t.Parallel()
+	s := suite{contenders: []contender{{label: "a"}, {label: "b"}}}
+	for round, first := range []string{"a", "b", "a"} {
+		require.Equal(t, first, turn{s, round}.inTurn()[0].label)
+	}
+	require.Equal(t, "a", s.contenders[0].label)
+}
+
 func TestEvenMinutes(t *testing.T) {
 	t.Parallel()
 	x := flat([]sample{{"cpu": 10, "memory": 100}, {"cpu": 12, "memory": 100}, {"cpu": 9, "memory": 130}})

@@ -216,12 +216,22 @@ func turns(chosen []suite, rounds int) (out []turn) {
 	return out
 }
 
+// inTurn are a suite's contenders in their order, and in every other round the other way round: who comes first may find a broker whose code for
+// what is to come is not compiled yet.
+func (t turn) inTurn() []contender {
+	all := slices.Clone(t.contenders)
+	if t.round%2 == 1 {
+		slices.Reverse(all)
+	}
+	return all
+}
+
 // rounds runs the suites in order. Whoever fails is left out from then on, and returned.
 func (b *bench) rounds(ctx context.Context, chosen []suite) (failed error) {
 	out := map[string]bool{}
 	took := map[string]time.Duration{}
 	for _, t := range turns(chosen, b.settings.rounds) {
-		for _, c := range t.contenders {
+		for _, c := range t.inTurn() {
 			id := t.name + " " + c.label
 			if b.programs.missing[c.kind] != nil || out[id] || ctx.Err() != nil || c.most > 0 && t.round >= c.most {
 				continue

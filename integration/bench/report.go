@@ -27,6 +27,7 @@ type run struct {
 	Commit  string // of the checkout
 	Records int
 	Rounds  int
+	Turns   bool   // every other round was the other way round
 	Quick   bool   // the broker was not warmed up
 	Brokers string // that the run was given; empty: it has started one
 	Notes   []string
@@ -89,7 +90,7 @@ func newReport(ctx context.Context, args []string, s settings) (*report, error) 
 	}
 	return &report{Runs: []*run{{
 		Machine: m, When: time.Now().UTC(), Command: strings.TrimSpace("go run ./integration/bench " + strings.Join(args, " ")), Commit: commit(ctx),
-		Records: s.records, Rounds: s.rounds, Quick: s.quick, Brokers: s.brokers,
+		Records: s.records, Rounds: s.rounds, Turns: true, Quick: s.quick, Brokers: s.brokers,
 	}}}, nil
 }
 
@@ -392,7 +393,11 @@ const day = "2 January 2006"
 
 // markdown tells how a run was made.
 func (r *run) markdown(p func(string, ...any)) {
-	p("%s The broker%s; %d rounds at the most, %d records in sources where nothing else is said. Troupe was as of the commit %s.\n", r.Machine, r.broker(), r.Rounds, r.Records, r.Commit)
+	turns := ""
+	if r.Turns {
+		turns = ", the second and every other further one the other way round"
+	}
+	p("%s The broker%s; %d rounds at the most%s, %d records in sources where nothing else is said. Troupe was as of the commit %s.\n", r.Machine, r.broker(), r.Rounds, turns, r.Records, r.Commit)
 	for _, n := range r.Notes {
 		p("- %s", n)
 	}
