@@ -159,7 +159,10 @@ func TestOtherSuitesStay(t *testing.T) {
 	earlier := &report{
 		Runs: []*run{{Command: "first"}, {Command: "second"}, {Command: "third"}},
 		Suites: []*suiteResult{
-			{Name: "w", Title: "W", Run: 2, Rows: row}, {Name: "x", Title: "X before", Run: 1, Rows: row}, {Name: "y", Title: "Y", Run: 2, Rows: row}, {Name: "z", Title: "Z", Run: 0, Rows: row},
+			{Name: "w", Title: "W", Run: 2, Rows: row},
+			{Name: "x", Title: "X before", Run: 1, Rows: row},
+			{Name: "y", Title: "Y", Run: 2, Rows: row},
+			{Name: "z", Title: "Z", Run: 0, Rows: row},
 			{Name: "gone", Run: 1, Rows: row},
 		},
 	}
