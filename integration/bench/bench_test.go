@@ -170,12 +170,16 @@ func TestOtherSuitesStay(t *testing.T) {
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "benchmarks.json")
 	r, _ := result()
-	require.NoError(t, r.keepFrom(file, order), "there is none yet")
+	none, err := earlierReport(file)
+	require.NoError(t, err)
+	r.keep(none, order)
 	require.Contains(t, r.markdown("plots"), "All of it is from one run")
 	require.NoError(t, os.WriteFile(file, js, 0o600))
 	r.Suites = append(r.Suites, &suiteResult{Name: "y", Title: "Y, for which the time did not suffice"})
 	r.Runs[0].Command = "now"
-	require.NoError(t, r.keepFrom(file, order))
+	there, err := earlierReport(file)
+	require.NoError(t, err)
+	r.keep(there, order)
 	var titles []string
 	for _, s := range r.Suites {
 		titles = append(titles, fmt.Sprint(s.Title, ": ", r.Runs[s.Run].Command))
@@ -187,8 +191,11 @@ func TestOtherSuitesStay(t *testing.T) {
 	require.Contains(t, text, "**Run 2**, 1 January 0001: `third`\n")
 	require.Contains(t, text, "Text. From run 1.\n")
 	require.NotContains(t, text, "X before")
-	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
-	require.ErrorContains(t, r.keepFrom(file, order), "without that file, the report has this run only")
+	for _, wrong := range []string{"{", `{"Suites": [{"Name": "x", "Run": 1}]}`} {
+		require.NoError(t, os.WriteFile(file, []byte(wrong), 0o600))
+		_, err := earlierReport(file)
+		require.ErrorContains(t, err, "without that file, the report has this run only")
+	}
 }
 
 func TestBusyCores(t *testing.T) {

@@ -128,6 +128,7 @@ type bench struct {
 	cluster  *cluster
 	programs *programs
 	report   *report
+	earlier  *report           // with --docs: what is there already
 	counted  map[string]string // names of jobs whose changelogs can be restored from again, by contender and source
 }
 
@@ -161,6 +162,11 @@ func all(ctx context.Context, s settings, args []string) (err error) {
 	}
 	if b.programs, err = build(ctx, kindsOf(chosen), b.before); err != nil {
 		return err
+	}
+	if b.docs {
+		if b.earlier, err = earlierReport(filepath.Join(b.programs.root, "docs", "benchmarks", "benchmarks.json")); err != nil {
+			return err
+		}
 	}
 	for k, why := range b.programs.missing {
 		if k != kindFaust || named(s.peers, string(k)) {

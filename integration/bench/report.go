@@ -99,15 +99,12 @@ func (r *report) note(format string, args ...any) {
 }
 
 // keep takes over what an earlier report has of suites that this run has no figures of. Every suite stays whole, so that ratios are of one run.
-func (r *report) keep(earlier *report, order []suite) error {
+func (r *report) keep(earlier *report, order []suite) {
 	runs := map[int]int{} // numbers there and here
 	kept := slices.DeleteFunc(r.Suites, func(s *suiteResult) bool { return len(s.Rows) == 0 && earlier.has(s.Name) })
 	for _, s := range earlier.Suites {
 		if slices.ContainsFunc(kept, func(x *suiteResult) bool { return x.Name == s.Name }) || !slices.ContainsFunc(order, func(x suite) bool { return x.name == s.Name }) {
 			continue
-		}
-		if s.Run < 0 || s.Run >= len(earlier.Runs) {
-			return fmt.Errorf("the suite %s is of the run %d, and there are %d", s.Name, s.Run, len(earlier.Runs))
 		}
 		at, found := runs[s.Run]
 		if !found {
@@ -122,30 +119,31 @@ func (r *report) keep(earlier *report, order []suite) error {
 	}
 	slices.SortStableFunc(kept, func(a, b *suiteResult) int { return place(a) - place(b) })
 	r.Suites = kept
-	return nil
 }
 
 func (r *report) has(suite string) bool {
 	return slices.ContainsFunc(r.Suites, func(s *suiteResult) bool { return s.Name == suite })
 }
 
-// keepFrom is keep, from a file that an earlier run has written, if there is one.
-func (r *report) keepFrom(file string, order []suite) error {
+// earlierReport reads what an earlier run has written, if there is one. It is for the beginning of a run: nothing that was measured is lost by a file that cannot be read.
+func earlierReport(file string) (*report, error) {
+	var earlier report
 	js, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return &earlier, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var earlier report
 	if err := json.Unmarshal(js, &earlier); err != nil {
-		return fmt.Errorf("%s: %w: without that file, the report has this run only", file, err)
+		return nil, fmt.Errorf("%s: %w: without that file, the report has this run only", file, err)
 	}
-	if err := r.keep(&earlier, order); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+	for _, s := range earlier.Suites {
+		if s.Run < 0 || s.Run >= len(earlier.Runs) {
+			return nil, fmt.Errorf("%s: the suite %s is of the run %d, and there are %d: without that file, the report has this run only", file, s.Name, s.Run, len(earlier.Runs))
+		}
 	}
-	return nil
+	return &earlier, nil
 }
 
 func (r *report) suite(s suite) *suiteResult {
@@ -289,9 +287,7 @@ func (r *report) write(ctx context.Context, b *bench, chosen []suite) error {
 	}
 	r.Runs[0].Machine.Versions = versions(ctx, b)
 	if b.docs {
-		if err := r.keepFrom(filepath.Join(b.programs.root, "docs", "benchmarks", "benchmarks.json"), suites(b.settings)); err != nil {
-			return err
-		}
+		r.keep(b.earlier, suites(b.settings))
 		why, err := os.ReadFile(filepath.Join(b.programs.root, "docs", "benchmarks", "not-reached.md"))
 		if err != nil {
 			return fmt.Errorf("read what is known of missed targets: %w", err)
