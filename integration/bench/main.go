@@ -91,7 +91,7 @@ func start(ctx context.Context, args []string) error {
 	f.StringVar(&s.peers, "peers", "", "run beside these only, comma-separated: bare, streams, goka, faust (default all that can be installed)")
 	f.StringVar(&s.client, "client", "", "the engine's clients to run, comma-separated: public, batched (default all)")
 	f.StringVar(&s.out, "out", "", "write benchmarks.md, benchmarks.json and plots to this directory (default: print a table only)")
-	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout, where suites that are not run stay as they are")
+	f.BoolVar(&s.docs, "docs", false, "write them to docs/ of the checkout, where suites that are not run stay as they are, and those that are run are replaced, with fewer contenders, too")
 	f.StringVar(&s.profile, "profiles", "", "write CPU and heap profiles of the engine and the bare loops to this directory, a file for each run")
 	f.StringVar(&s.before, "before", "", "an earlier build of this command: run its engine too, beside this one")
 	f.IntVar(&s.minutes, "minutes", 60, "how long the suite endurance takes; it runs only if it is named")
@@ -222,8 +222,8 @@ func turns(chosen []suite, rounds int) (out []turn) {
 	return out
 }
 
-// inTurn are a suite's contenders in their order, and in every other round the other way round: who comes first may find a broker whose code for
-// what is to come is not compiled yet.
+// inTurn are a suite's contenders in their order, and in every other round the other way round: what the broker has done before is
+// not the same for whoever is first.
 func (t turn) inTurn() []contender {
 	all := slices.Clone(t.contenders)
 	if t.round%2 == 1 {

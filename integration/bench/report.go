@@ -333,9 +333,9 @@ func (r *run) broker() string {
 	case r.Brokers != "":
 		return " was given to the run"
 	case r.Quick:
-		return " ran with the options that Kafka's own scripts give it, and was not warmed up"
+		return " ran with the Java options that Kafka's own scripts give it, and was not warmed up"
 	}
-	return " ran with the options that Kafka's own scripts give it, and was warmed up with 50000 records a second for 40 seconds"
+	return " ran with the Java options that Kafka's own scripts give it, and was warmed up with 50000 records a second for 40 seconds"
 }
 
 // markdown is the report as a page; plots are in the folder named.

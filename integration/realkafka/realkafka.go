@@ -326,7 +326,7 @@ func (k *Kafka) properties(b *broker, secured []string) string {
 		fmt.Sprintf("min.insync.replicas=%d", inSync),
 		"log.cleaner.dedupe.buffer.size=16777216",
 		// A partition maps two index files of this size. With Kafka's 10 MB, the first look into each zeroes megabytes of memory on kernels that read
-		// ahead in large pages: seconds of a core for topics of 64 partitions.
+		// ahead in large pages: seconds of a core for topics of 64 partitions. Segments end at some 350 MB then, when an index is full.
 		"log.index.size.max.bytes=1048576",
 	}
 	lines = append(lines, secured...)

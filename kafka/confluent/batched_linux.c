@@ -145,7 +145,7 @@ static uint8_t *room(trp_intake *in, size_t more) {
 // second format of records the number of headers follows the value, and librdkafka leaves both where they have come; that it does is seen in the trial.
 // An empty value is elsewhere. Older formats know no headers, and the last message may end where its memory does. They have no leader epoch, but for those
 // behind newer ones in one answer, which get theirs; and the four bytes before the value say how long it is, where the second format has one to five with
-// seven bits in each. Of that format at least five bytes come before a value.
+// seven bits in each. Of that format at least six bytes come before a value.
 static int bears(const rd_kafka_message_t *m) {
 	const uint8_t *value = m->payload;
 	if (!value || !m->len || rd_kafka_message_leader_epoch(m) < 0) return 1;
