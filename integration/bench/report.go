@@ -101,28 +101,33 @@ func (r *report) note(format string, args ...any) {
 // keep takes over what an earlier report has of suites that this run has no figures of. Every suite stays whole, so that ratios are of one run.
 func (r *report) keep(earlier *report, order []suite) {
 	runs := map[int]int{} // numbers there and here
-	kept := slices.DeleteFunc(r.Suites, func(s *suiteResult) bool { return len(s.Rows) == 0 && earlier.has(s.Name) })
-	for _, s := range earlier.Suites {
-		if slices.ContainsFunc(kept, func(x *suiteResult) bool { return x.Name == s.Name }) || !slices.ContainsFunc(order, func(x suite) bool { return x.name == s.Name }) {
-			continue
+	var all []*suiteResult
+	for _, x := range order {
+		s, before := r.named(x.name), earlier.named(x.name)
+		if before != nil && (s == nil || len(s.Rows) == 0) {
+			at, found := runs[before.Run]
+			if !found {
+				at = len(r.Runs)
+				runs[before.Run], r.Runs = at, append(r.Runs, earlier.Runs[before.Run])
+			}
+			before.Run = at
+			s = before
 		}
-		at, found := runs[s.Run]
-		if !found {
-			at = len(r.Runs)
-			runs[s.Run], r.Runs = at, append(r.Runs, earlier.Runs[s.Run])
+		if s != nil {
+			all = append(all, s)
 		}
-		s.Run = at
-		kept = append(kept, s)
 	}
-	place := func(s *suiteResult) int {
-		return slices.IndexFunc(order, func(x suite) bool { return x.name == s.Name })
-	}
-	slices.SortStableFunc(kept, func(a, b *suiteResult) int { return place(a) - place(b) })
-	r.Suites = kept
+	r.Suites = all
 }
 
-func (r *report) has(suite string) bool {
-	return slices.ContainsFunc(r.Suites, func(s *suiteResult) bool { return s.Name == suite })
+// named is a suite's result; nil if there is none.
+func (r *report) named(suite string) *suiteResult {
+	for _, s := range r.Suites {
+		if s.Name == suite {
+			return s
+		}
+	}
+	return nil
 }
 
 // earlierReport reads what an earlier run has written, if there is one. It is for the beginning of a run: nothing that was measured is lost by a file that cannot be read.
@@ -147,10 +152,8 @@ func earlierReport(file string) (*report, error) {
 }
 
 func (r *report) suite(s suite) *suiteResult {
-	for _, x := range r.Suites {
-		if x.Name == s.name {
-			return x
-		}
+	if x := r.named(s.name); x != nil {
+		return x
 	}
 	x := &suiteResult{Name: s.name, Title: s.title, Text: s.text, Metrics: s.metrics}
 	r.Suites = append(r.Suites, x)

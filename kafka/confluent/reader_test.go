@@ -111,9 +111,7 @@ func TestReaderOfMessagesInAnOlderFormat(t *testing.T) {
 		return out, nil, true
 	})
 	fill(t, c, "a", 1, 0, 2) // the broker's own; answers are made up
-	d, err := New(Config{Brokers: c.ListenAddrs()})
-	require.NoError(t, err)
-	r := readerOf(t, d)
+	r := readerOf(t, driver(t, c))
 	require.NoError(t, r.Assign(tpOf("a", 0), 0))
 	var values []string
 	pollUntil(t, r, func(b *kafka.Batch) bool {
